@@ -1,0 +1,26 @@
+# Warnings, sanitizers and hardening live on this one target, never in global flags.
+add_library(hg_options INTERFACE)
+target_include_directories(hg_options INTERFACE ${CMAKE_SOURCE_DIR}/core ${CMAKE_BINARY_DIR}/generated)
+target_compile_definitions(hg_options INTERFACE _GNU_SOURCE HG_VERSION="${PROJECT_VERSION}")
+target_compile_options(hg_options INTERFACE -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+    -Wpointer-arith -Wvla -fno-omit-frame-pointer)
+if(HG_WERROR)
+    target_compile_options(hg_options INTERFACE -Werror)
+endif()
+
+if(HG_SANITIZE)
+    target_compile_options(hg_options INTERFACE -fsanitize=${HG_SANITIZE} -fno-sanitize-recover=all)
+    target_link_options(hg_options INTERFACE -fsanitize=${HG_SANITIZE})
+    target_compile_definitions(hg_options INTERFACE HG_SANITIZED=1)
+elseif(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+    target_compile_options(hg_options INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong
+        -fstack-clash-protection -fPIE)
+    if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64")
+        target_compile_options(hg_options INTERFACE -fcf-protection=full)
+    endif()
+    target_link_options(hg_options INTERFACE -pie -Wl,-z,relro,-z,now,-z,noexecstack)
+endif()
+if(HG_COVERAGE)
+    target_compile_options(hg_options INTERFACE --coverage)
+    target_link_options(hg_options INTERFACE --coverage)
+endif()

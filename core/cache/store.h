@@ -1,0 +1,87 @@
+/*
+ * store - one shard's byte-budgeted key/value map: exact LRU, TTL, three tiers.
+ *
+ *   main      values this node owns
+ *   hot       copies of other owners' values (at most budget->hot_limit)
+ *   negative  not-found and errors (at most budget->negative_limit)
+ *
+ * Ownership  holds one reference on each value; get lends it while the caller holds the shard's lock.
+ * Threads    none of its own: the caller holds the shard's lock. Only the budget is shared, by atomics.
+ * Time       now_ms comes from the caller; never read here.
+ * Units      bytes = allocator-rounded value + its share of the table: what an entry really costs.
+ * Errors     HG_ENOMEM, HG_ETOOBIG (never fits: nothing was evicted for it), HG_ELIMIT (this shard has nothing
+ *            left to evict and the group's budget is still full: evict in a neighbour and try again).
+ *
+ * The table grows and shrinks incrementally (no pause grows with the number of entries). Look-ups are by
+ * hg_hash of the key. Not found is NULL, not an error.
+ */
+#ifndef HG_CACHE_STORE_H
+#define HG_CACHE_STORE_H
+
+#include "base/value.h"
+
+enum hg_evict_reason { HG_EVICT_CAPACITY, HG_EVICT_EXPIRED, HG_EVICT_REMOVED, HG_EVICT_REPLACED };
+const char *hg_evict_reason_name(enum hg_evict_reason reason); /* "capacity", ... */
+
+/* A group's bytes, shared by its shards. used <= capacity at any moment, replacement included. */
+struct hg_budget {
+    size_t capacity, hot_limit, negative_limit;
+    atomic_size_t used, tier_used[HG_TIER_COUNT];
+};
+void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit, size_t negative_limit);
+
+/* Called under the shard's lock: must not call back into the store; may take a reference. */
+typedef void (*hg_evict_fn)(void *ctx, struct hg_value *value, enum hg_evict_reason reason);
+
+struct hg_store_counters {
+    uint64_t evictions;   /* for capacity */
+    uint64_t expirations;
+    uint64_t rejected;    /* HG_ETOOBIG */
+};
+
+struct hg_store {
+    struct hg_budget *budget; /* borrowed */
+    hg_evict_fn on_evict;     /* may be NULL */
+    void *on_evict_ctx;
+    struct hg_value **table, **old_table; /* old_table: being moved from, NULL when not resizing */
+    size_t mask, old_mask, move_index;
+    size_t entry_count, tier_count[HG_TIER_COUNT];
+    struct hg_list order[HG_TIER_COUNT]; /* front = most recently used */
+    size_t sweep_index;                  /* expiry hand */
+    struct hg_store_counters counters;
+};
+
+int hg_store_init(struct hg_store *store, struct hg_budget *budget, hg_evict_fn on_evict, void *on_evict_ctx);
+void hg_store_finish(struct hg_store *store); /* drops every entry, no callback; zeroed memory is fine */
+
+/* Fresh or stale, whatever is there; counts as a use. The caller compares expires_ms. */
+struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_bytes key);
+/* The same without counting as a use. */
+struct hg_value *hg_store_peek(const struct hg_store *store, uint64_t hash, struct hg_bytes key);
+
+/*
+ * Stores a reference of its own on `value` until expires_ms. An older entry of the key goes first
+ * (HG_EVICT_REPLACED), also when the new one then does not fit. value->stored must be false.
+ */
+int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier tier, uint64_t created_ms,
+                 uint64_t expires_ms);
+/* True if there was one. */
+bool hg_store_remove(struct hg_store *store, uint64_t hash, struct hg_bytes key, enum hg_evict_reason reason);
+/* Moves the moment from which the entry is stale. */
+void hg_store_set_expiry(struct hg_store *store, struct hg_value *value, uint64_t expires_ms);
+/* Evicts least recently used entries of one tier until `bytes` are freed or none is left; returns bytes freed. */
+size_t hg_store_evict(struct hg_store *store, enum hg_tier tier, size_t bytes);
+/*
+ * Looks at up to max_buckets buckets from where the last call stopped and frees entries that are past expiry and
+ * every stale window (expires_ms + the larger of the value's windows). Returns entries freed.
+ */
+size_t hg_store_expire_step(struct hg_store *store, uint64_t now_ms, size_t max_buckets);
+size_t hg_store_bucket_count(const struct hg_store *store);
+/* Empties it; each entry reported with `reason`. */
+void hg_store_clear(struct hg_store *store, enum hg_evict_reason reason);
+
+/* Tests: links, counts and bytes all agree. */
+bool hg_store_validate(const struct hg_store *store);
+size_t hg_store_cost(const struct hg_value *value); /* what putting it would charge */
+
+#endif

@@ -1,0 +1,188 @@
+/*
+ * group - the read-through algorithm: shards, flights, freshness, owners, fallbacks (DESIGN, "The read path").
+ *
+ * A shard is one mutex around one store and one flight table. Look-up and joining a flight are one critical
+ * section; so are put, unlinking the flight and detaching its waiters. Nothing is called out under the lock.
+ *
+ * Ownership  a waiter belongs to its caller and must stay where it is until its answer or a successful cancel.
+ * Threads    every function may be called from any thread unless it says otherwise.
+ * Locks      shard lock; then, never the other way round: budget neighbours by trylock only, guard lock, edge lock.
+ * Time       now_ms is boot-time milliseconds from the caller.
+ */
+#ifndef HG_GROUP_GROUP_H
+#define HG_GROUP_GROUP_H
+
+#include "cache/ring.h"
+#include "cache/store.h"
+#include "group/guard.h"
+#include "group/source.h"
+
+/* A ring snapshot and who we are in it. Immutable; published by one atomic pointer; freed by who made it. */
+struct hg_view {
+    const struct hg_ring *ring;
+    long self;           /* our index, or -1: not a member (every key is somebody else's) */
+    void *const *peers;  /* what the source knows each member by; peers[self] is NULL */
+};
+
+/* Limits and switches shared by all groups of a node. */
+struct hg_groups_config {
+    size_t key_max;       /* bytes, default 1024 */
+    size_t value_max;     /* default 8 MiB */
+    size_t flights_max;   /* in the node, default 65536 */
+    size_t waiters_max;   /* on one flight, default 10000 */
+    uint64_t lease_ms;    /* life of copies, default 2000 */
+    unsigned shards;      /* of a group with shards = auto */
+};
+
+struct hg_group_config {
+    const char *name;
+    size_t capacity_bytes;
+    unsigned shards;      /* 0 = auto */
+    double hot;           /* share of capacity, 0 without a cluster */
+    uint64_t ttl_ms;      /* HG_FOREVER = without end; 0 = do not cache */
+    double ttl_jitter;    /* 0..1 */
+    uint64_t negative_ttl_ms, error_ttl_ms; /* 0 = do not remember */
+    uint64_t stale_while_revalidate_ms, stale_if_error_ms;
+    double early_refresh; /* XFetch beta, 0 = off */
+    uint64_t deadline_ms;
+    bool stale_on_timeout; /* on_timeout = "stale" */
+    bool expose_errors;
+    struct hg_guard *guard; /* borrowed; may be shared */
+};
+
+/* INTERFACES "/stats", in its order. Sums over shards; they add up at any moment of a scrape. */
+#define HG_GROUP_COUNTERS(X)                                                                       \
+    X(gets) X(hits) X(hot_hits) X(stale_hits) X(negative_hits) X(error_hits) X(misses) X(loads)    \
+    X(loads_deduped) X(refused) X(refreshes) X(local_loads) X(local_load_errors) X(peer_loads)     \
+    X(peer_errors) X(fallbacks) X(peer_requests) X(guard_refused) X(evictions) X(expirations)      \
+    X(too_large) X(fenced) X(recursive) X(waiter_timeouts)
+#define HG_GROUP_GAUGES(X) X(entries) X(bytes) X(capacity) X(flights) X(waiters)
+
+struct hg_group_stats {
+#define X(name) uint64_t name;
+    HG_GROUP_COUNTERS(X)
+    HG_GROUP_GAUGES(X)
+#undef X
+};
+
+/* How an answer came about: Cache-Status and counters. */
+enum hg_how {
+    HG_HOW_HIT,       /* fresh, main tier */
+    HG_HOW_HOT,       /* fresh copy */
+    HG_HOW_STALE,
+    HG_HOW_NEGATIVE,  /* remembered not-found */
+    HG_HOW_ERROR,     /* remembered error */
+    HG_HOW_MISS,      /* began a load */
+    HG_HOW_COLLAPSED, /* joined one */
+};
+
+/* What a get ends with. `value` is lent for the call or held by the caller's hold. */
+struct hg_result {
+    int err;                /* HG_OK: value is set and typed. Else HG_ETOOBIG, HG_EINVAL (empty key), HG_ELIMIT (flights or waiters),
+                               HG_ETIMEDOUT, HG_ENOMEM, HG_ECANCELED, HG_ERECURSIVE */
+    enum hg_how how;
+    struct hg_value *value;
+    uint64_t created_ms, expires_ms; /* of the entry; expires_ms 0 = not stored. Read under the lock */
+    uint64_t retry_after_ms;
+};
+
+enum hg_waiter_state { HG_WAITER_IDLE, HG_WAITER_LINKED, HG_WAITER_MAILED, HG_WAITER_DONE };
+
+struct hg_waiter;
+/* On the waiter's own loop, exactly once, never before hg_group_get returned. result->value is lent for the call
+ * (take a reference to keep it). The waiter may be freed inside. */
+typedef void (*hg_answer_fn)(struct hg_waiter *waiter, const struct hg_result *result);
+
+struct hg_waiter {
+    struct hg_list link;
+    struct hg_loop *loop;    /* the loop that waits; set by the caller before get */
+    hg_answer_fn answer;     /* set by the caller before get */
+    /* The group's own from here. */
+    _Atomic(struct hg_group *) group; /* NULL unless waiting */
+    uint64_t hash;           /* finds the shard */
+    struct hg_load *load;    /* whose flight it is on, while linked */
+    uint8_t state;           /* enum hg_waiter_state; under the shard's lock */
+    bool from_peer;
+    uint64_t join_number;    /* invalidations up to here were before it */
+    struct hg_load *parent;  /* the load whose getter waits here, or NULL */
+    struct hg_list edge;     /* on parent->nested */
+    struct hg_result result; /* value is a reference until delivered */
+};
+
+struct hg_get {
+    struct hg_bytes key;
+    uint64_t now_ms, deadline_ms; /* absolute; the caller also runs a timer and calls hg_waiter_cancel then */
+    bool from_peer;               /* local flights only, never forwarded */
+    bool is_peek;                 /* the store only: a miss is HG_ENOENT, no load, not counted */
+    struct hg_load *parent;       /* the load whose getter asks, or NULL */
+    struct hg_bytes chain;        /* from the wire (encoded as hg_load.chain); with parent set it is taken from there */
+    struct hg_loop *loop;         /* where this runs; NULL = on none */
+};
+
+struct hg_groups; /* all groups of a node: name -> group, node-wide limits, edges, invalidation numbers */
+
+int hg_groups_create(const struct hg_groups_config *config, const struct hg_source *source, struct hg_groups **out_groups);
+void hg_groups_destroy(struct hg_groups *groups); /* no flight may be left; NULL is fine */
+int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config, struct hg_group **out_group); /* before threads start */
+struct hg_group *hg_groups_find(const struct hg_groups *groups, struct hg_bytes name);
+size_t hg_groups_count(const struct hg_groups *groups);
+struct hg_group *hg_groups_at(const struct hg_groups *groups, size_t index); /* in the order added */
+/* Publishes a membership; NULL = a cluster of one. The old view must stay alive as long as loads may use it. */
+void hg_groups_set_view(struct hg_groups *groups, const struct hg_view *view);
+const struct hg_view *hg_groups_view(const struct hg_groups *groups);
+/* Flights in the node now: drain waits for 0. */
+size_t hg_groups_flight_count(const struct hg_groups *groups);
+
+const char *hg_group_name(const struct hg_group *group);
+const struct hg_group_config *hg_group_config(const struct hg_group *group);
+/* For the floors above: an index for their own tables. */
+size_t hg_group_index(const struct hg_group *group);
+
+/*
+ * HG_OK: answered at once: *out_result is set and its value, if any, is in out_hold (release it).
+ * HG_PENDING: waiter->answer will be called, on waiter->loop.
+ * Negative: out_result->err is the same; value may be an error result with class and Retry-After for refusals.
+ * waiter may be NULL when is_peek.
+ */
+int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_waiter *waiter, struct hg_result *out_result,
+                 struct hg_hold *out_hold);
+
+/*
+ * The caller leaves or its deadline passed. True: the waiter is unlinked and will not be called; free it. With
+ * `out_stale` (may be NULL) and on_timeout = "stale" a stale value, if any, is put there for the answer.
+ * False: an answer is already under way to its loop; wait for it.
+ */
+bool hg_waiter_cancel(struct hg_waiter *waiter, uint64_t now_ms, struct hg_hold *out_stale);
+/* On the waiter's loop, for each waiter that wake() handed over: calls answer. */
+void hg_waiter_deliver(struct hg_waiter *waiter);
+
+/* Invalidation on this node: numbered, fences loads in flight. */
+int hg_group_set(struct hg_group *group, struct hg_value *value /* borrowed; status VALUE */, uint64_t now_ms);
+bool hg_group_remove(struct hg_group *group, struct hg_bytes key, uint64_t now_ms);
+bool hg_group_expire(struct hg_group *group, struct hg_bytes key, uint64_t now_ms); /* soft: stale from now */
+int hg_group_remove_tag(struct hg_group *group, struct hg_bytes tag, bool soft, uint64_t now_ms);
+void hg_group_flush(struct hg_group *group, uint64_t now_ms);
+
+/* Frees expired entries, at most max_buckets buckets of each shard. Call a few times a second. Returns entries freed. */
+size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_buckets);
+
+void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats);
+/* Counts what the floors above did for it (peer_requests when a peer asked comes from get itself). */
+
+/* Everything `explain` tells about a key on this node. */
+struct hg_explain {
+    bool is_stored, is_flying, is_mine;
+    enum hg_tier tier;
+    enum hg_status status;
+    uint64_t age_ms;
+    int64_t ttl_ms; /* negative: stale since */
+    uint64_t stale_while_revalidate_ms, stale_if_error_ms;
+    size_t size_bytes, cost_bytes;
+    uint64_t flight_age_ms, flight_waiters;
+    enum hg_flight_kind flight_kind;
+    struct hg_bytes owner; /* member string; empty in a cluster of one */
+};
+void hg_group_explain(struct hg_group *group, struct hg_bytes key, uint64_t now_ms, struct hg_explain *out_explain,
+                      struct hg_hold *out_hold);
+
+#endif

@@ -1,0 +1,48 @@
+/*
+ * guard - stands before a source: at most `concurrency` loads run, `queue` wait, a breaker opens after
+ * `failures` in a row for `cooldown` (then one trial load). May be shared by groups.
+ *
+ * Threads    one mutex of its own; a leaf lock (nothing else is taken under it).
+ */
+#ifndef HG_GROUP_GUARD_H
+#define HG_GROUP_GUARD_H
+
+#include <pthread.h>
+#include "group/source.h"
+
+struct hg_guard_config {
+    unsigned concurrency; /* default 64 */
+    unsigned queue;       /* default 1024; 0 = none waits */
+    uint64_t timeout_ms;  /* of one getter run; default 5000 */
+    unsigned retries;     /* default 0; done by the source, not here */
+    uint64_t backoff_ms;  /* default 50; doubled with each try, jittered */
+    unsigned breaker_failures;     /* default 5; 0 = no breaker */
+    uint64_t breaker_cooldown_ms;  /* default 5000 */
+};
+
+enum hg_guard_verdict { HG_GUARD_RUN, HG_GUARD_QUEUED, HG_GUARD_FULL, HG_GUARD_OPEN };
+enum hg_breaker_state { HG_BREAKER_CLOSED, HG_BREAKER_OPEN, HG_BREAKER_HALF_OPEN };
+
+struct hg_guard {
+    struct hg_guard_config config;
+    pthread_mutex_t lock;
+    unsigned running, queued, failures_in_a_row;
+    enum hg_breaker_state breaker;
+    uint64_t open_until_ms;
+    struct hg_list queue; /* of hg_load.link */
+    uint64_t refused, opened; /* counters */
+};
+
+void hg_guard_init(struct hg_guard *guard, const struct hg_guard_config *config);
+void hg_guard_finish(struct hg_guard *guard);
+
+/* RUN: a slot is held, leave later. QUEUED: a later leave returns it. FULL, OPEN: refused; *out_retry_ms says when to come back. */
+enum hg_guard_verdict hg_guard_enter(struct hg_guard *guard, struct hg_load *load, uint64_t now_ms,
+                                     uint64_t *out_retry_ms);
+/* Gives the slot back; failed: the source failed (errors other than denied; not found is success). Loads that may run now are
+ * appended to `out_ready`, each holding a slot; loads that must end because the breaker opened to `out_refused`. */
+void hg_guard_leave(struct hg_guard *guard, bool failed, uint64_t now_ms, struct hg_list *out_ready,
+                    struct hg_list *out_refused);
+bool hg_guard_is_held(const struct hg_guard *guard, const struct hg_load *load);
+
+#endif
