@@ -20,6 +20,8 @@ struct hg_buf {
 void hg_buf_init(struct hg_buf *buf, size_t max_bytes);
 void hg_buf_finish(struct hg_buf *buf); /* zeroed memory is fine */
 void hg_buf_clear(struct hg_buf *buf);  /* keeps the block */
+/* The block (NULL when nothing was ever written) and its length; the buffer is empty afterwards. */
+char *hg_buf_take(struct hg_buf *buf, size_t *out_len);
 /* Room for `more` bytes behind len, without changing len. */
 int hg_buf_reserve(struct hg_buf *buf, size_t more);
 int hg_buf_append(struct hg_buf *buf, const void *data, size_t len);

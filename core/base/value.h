@@ -119,7 +119,9 @@ bool hg_value_has_tag(const struct hg_value *value, struct hg_bytes tag);
 
 /*
  * hold - how a look-up hands a value out: small ones as a private copy (no shared counter is touched on a
- * hit), bigger ones as a reference. Lives on the caller's stack or in its request; release it once.
+ * hit), bigger ones as a reference. Lives on the caller's stack or in its request and is not moved while it
+ * holds (the value may lie inside); release it once. ref and unref refuse a private copy: who wants to keep
+ * one longer than the hold makes a value of its own (hg_value_spec_from, hg_value_create).
  */
 #define HG_HOLD_SPACE (sizeof(struct hg_value) + 1024 + 1024) /* key + attributes + small data */
 struct hg_hold {
