@@ -1,0 +1,44 @@
+/*
+ * fetch - HTTP/1.1 requests of our own: libcurl multi driven by a loop. http and https only, no redirects unless asked.
+ *
+ * libcurl is loaded and started with the first fetch. Threads: all on the fetcher's loop.
+ * Start contract: hg_fetch_start fails, or `done` is called exactly once, later (HG_ECANCELED on cancel and close).
+ */
+#ifndef HG_NET_FETCH_H
+#define HG_NET_FETCH_H
+
+#include "net/loop.h"
+#include "base/buf.h"
+
+struct hg_fetcher;
+struct hg_fetch;
+
+struct hg_fetch_options {
+    const char *method;           /* "GET" */
+    const char *url;
+    const char *const *headers;   /* "Name: value", NULL-terminated; NULL = none */
+    struct hg_bytes body;         /* copied; data NULL = none */
+    uint64_t timeout_ms;          /* whole exchange; 0 = none */
+    uint64_t connect_timeout_ms;  /* default 250 */
+    size_t body_max;              /* HG_ETOOBIG beyond it */
+    bool fresh_connection;        /* not from the pool (probes) */
+};
+
+struct hg_fetch_response {
+    int err;              /* HG_OK, HG_ETIMEDOUT, HG_EPEER (connect, reset, silence), HG_EPROTO, HG_ETOOBIG, HG_ECANCELED, HG_ENOMEM */
+    const char *err_text; /* for logs */
+    bool is_connect_error;
+    int status;           /* 0 without an answer */
+    struct hg_bytes headers; /* raw lines */
+    struct hg_bytes body;
+};
+typedef void (*hg_fetch_fn)(void *ctx, const struct hg_fetch_response *response); /* spans are lent for the call */
+
+int hg_fetcher_create(struct hg_loop *loop, struct hg_fetcher **out_fetcher);
+void hg_fetcher_close(struct hg_fetcher *fetcher, void (*closed)(void *ctx), void *ctx); /* cancels what runs */
+int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *options, hg_fetch_fn done, void *ctx,
+                   struct hg_fetch **out_fetch);
+void hg_fetch_cancel(struct hg_fetch *fetch, int err); /* done is called, later, with err */
+struct hg_bytes hg_fetch_header(const struct hg_fetch_response *response, const char *name);
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * loop - one thread's libuv loop with a mailbox.
+ *
+ * Mail is intrusive and posting never allocates, fails or waits; a batch of any size costs one wake-up. A loop's
+ * address is what the core knows as struct hg_loop.
+ *
+ * Threads    post, post_list, stop and heartbeat from any thread; everything else on the loop's own.
+ */
+#ifndef HG_NET_LOOP_H
+#define HG_NET_LOOP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uv.h>
+#include "base/err.h"
+#include "base/list.h"
+
+struct hg_mail;
+typedef void (*hg_mail_fn)(struct hg_mail *mail); /* on the receiving loop; may free the mail */
+struct hg_mail {
+    struct hg_mail *next;
+    hg_mail_fn deliver;
+};
+
+struct hg_loop;
+/* A list handed over by hg_loop_post_list (waiters); the receiver empties it. */
+typedef void (*hg_loop_list_fn)(struct hg_loop *loop, struct hg_list *list);
+
+struct hg_loop {
+    uv_loop_t uv;
+    uv_async_t wakeup;
+    _Atomic(struct hg_mail *) inbox;
+    pthread_mutex_t list_lock;
+    struct hg_list list_inbox;
+    hg_loop_list_fn on_list; /* set before start */
+    const char *name;        /* borrowed; thread name, at most 15 characters */
+    pthread_t thread;
+    bool started;
+    uint64_t now_ms, uv_now_seen;
+    int64_t date_second;
+    char date[30];
+    _Atomic uint64_t turned_ms; /* boot time of the last turn: the watchdog reads it */
+    _Atomic bool stopping;
+    void *user;              /* the owner's */
+};
+
+int hg_loop_init(struct hg_loop *loop, const char *name);
+/* Starts the thread; it runs `begin` (may be NULL) first and turns until hg_loop_stop. */
+int hg_loop_start(struct hg_loop *loop, void (*begin)(struct hg_loop *loop));
+/* Or turns on the calling thread until hg_loop_stop. */
+void hg_loop_run(struct hg_loop *loop);
+void hg_loop_stop(struct hg_loop *loop);
+void hg_loop_join(struct hg_loop *loop);
+/* After the thread has ended: delivers what mail is left, closes its own handles, runs close callbacks. Returns the number
+ * of foreign handles still open (0 in a clean shutdown). */
+int hg_loop_finish(struct hg_loop *loop);
+
+void hg_loop_post(struct hg_loop *loop, struct hg_mail *mail);
+void hg_loop_post_list(struct hg_loop *loop, struct hg_list *list);
+
+/* The loop this thread runs, or NULL. */
+struct hg_loop *hg_loop_current(void);
+/* Boot time in ms: read once a turn. */
+uint64_t hg_loop_now(struct hg_loop *loop);
+/* The Date header's value, made once a second. */
+struct hg_bytes hg_loop_date(struct hg_loop *loop);
+
+int hg_err_from_uv(int uv_error);
+int hg_err_from_errno(int error_number);
+
+#endif

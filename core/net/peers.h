@@ -1,0 +1,57 @@
+/*
+ * peers - asking other nodes over HTTP/1.1: GET <peer><base_path><group>/<key>.
+ *
+ * struct hg_peer is one member, shared by all loops: its health is decided by the pure cluster/health under a mutex.
+ * struct hg_peer_client is one loop's connections.
+ *
+ * A slow peer is not a dead one: while asks to a peer are outstanding and nothing was heard from it for half of
+ * timeout_ms, a probe runs on a second connection; silence for timeout_ms since the later of the last sign of life and
+ * the ask fails all its outstanding asks (HG_ASK_TRANSPORT) and marks it down. While down, asks are not made (is_up false); a probe
+ * each timeout_ms, off the request path, marks it up again. Connect errors (250 ms) and resets count at once.
+ *
+ * Threads    hg_peer: any. Client functions: its loop.
+ */
+#ifndef HG_NET_PEERS_H
+#define HG_NET_PEERS_H
+
+#include "group/source.h"
+#include "net/fetch.h"
+
+struct hg_peer;
+struct hg_peer_client;
+
+struct hg_peers_config {
+    const char *self;       /* our member string: the Request's origin */
+    const char *base_path;  /* "/_hgcache/" */
+    uint64_t timeout_ms;    /* cluster.timeout */
+    size_t message_max;     /* limits.peer_message */
+    const char *token;      /* newest; NULL = none */
+    const char *pick_log;   /* format with one %s for the hop's log line at info level, "Pick peer %s" */
+};
+
+/* name: the member string, as listed: "http://host:port" or "host:port". HG_EINVAL with a message. */
+int hg_peer_create(struct hg_bytes name, const struct hg_peers_config *config /* outlives it */, struct hg_peer **out_peer,
+                   char *error, size_t error_size);
+void hg_peer_destroy(struct hg_peer *peer);
+bool hg_peer_is_up(const struct hg_peer *peer);
+const char *hg_peer_name(const struct hg_peer *peer);
+struct hg_peer_stats {
+    uint64_t asks, errors, probes, downs; /* counters */
+    bool is_up;
+    uint64_t outstanding, last_heard_ms;
+};
+void hg_peer_stats(const struct hg_peer *peer, struct hg_peer_stats *out_stats);
+
+int hg_peer_client_create(struct hg_loop *loop, const struct hg_peers_config *config, struct hg_peer_client **out_client);
+void hg_peer_client_close(struct hg_peer_client *client, void (*closed)(void *ctx), void *ctx);
+/*
+ * Asks `peer` for load->flight.key of load->group (name given); reports by hg_load_asked on this loop. Remaining time = load->deadline_ms - now.
+ * ring: fingerprint to send.
+ */
+int hg_peer_client_ask(struct hg_peer_client *client, struct hg_peer *peer, struct hg_load *load, const char *group_name,
+                       uint64_t ring);
+/* Any other request to the peer (invalidation): path begins with '/'; sends the token and the origin header "Hgcache-Origin". */
+int hg_peer_client_send(struct hg_peer_client *client, struct hg_peer *peer, const char *method, const char *path,
+                        struct hg_bytes body, uint64_t timeout_ms, hg_fetch_fn done, void *ctx);
+
+#endif
