@@ -30,3 +30,16 @@ function(hg_add_floor name)
             ENVIRONMENT "HG_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
     endforeach()
 endfunction()
+
+# hg_embed_lua(TARGET DIR): the Lua modules below DIR become part of TARGET (core/script/modules.h).
+function(hg_embed_lua target dir)
+    get_target_property(type ${target} TYPE)
+    if(type STREQUAL "INTERFACE_LIBRARY")
+        return()
+    endif()
+    file(GLOB_RECURSE modules CONFIGURE_DEPENDS ${dir}/*.lua)
+    set(out ${CMAKE_BINARY_DIR}/generated/lua_modules.c)
+    add_custom_command(OUTPUT ${out} COMMAND ${CMAKE_COMMAND} -DOUT=${out} -DROOT=${dir}
+        -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake DEPENDS ${modules} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake VERBATIM)
+    target_sources(${target} PRIVATE ${out})
+endfunction()

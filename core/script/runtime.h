@@ -1,0 +1,93 @@
+/*
+ * runtime - the script threads of a node: named pools of Lua VMs with their own loops, and the watchdog.
+ *
+ *   load  ->  least busy thread of the group's pool  ->  coroutine: getter(key, ctx)  ->  hg_load_finish
+ *   route ->  least busy thread of pool "routes"     ->  coroutine: handler(req)      ->  call->done on its home loop
+ *
+ * Budget: CPU a script may use between two waits; past it the watchdog makes the script raise (class timeout). A thread that does
+ * not come back from that (compiled loop, C call) within 1.5 s is abandoned: its loads fail with class timeout, it drops to SCHED_IDLE,
+ * a fresh thread takes its place, its key is quarantined for 60 s, doubling. At most 4 abandoned threads in the process; after that the
+ * pool's loads are refused (unavailable). Never while the thread is inside the core. A thread that merely blocks in C (no CPU used) is left alone, logged
+ * and counted, and gets no new work while it blocks.
+ *
+ * Threads    load, call, evicted and stats from any thread.
+ */
+#ifndef HG_SCRIPT_RUNTIME_H
+#define HG_SCRIPT_RUNTIME_H
+
+#include "group/group.h"
+#include "net/change.h"
+#include "net/loop.h"
+#include "script/vm.h"
+#include "wire/template.h"
+
+struct hg_runtime;
+
+struct hg_pool_config {
+    const char *name; /* "getters", "routes", own */
+    unsigned threads; /* at least 1 */
+};
+
+struct hg_runtime_config {
+    struct hg_vm_config vm;            /* file, args, memory, jit; is_control is ignored */
+    uint64_t budget_ms;                /* default 100 */
+    const struct hg_pool_config *pools;
+    size_t pool_count;
+    struct hg_groups *groups;          /* borrowed */
+    /* Name of each group's pool, by hg_group_index. */
+    const char *const *group_pools;
+    size_t group_count;
+    struct hg_vm *control;             /* whose data every VM's is compared with */
+    void (*change)(void *ctx, struct hg_change *change); /* carries out a cluster-wide write */
+    void *change_ctx;
+    size_t reply_max;                  /* bytes a function route may answer with (limits.value) */
+};
+
+/* Starts the threads; each has run the chunk when this returns. HG_EINVAL: *out_error says which data differs or what failed. */
+int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime **out_runtime, char **out_error);
+/* hg.at_start and hg.every do not exist yet; nothing runs until the first load. */
+
+/* hg_source.load: reports by hg_load_finish, hg_load_keep or hg_load_fail exactly once, from a script thread or the watchdog. Retries
+ * with backoff as the group's guard says; each run has the guard's timeout_ms. */
+int hg_runtime_load(struct hg_runtime *runtime, struct hg_load *load);
+/* hg_source.evicted: queues on_evict; dropped and counted under load. */
+void hg_runtime_evicted(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value, int reason);
+
+/* A request for a function route. Made and freed by the caller; everything in it stays valid until done. */
+struct hg_route_call {
+    struct hg_mail mail;
+    const char *route;               /* its key in the configuration: "GET /x" */
+    const struct hg_http1_request *request;
+    struct hg_path_params params;    /* raw */
+    const char *remote;
+    uint64_t timeout_ms;
+    struct hg_loop *home;
+    void (*done)(struct hg_route_call *call); /* on home, exactly once */
+    /* Result; hg_route_call_finish frees it. */
+    int status;                      /* 502 with a safe text when the script failed, 504 on its time-out */
+    struct hg_buf headers;           /* whole lines, checked (E16) */
+    struct hg_buf body;
+    bool has_type;                   /* headers hold a Content-Type */
+    void *above;                     /* the runtime's own */
+};
+/* HG_OK and done follows, or HG_ELIMIT (pool saturated), HG_EDRAINING. */
+int hg_runtime_call(struct hg_runtime *runtime, struct hg_route_call *call);
+void hg_route_call_finish(struct hg_route_call *call);
+
+#define HG_RUNTIME_COUNTERS(X)                                                                     \
+    X(tasks) X(errors) X(budget_exceeded) X(abandoned) X(quarantined) X(blocked) X(memory_errors)  \
+    X(states_discarded) X(late_answers) X(evict_dropped)
+struct hg_runtime_stats {
+#define X(name) uint64_t name;
+    HG_RUNTIME_COUNTERS(X)
+#undef X
+    uint64_t threads, running, memory_bytes; /* gauges */
+};
+void hg_runtime_stats(struct hg_runtime *runtime, struct hg_runtime_stats *out_stats);
+
+/* No new work; `true` when nothing is running any more. */
+bool hg_runtime_drain(struct hg_runtime *runtime);
+/* Fails what is left (class unavailable, "draining"), stops the threads, joins all but abandoned ones. */
+void hg_runtime_destroy(struct hg_runtime *runtime);
+
+#endif

@@ -1,0 +1,23 @@
+--- Schema of the configuration: checks what a chunk returned and makes the one shape that C reads.
+--
+-- check(config, opts) -> normalised | nil, message
+--
+-- The normalised table (sizes are bytes, durations whole milliseconds, -1 is "for ever"; every default filled in):
+--
+--   node = { name, workers (0 = auto), pools = { { name, threads (0 = auto) }, ... } ("getters" and "routes" first),
+--            listen = { peer, api, admin } (absent = not served), drain_timeout, drain_delay,
+--            log = { level, format, access },
+--            limits = { key, value, headers, fields, body, connections, pipeline, streams, flights, waiters, peer_message,
+--                       header_timeout, idle_timeout, write_timeout },
+--            script = { memory, budget, jit }, admin = { tokens = {}, hosts = {} }, insecure }
+--   cluster = nil | { self, peers = {}, transport, base_path, ring = { name, hash = "xxh64"|"crc32", points }, timeout, lease,
+--                     tokens = {}, default_group = nil|string, min_peers }
+--   groups = { { name, capacity, shards (0 = auto), policy, ttl, ttl_jitter, negative_ttl, error_ttl, stale_while_revalidate,
+--                stale_if_error, early_refresh, hot, deadline, source (number: index into sources), pool, on_timeout, expose_errors,
+--                has_on_evict }, ... }                                      -- sorted by name
+--   sources = { { concurrency, queue, timeout, retries, backoff, breaker_failures, breaker_cooldown }, ... }
+--   routes = { { route = "GET /api", kind = "serve"|"function", group = name|nil (nil: {query.group}, or the only one), key = template,
+--                as, type = nil|string, headers = { { name, value }, ... }, cache_control, timeout (0 = the group's),
+--                cors = nil (the top's) | false | table as below }, ... }   -- sorted by route
+--   cors = nil | { origins = {}, methods = {}, headers = {}, expose = {}, credentials, max_age (seconds) }
+--   warnings = { "...", ... }
