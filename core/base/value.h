@@ -58,8 +58,9 @@ enum hg_tier { HG_TIER_MAIN, HG_TIER_HOT, HG_TIER_NEGATIVE };
 #define HG_TIER_COUNT 3
 
 struct hg_value {
-    /* Guarded by the lock of the store that holds it. */
+    /* Guarded by the lock of the store that holds it (hash never changes; it lies where a chain is walked). */
     struct hg_value *chain; /* next in the bucket */
+    uint64_t hash;          /* hg_hash of the key */
     struct hg_list order;   /* the policy's list */
     uint64_t created_ms;    /* when it was loaded at its source (a copy: when the owner did) */
     uint64_t expires_ms;    /* fresh before this */
@@ -77,7 +78,6 @@ struct hg_value {
     uint16_t tag_count;
     uint16_t tags_len;      /* each tag: one length byte, its bytes */
     uint32_t data_len;
-    uint64_t hash;          /* hg_hash of the key */
     uint64_t version;       /* XXH64 of the data: the ETag unless the getter gave its own */
     uint64_t ttl_ms;        /* life asked for by the getter; HG_FOREVER = without end; see has_ttl */
     uint64_t stale_while_revalidate_ms, stale_if_error_ms; /* windows after expires_ms */

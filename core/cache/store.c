@@ -1,0 +1,506 @@
+#include "cache/store.h"
+
+#include <assert.h>
+
+#include "base/alloc.h"
+#include "base/err.h"
+
+#define FIRST_BUCKETS  16
+#define SLOT_BYTES     (2 * sizeof(struct hg_value *)) /* an entry's share of a half-full table */
+#define BUCKETS_MOVED  4                               /* at most, by one operation */
+#define SHRINK_DIVISOR 8 /* shrinks below an entry for so many buckets */
+
+const char *hg_evict_reason_name(enum hg_evict_reason reason)
+{
+    static const char *const names[] = {
+        [HG_EVICT_CAPACITY] = "capacity",
+        [HG_EVICT_EXPIRED] = "expired",
+        [HG_EVICT_REMOVED] = "removed",
+        [HG_EVICT_REPLACED] = "replaced",
+    };
+    return (size_t)reason < HG_COUNT(names) ? names[reason] : "unknown";
+}
+
+/* ---- budget ---- */
+
+void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit,
+                    size_t negative_limit)
+{
+    budget->capacity = capacity_bytes;
+    budget->hot_limit = hot_limit < capacity_bytes ? hot_limit : capacity_bytes;
+    budget->negative_limit = negative_limit < capacity_bytes ? negative_limit : capacity_bytes;
+    atomic_init(&budget->used, 0);
+    for (size_t tier = 0; tier < HG_TIER_COUNT; tier++)
+        atomic_init(&budget->tier_used[tier], 0);
+}
+
+static size_t tier_limit(const struct hg_budget *budget, enum hg_tier tier)
+{
+    switch (tier) {
+    case HG_TIER_HOT:
+        return budget->hot_limit;
+    case HG_TIER_NEGATIVE:
+        return budget->negative_limit;
+    default:
+        return budget->capacity;
+    }
+}
+
+/* By compare-exchange, so that no thread ever sees the sum above its limit. */
+static bool reserve(atomic_size_t *used, size_t bytes, size_t limit)
+{
+    size_t before = atomic_load_explicit(used, memory_order_relaxed);
+    do {
+        if (bytes > limit || before > limit - bytes)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(used, &before, before + bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+static void release(atomic_size_t *used, size_t bytes)
+{
+    size_t before = atomic_fetch_sub_explicit(used, bytes, memory_order_relaxed);
+    assert(before >= bytes);
+    (void)before;
+}
+
+enum verdict { FITS, TIER_IS_FULL, ALL_IS_FULL };
+
+static enum verdict budget_reserve(struct hg_budget *budget, enum hg_tier tier, size_t bytes)
+{
+    if (!reserve(&budget->tier_used[tier], bytes, tier_limit(budget, tier)))
+        return tier == HG_TIER_MAIN ? ALL_IS_FULL : TIER_IS_FULL;
+    if (reserve(&budget->used, bytes, budget->capacity))
+        return FITS;
+    release(&budget->tier_used[tier], bytes);
+    return ALL_IS_FULL;
+}
+
+static void budget_release(struct hg_budget *budget, enum hg_tier tier, size_t bytes)
+{
+    release(&budget->used, bytes);
+    release(&budget->tier_used[tier], bytes);
+}
+
+/* ---- table ----
+ *
+ * Resizing doubles or halves. The smaller table's bucket s and the larger one's s and s + small are
+ * the same entries; move_index says up to which s they have moved, so a look-up goes to one bucket
+ * of one table. A new table is not even cleared: each bucket is written when its entries move in.
+ */
+
+/* Folded, so that it does not matter which bits of the hash chose the shard. */
+static size_t fold(uint64_t hash)
+{
+    return (size_t)(hash ^ hash >> 32);
+}
+
+static size_t small_mask(const struct hg_store *store)
+{
+    return store->mask < store->old_mask ? store->mask : store->old_mask;
+}
+
+static bool is_moved(const struct hg_store *store, size_t slot)
+{
+    return store->old_table == NULL || (slot & small_mask(store)) < store->move_index;
+}
+
+static struct hg_value **bucket_of(const struct hg_store *store, uint64_t hash)
+{
+    size_t slot = fold(hash);
+    if (is_moved(store, slot))
+        return &store->table[slot & store->mask];
+    return &store->old_table[slot & store->old_mask];
+}
+
+/* The link that holds the entry, or the NULL where it would be. */
+static struct hg_value **find(const struct hg_store *store, uint64_t hash, struct hg_bytes key)
+{
+    struct hg_value **link = bucket_of(store, hash);
+    for (struct hg_value *value = *link; value != NULL; link = &value->chain, value = *link) {
+        if (value->hash == hash && hg_bytes_eq(hg_value_key(value), key))
+            break;
+    }
+    return link;
+}
+
+static void chain_move(struct hg_store *store, struct hg_value *chain)
+{
+    for (struct hg_value *value = chain, *next; value != NULL; value = next) {
+        struct hg_value **link = &store->table[fold(value->hash) & store->mask];
+        next = value->chain;
+        value->chain = *link;
+        *link = value;
+    }
+}
+
+static void table_move(struct hg_store *store, size_t max_buckets)
+{
+    size_t small = small_mask(store);
+    bool is_growing = store->mask > store->old_mask;
+    for (size_t n = 0; n < max_buckets; n++) {
+        size_t slot = store->move_index++;
+        store->table[slot] = NULL;
+        if (is_growing)
+            store->table[slot + small + 1] = NULL;
+        chain_move(store, store->old_table[slot]);
+        if (!is_growing)
+            chain_move(store, store->old_table[slot + small + 1]);
+        if (slot == small) {
+            hg_free(store->old_table);
+            store->old_table = NULL;
+            store->move_index = 0;
+            return;
+        }
+    }
+}
+
+/* Without memory the table stays as it is: chains get longer, nothing else. */
+static void table_resize(struct hg_store *store, size_t bucket_count)
+{
+    size_t bytes;
+    if (!hg_size_mul(bucket_count, sizeof(struct hg_value *), &bytes))
+        return;
+    struct hg_value **table = hg_malloc(bytes);
+    if (table == NULL)
+        return;
+    store->old_table = store->table;
+    store->old_mask = store->mask;
+    store->table = table;
+    store->mask = bucket_count - 1;
+    store->move_index = 0;
+}
+
+/* The share of one operation in keeping the table in shape. Links found before it are void after
+ * it. */
+static void table_tend(struct hg_store *store)
+{
+    size_t bucket_count = store->mask + 1;
+    if (store->old_table != NULL)
+        table_move(store, BUCKETS_MOVED);
+    else if (store->entry_count > bucket_count)
+        table_resize(store, bucket_count * 2);
+    else if (bucket_count > FIRST_BUCKETS && store->entry_count < bucket_count / SHRINK_DIVISOR)
+        table_resize(store, bucket_count / 2);
+}
+
+/* ---- entries ---- */
+
+/* Takes the entry out of table, order and budget, tells, and drops our reference. */
+static void drop(struct hg_store *store, struct hg_value **link, enum hg_evict_reason reason,
+                 bool tell)
+{
+    struct hg_value *value = *link;
+    enum hg_tier tier = (enum hg_tier)value->tier;
+    *link = value->chain;
+    value->chain = NULL;
+    value->stored = false;
+    hg_list_remove(&value->order);
+    store->entry_count--;
+    store->tier_count[tier]--;
+    budget_release(store->budget, tier, value->cost_bytes);
+    if (reason == HG_EVICT_CAPACITY)
+        store->counters.evictions++;
+    if (reason == HG_EVICT_EXPIRED)
+        store->counters.expirations++;
+    if (tell && store->on_evict != NULL)
+        store->on_evict(store->on_evict_ctx, value, reason);
+    hg_value_unref(value);
+}
+
+/* Returns the bytes freed; 0 when the tier has no entry here. */
+static size_t drop_last(struct hg_store *store, enum hg_tier tier, enum hg_evict_reason reason,
+                        bool tell)
+{
+    if (hg_list_is_empty(&store->order[tier]))
+        return 0;
+    struct hg_value *value = hg_container_of(store->order[tier].prev, struct hg_value, order);
+    size_t cost_bytes = value->cost_bytes;
+    struct hg_value **link = bucket_of(store, value->hash);
+    while (*link != value)
+        link = &(*link)->chain;
+    drop(store, link, reason, tell);
+    return cost_bytes;
+}
+
+/*
+ * When all is full, main is over its share: hot and negative never pass their limits, so what is
+ * over went to main, which uses what they leave. They go only where this shard has no main entry.
+ */
+static bool evict_one(struct hg_store *store, enum hg_tier tier, enum verdict verdict)
+{
+    if (verdict == TIER_IS_FULL)
+        return drop_last(store, tier, HG_EVICT_CAPACITY, true) > 0;
+    return drop_last(store, HG_TIER_MAIN, HG_EVICT_CAPACITY, true) > 0 ||
+           drop_last(store, HG_TIER_HOT, HG_EVICT_CAPACITY, true) > 0 ||
+           drop_last(store, HG_TIER_NEGATIVE, HG_EVICT_CAPACITY, true) > 0;
+}
+
+static int make_room(struct hg_store *store, enum hg_tier tier, size_t cost_bytes)
+{
+    for (;;) {
+        enum verdict verdict = budget_reserve(store->budget, tier, cost_bytes);
+        if (verdict == FITS)
+            return HG_OK;
+        if (!evict_one(store, tier, verdict))
+            return HG_ELIMIT;
+    }
+}
+
+int hg_store_init(struct hg_store *store, struct hg_budget *budget, hg_evict_fn on_evict,
+                  void *on_evict_ctx)
+{
+    struct hg_value **table = hg_calloc(FIRST_BUCKETS, sizeof(struct hg_value *));
+    if (table == NULL)
+        return HG_ENOMEM;
+    *store = (struct hg_store){
+        .budget = budget,
+        .on_evict = on_evict,
+        .on_evict_ctx = on_evict_ctx,
+        .table = table,
+        .mask = FIRST_BUCKETS - 1,
+    };
+    for (size_t tier = 0; tier < HG_TIER_COUNT; tier++)
+        hg_list_init(&store->order[tier]);
+    return HG_OK;
+}
+
+static void drop_all(struct hg_store *store, enum hg_evict_reason reason, bool tell)
+{
+    for (size_t tier = 0; tier < HG_TIER_COUNT; tier++) {
+        while (drop_last(store, (enum hg_tier)tier, reason, tell) > 0)
+            ;
+    }
+    assert(store->entry_count == 0);
+}
+
+void hg_store_finish(struct hg_store *store)
+{
+    if (store == NULL || store->table == NULL)
+        return;
+    drop_all(store, HG_EVICT_REMOVED, false);
+    hg_free(store->old_table);
+    hg_free(store->table);
+    *store = (struct hg_store){0};
+}
+
+struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_bytes key)
+{
+    if (store->old_table != NULL)
+        table_move(store, BUCKETS_MOVED);
+    struct hg_value *value = *find(store, hash, key);
+    if (value == NULL)
+        return NULL;
+    struct hg_list *order = &store->order[value->tier];
+    if (order->next != &value->order) {
+        hg_list_remove(&value->order);
+        hg_list_push_front(order, &value->order);
+    }
+    return value;
+}
+
+struct hg_value *hg_store_peek(const struct hg_store *store, uint64_t hash, struct hg_bytes key)
+{
+    return *find(store, hash, key);
+}
+
+int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier tier,
+                 uint64_t created_ms, uint64_t expires_ms)
+{
+    assert(!value->stored);
+    assert(!value->is_private_copy);
+    size_t cost_bytes = hg_store_cost(value);
+    int err = HG_OK;
+
+    struct hg_value **link = find(store, value->hash, hg_value_key(value));
+    if (*link != NULL)
+        drop(store, link, HG_EVICT_REPLACED, true);
+
+    if (cost_bytes > tier_limit(store->budget, tier) || cost_bytes > UINT32_MAX) {
+        store->counters.rejected++;
+        err = HG_ETOOBIG;
+        goto tend;
+    }
+    err = make_room(store, tier, cost_bytes);
+    if (err < 0)
+        goto tend;
+
+    value->created_ms = created_ms;
+    value->expires_ms = expires_ms;
+    value->cost_bytes = (uint32_t)cost_bytes;
+    value->tier = (uint8_t)tier;
+    value->stored = true;
+    link = bucket_of(store, value->hash);
+    value->chain = *link;
+    *link = hg_value_ref(value);
+    hg_list_push_front(&store->order[tier], &value->order);
+    store->entry_count++;
+    store->tier_count[tier]++;
+
+tend:
+    table_tend(store);
+    return err;
+}
+
+bool hg_store_remove(struct hg_store *store, uint64_t hash, struct hg_bytes key,
+                     enum hg_evict_reason reason)
+{
+    struct hg_value **link = find(store, hash, key);
+    bool found = *link != NULL;
+    if (found)
+        drop(store, link, reason, true);
+    table_tend(store);
+    return found;
+}
+
+void hg_store_set_expiry(struct hg_store *store, struct hg_value *value, uint64_t expires_ms)
+{
+    (void)store;
+    assert(value->stored);
+    value->expires_ms = expires_ms;
+}
+
+size_t hg_store_evict(struct hg_store *store, enum hg_tier tier, size_t bytes)
+{
+    size_t freed = 0;
+    while (freed < bytes) {
+        size_t cost_bytes = drop_last(store, tier, HG_EVICT_CAPACITY, true);
+        if (cost_bytes == 0)
+            break;
+        freed += cost_bytes;
+        table_tend(store);
+    }
+    return freed;
+}
+
+static bool is_dead(const struct hg_value *value, uint64_t now_ms)
+{
+    uint64_t window_ms = value->stale_while_revalidate_ms > value->stale_if_error_ms
+                             ? value->stale_while_revalidate_ms
+                             : value->stale_if_error_ms;
+    uint64_t end_ms = hg_time_add(value->expires_ms, window_ms);
+    return end_ms != HG_FOREVER && now_ms >= end_ms;
+}
+
+/*
+ * The hand walks the larger table's buckets. What has halved under it, or lies still in the smaller
+ * table, it meets at the lower of the two places; what slips behind the hand that way is seen in
+ * the next round.
+ */
+static struct hg_value **bucket_at(const struct hg_store *store, size_t index)
+{
+    struct hg_value **table = store->table;
+    size_t mask = store->mask;
+    if (!is_moved(store, index)) {
+        table = store->old_table;
+        mask = store->old_mask;
+    }
+    return index <= mask ? &table[index] : NULL;
+}
+
+size_t hg_store_bucket_count(const struct hg_store *store)
+{
+    bool is_old_larger = store->old_table != NULL && store->old_mask > store->mask;
+    return (is_old_larger ? store->old_mask : store->mask) + 1;
+}
+
+size_t hg_store_expire_step(struct hg_store *store, uint64_t now_ms, size_t max_buckets)
+{
+    size_t bucket_count = hg_store_bucket_count(store), freed = 0;
+    if (max_buckets > bucket_count)
+        max_buckets = bucket_count;
+    for (size_t n = 0; n < max_buckets; n++) {
+        if (store->sweep_index >= bucket_count)
+            store->sweep_index = 0;
+        struct hg_value **link = bucket_at(store, store->sweep_index++);
+        while (link != NULL && *link != NULL) {
+            if (is_dead(*link, now_ms)) {
+                drop(store, link, HG_EVICT_EXPIRED, true);
+                freed++;
+            } else {
+                link = &(*link)->chain;
+            }
+        }
+    }
+    table_tend(store);
+    return freed;
+}
+
+void hg_store_clear(struct hg_store *store, enum hg_evict_reason reason)
+{
+    drop_all(store, reason, true);
+    table_tend(store);
+}
+
+size_t hg_store_cost(const struct hg_value *value)
+{
+    size_t cost_bytes = 0;
+    if (!hg_size_add(hg_alloc_size(hg_value_size(value)), SLOT_BYTES, &cost_bytes))
+        return SIZE_MAX;
+    return cost_bytes;
+}
+
+/* ---- validation ---- */
+
+struct recount {
+    size_t entries, tiers[HG_TIER_COUNT], bytes[HG_TIER_COUNT];
+};
+
+static bool chain_recount(const struct hg_store *store, size_t index, struct recount *sums)
+{
+    struct hg_value **bucket = bucket_at(store, index);
+    if (bucket == NULL)
+        return true;
+    for (struct hg_value *value = *bucket; value != NULL; value = value->chain) {
+        if (++sums->entries > store->entry_count)
+            return false; /* a loop, too */
+        if (!value->stored || value->tier >= HG_TIER_COUNT || atomic_load(&value->refs) == 0)
+            return false;
+        if (bucket_of(store, value->hash) != bucket ||
+            *find(store, value->hash, hg_value_key(value)) != value)
+            return false; /* in the wrong bucket, or the second one of its key */
+        if (value->cost_bytes != hg_store_cost(value))
+            return false;
+        sums->tiers[value->tier]++;
+        sums->bytes[value->tier] += value->cost_bytes;
+    }
+    return true;
+}
+
+static bool is_order_valid(const struct hg_store *store, enum hg_tier tier)
+{
+    size_t count = 0;
+    hg_list_for_each(node, &store->order[tier])
+    {
+        const struct hg_value *value = hg_container_of(node, struct hg_value, order);
+        if (node->next->prev != node || node->prev->next != node)
+            return false;
+        if (value->tier != tier || !value->stored || ++count > store->tier_count[tier])
+            return false;
+    }
+    return count == store->tier_count[tier];
+}
+
+bool hg_store_validate(const struct hg_store *store)
+{
+    struct recount sums = {0};
+    size_t all_bytes = 0;
+    for (size_t i = 0; i < hg_store_bucket_count(store); i++) {
+        if (!chain_recount(store, i, &sums))
+            return false;
+    }
+    for (size_t tier = 0; tier < HG_TIER_COUNT; tier++) {
+        size_t used = atomic_load(&store->budget->tier_used[tier]);
+        /* Other shards use the same budget, so ours is a part of it. */
+        if (sums.bytes[tier] > used || used > tier_limit(store->budget, (enum hg_tier)tier))
+            return false;
+        if (sums.tiers[tier] != store->tier_count[tier] ||
+            !is_order_valid(store, (enum hg_tier)tier))
+            return false;
+        all_bytes += sums.bytes[tier];
+    }
+    size_t used = atomic_load(&store->budget->used);
+    return sums.entries == store->entry_count && all_bytes <= used &&
+           used <= store->budget->capacity;
+}
