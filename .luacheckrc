@@ -1,4 +1,6 @@
 std = "luajit"
 max_line_length = 120
+cache = false
+exclude_files = { "build/**" }
 files["spec"] = { std = "luajit+busted" }
-files["examples/**/*_spec.lua"] = { std = "luajit+busted" }
+files["**/*_spec.lua"] = { std = "luajit+busted" }
