@@ -6,7 +6,8 @@
  *
  * Ownership  a waiter belongs to its caller and must stay where it is until its answer or a successful cancel.
  * Threads    every function may be called from any thread unless it says otherwise.
- * Locks      shard lock; then, never the other way round: budget neighbours by trylock only, guard lock, edge lock.
+ * Locks      shard lock; then, never the other way round: budget neighbours by trylock only, guard lock, tag lock,
+ *            edge lock (each of the last three a leaf).
  * Time       now_ms is boot-time milliseconds from the caller.
  */
 #ifndef HG_GROUP_GROUP_H
@@ -103,6 +104,8 @@ struct hg_waiter {
     struct hg_load *load;    /* whose flight it is on, while linked */
     uint8_t state;           /* enum hg_waiter_state; under the shard's lock */
     bool from_peer;
+    bool is_nested;          /* a getter waits: there is an edge to take back */
+    uint64_t deadline_ms;    /* of this get; for the counter of timeouts */
     uint64_t join_number;    /* invalidations up to here were before it */
     struct hg_load *parent;  /* the load whose getter waits here, or NULL */
     struct hg_list edge;     /* on parent->nested */

@@ -55,6 +55,11 @@ struct hg_load {
     const struct hg_guard *held[HG_DEPTH_MAX];
     unsigned held_count;
     struct hg_list nested;       /* waiters this load's getter has on other flights (edges, under edge lock) */
+    uint8_t state;               /* enum in group_impl.h; catches a second report */
+    bool is_queued;              /* in the guard's queue, under the guard's lock */
+    uint64_t run_ms;             /* when the getter was called */
+    uint64_t walk_number;        /* edge lock: last walk of the edges that came by */
+    struct hg_load *walk_next;   /* edge lock: still to be looked at by this walk */
     char storage[];              /* key, chain */
 };
 

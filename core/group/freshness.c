@@ -1,0 +1,115 @@
+#include "group/freshness.h"
+
+uint64_t hg_life_jittered(uint64_t ttl_ms, double jitter, uint64_t random)
+{
+    if (ttl_ms == 0 || ttl_ms == HG_FOREVER || !(jitter > 0))
+        return ttl_ms;
+    if (jitter > 1)
+        jitter = 1;
+
+    double share = (double)(random >> 11) * 0x1p-53; /* uniform in [0, 1) */
+    uint64_t cut = (uint64_t)((double)ttl_ms * jitter * share);
+    return cut >= ttl_ms ? 1 : ttl_ms - cut;
+}
+
+bool hg_is_within(uint64_t expires_ms, uint64_t window_ms, uint64_t now_ms)
+{
+    return now_ms < hg_time_add(expires_ms, window_ms);
+}
+
+bool hg_value_is_fresh(const struct hg_value *value, uint64_t now_ms)
+{
+    return now_ms < value->expires_ms;
+}
+
+bool hg_value_is_good_on_error(const struct hg_value *value, uint64_t now_ms)
+{
+    return value->status == HG_STATUS_VALUE &&
+           hg_is_within(value->expires_ms, value->stale_if_error_ms, now_ms);
+}
+
+bool hg_value_is_good_on_timeout(const struct hg_value *value, uint64_t now_ms)
+{
+    uint64_t window_ms = value->stale_while_revalidate_ms;
+
+    if (window_ms < value->stale_if_error_ms)
+        window_ms = value->stale_if_error_ms;
+    return value->status == HG_STATUS_VALUE && hg_is_within(value->expires_ms, window_ms, now_ms);
+}
+
+/* -ln(u) of a uniform u in (0, 1]. Own arithmetic, so that this floor needs no libm; off by less than 1e-4. */
+static double exponential(uint64_t random)
+{
+    uint64_t bits = random == 0 ? 1 : random;
+    int zeros = __builtin_clzll(bits);
+    double mantissa = (double)(bits << zeros >> 11) * 0x1p-52; /* [1, 2) */
+    double z = (mantissa - 1) / (mantissa + 1);
+    double z2 = z * z;
+    double ln_mantissa = 2 * z * (1 + z2 * (1.0 / 3 + z2 * (1.0 / 5 + z2 / 7)));
+    double result = (zeros + 1) * 0.69314718055994531 - ln_mantissa;
+
+    return result < 0 ? 0 : result;
+}
+
+bool hg_is_early(double beta, uint64_t load_time_x16, uint64_t expires_ms, uint64_t now_ms, uint64_t random)
+{
+    if (!(beta > 0) || expires_ms == HG_FOREVER || now_ms >= expires_ms)
+        return false;
+
+    double ahead_ms = (double)load_time_x16 / 16 * beta * exponential(random);
+    return ahead_ms >= (double)(expires_ms - now_ms);
+}
+
+struct windows {
+    uint64_t swr_ms, sie_ms;
+};
+
+static struct windows windows_of(const struct hg_value *value, const struct hg_group_config *config,
+                                 bool is_copy)
+{
+    struct windows windows = {config->stale_while_revalidate_ms, config->stale_if_error_ms};
+
+    if (is_copy || value->status != HG_STATUS_VALUE)
+        return (struct windows){0, 0};
+    if (value->has_swr)
+        windows.swr_ms = value->stale_while_revalidate_ms;
+    if (value->has_sie)
+        windows.sie_ms = value->stale_if_error_ms;
+    return windows;
+}
+
+bool hg_value_fill_windows(struct hg_value *value, const struct hg_group_config *config, bool is_copy)
+{
+    if (value->is_private_copy || atomic_load_explicit(&value->refs, memory_order_acquire) != 1)
+        return false;
+
+    struct windows windows = windows_of(value, config, is_copy);
+    value->stale_while_revalidate_ms = windows.swr_ms;
+    value->stale_if_error_ms = windows.sie_ms;
+    return true;
+}
+
+struct hg_value *hg_value_copy_windows(const struct hg_value *value, const struct hg_group_config *config,
+                                       bool is_copy)
+{
+    struct windows windows = windows_of(value, config, is_copy);
+    struct hg_bytes tags[HG_TAGS_MAX];
+    struct hg_value_spec spec;
+
+    hg_value_spec_from(value, &spec, tags);
+    spec.stale_while_revalidate_ms = windows.swr_ms;
+    spec.stale_if_error_ms = windows.sie_ms;
+    return hg_value_create(&spec);
+}
+
+struct hg_value *hg_value_with_windows(struct hg_value *value, const struct hg_group_config *config,
+                                       bool is_copy)
+{
+    if (hg_value_fill_windows(value, config, is_copy))
+        return value;
+
+    struct hg_value *copy = hg_value_copy_windows(value, config, is_copy);
+    if (copy != NULL)
+        hg_value_unref(value);
+    return copy;
+}

@@ -1,0 +1,41 @@
+/*
+ * freshness - how long things live: jittered lives, stale windows, early refresh.
+ *
+ * Pure arithmetic; random bits and times are arguments.
+ */
+#ifndef HG_GROUP_FRESHNESS_H
+#define HG_GROUP_FRESHNESS_H
+
+#include "base/value.h"
+#include "group/group.h"
+
+/* Uniform in [ttl x (1 - jitter), ttl]. HG_FOREVER and 0 stay what they are; never shortened to 0. */
+uint64_t hg_life_jittered(uint64_t ttl_ms, double jitter, uint64_t random);
+
+/* Past its life, but within the window. now_ms >= expires_ms is taken for granted. */
+bool hg_is_within(uint64_t expires_ms, uint64_t window_ms, uint64_t now_ms);
+bool hg_value_is_fresh(const struct hg_value *value, uint64_t now_ms);
+/* A value, fresh or within stale_if_error. */
+bool hg_value_is_good_on_error(const struct hg_value *value, uint64_t now_ms);
+/* A value, fresh or within the larger of its windows. */
+bool hg_value_is_good_on_timeout(const struct hg_value *value, uint64_t now_ms);
+
+/*
+ * XFetch (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015):
+ * refresh now when now - load_time x beta x ln(u) >= expiry, u uniform in (0, 1].
+ */
+bool hg_is_early(double beta, uint64_t load_time_x16, uint64_t expires_ms, uint64_t now_ms, uint64_t random);
+
+/*
+ * The value as a group stores it: windows filled in from the group where the getter gave none, or none at all
+ * for a copy. `fill` does it in place and only where the caller's reference is the only one, so that nobody reads
+ * it yet; false otherwise. `copy` makes another value; NULL: out of memory.
+ */
+bool hg_value_fill_windows(struct hg_value *value, const struct hg_group_config *config, bool is_copy);
+struct hg_value *hg_value_copy_windows(const struct hg_value *value, const struct hg_group_config *config,
+                                       bool is_copy);
+/* Either: takes over the reference and returns one, or NULL and the reference stays the caller's. */
+struct hg_value *hg_value_with_windows(struct hg_value *value, const struct hg_group_config *config,
+                                       bool is_copy);
+
+#endif

@@ -1,0 +1,274 @@
+#include "group/group_impl.h"
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "group/chain.h"
+#include "group/freshness.h"
+
+/* One look-up, as far as it is known. */
+struct lookup {
+    struct hg_group *group;
+    struct hg_shard *shard;
+    const struct hg_get *get;
+    const struct hg_view *view; /* read before the lock */
+    uint64_t hash;
+    uint64_t random; /* for the early refresh; drawn before the lock */
+    struct hg_bytes chain;
+    struct hg_turn turn;
+};
+
+static int fail(struct hg_result *out_result, int err)
+{
+    out_result->err = err;
+    if (err == HG_ELIMIT)
+        out_result->retry_after_ms = HG_LIMIT_RETRY_MS;
+    return err;
+}
+
+static int check(const struct hg_group *group, const struct hg_get *get, const struct hg_waiter *waiter)
+{
+    if (get->key.len == 0)
+        return HG_EINVAL;
+    if (get->key.len > group->groups->config.key_max)
+        return HG_ETOOBIG;
+    if (get->is_peek)
+        return HG_OK;
+    if (waiter == NULL)
+        return HG_EINVAL;
+    return get->parent == NULL && hg_chain_depth(get->chain) < 0 ? HG_EINVAL : HG_OK;
+}
+
+/* Whether the entry answers now; counts it. */
+static bool count_hit(struct hg_group_stats *counters, const struct hg_value *value, uint64_t now_ms,
+                      enum hg_how *out_how)
+{
+    if (hg_value_is_fresh(value, now_ms)) {
+        if (value->status == HG_STATUS_NOT_FOUND) {
+            counters->negative_hits++;
+            *out_how = HG_HOW_NEGATIVE;
+        } else if (value->status == HG_STATUS_ERROR) {
+            counters->error_hits++;
+            *out_how = HG_HOW_ERROR;
+        } else if (value->tier == HG_TIER_HOT) {
+            counters->hot_hits++;
+            *out_how = HG_HOW_HOT;
+        } else {
+            counters->hits++;
+            *out_how = HG_HOW_HIT;
+        }
+        return true;
+    }
+    if (value->status != HG_STATUS_VALUE ||
+        !hg_is_within(value->expires_ms, value->stale_while_revalidate_ms, now_ms))
+        return false;
+    counters->stale_hits++;
+    *out_how = HG_HOW_STALE;
+    return true;
+}
+
+static void lend(struct hg_value *value, enum hg_how how, struct hg_result *out_result,
+                 struct hg_hold *out_hold)
+{
+    hg_hold_set(out_hold, value);
+    out_result->err = HG_OK;
+    out_result->how = how;
+    out_result->value = out_hold->value;
+    out_result->created_ms = value->created_ms;
+    out_result->expires_ms = value->expires_ms;
+    out_result->retry_after_ms = value->status == HG_STATUS_ERROR ? value->retry_after_ms : 0;
+}
+
+static int peek(struct lookup *lookup, struct hg_result *out_result, struct hg_hold *out_hold)
+{
+    struct hg_group_stats uncounted = {0};
+    enum hg_how how;
+
+    hg_shard_lock(lookup->shard);
+    struct hg_value *value = hg_store_peek(&lookup->shard->store, lookup->hash, lookup->get->key);
+    bool is_hit = value != NULL && count_hit(&uncounted, value, lookup->get->now_ms, &how);
+    if (is_hit)
+        lend(value, how, out_result, out_hold);
+    hg_shard_unlock(lookup->shard);
+    return is_hit ? HG_OK : fail(out_result, HG_ENOENT);
+}
+
+/* A flight for this key, begun; NULL with *out_err. `value` is what the store has, maybe NULL. */
+static struct hg_load *begin_locked(struct lookup *lookup, enum hg_flight_kind kind, bool is_mine,
+                                    enum hg_load_reason reason, struct hg_value *value, int *out_err)
+{
+    const struct hg_get *get = lookup->get;
+    bool is_miss = reason == HG_LOAD_MISS;
+
+    struct hg_load *load = hg_load_create(lookup->group, kind, lookup->hash, get->key,
+                                          is_miss ? lookup->chain : HG_BYTES_NONE,
+                                          is_miss ? get->parent : NULL);
+    if (load == NULL) {
+        *out_err = HG_ENOMEM;
+        return NULL;
+    }
+    load->loop = get->loop;
+    load->is_fallback = kind == HG_FLIGHT_LOCAL && !is_mine;
+    if (value != NULL && value->status == HG_STATUS_VALUE)
+        load->old = hg_value_ref(value);
+    *out_err = hg_load_begin_locked(lookup->shard, load, lookup->view, reason, get->now_ms);
+    if (*out_err < 0) {
+        hg_load_destroy(load);
+        return NULL;
+    }
+    hg_list_push_back(&lookup->turn.begun, &load->link);
+    return load;
+}
+
+/* A flight that no waiter needs, unless one flies already. Failing is silent: the next stale hit tries again. */
+static bool refresh_locked(struct lookup *lookup, struct hg_value *value, enum hg_load_reason reason)
+{
+    const struct hg_get *get = lookup->get;
+    bool is_mine = hg_view_is_mine(lookup->view, get->key);
+    enum hg_flight_kind kind = is_mine || get->from_peer ? HG_FLIGHT_LOCAL : HG_FLIGHT_REMOTE;
+    int err;
+
+    if (hg_flight_find(&lookup->shard->flights, kind, lookup->hash, get->key) != NULL)
+        return false;
+    hg_turn_init(&lookup->turn, lookup->group->groups, get->now_ms, NULL);
+    if (begin_locked(lookup, kind, is_mine, reason, value, &err) == NULL)
+        return false;
+    lookup->shard->counters.refreshes++;
+    return true;
+}
+
+static void join_locked(struct lookup *lookup, struct hg_waiter *waiter, struct hg_load *load,
+                        enum hg_how how)
+{
+    waiter->hash = lookup->hash;
+    waiter->load = load;
+    waiter->state = HG_WAITER_LINKED;
+    waiter->from_peer = lookup->get->from_peer;
+    waiter->deadline_ms = lookup->get->deadline_ms;
+    waiter->join_number = hg_groups_sequence(lookup->group->groups);
+    waiter->result = (struct hg_result){.how = how};
+    atomic_store_explicit(&waiter->group, lookup->group, memory_order_relaxed);
+    hg_flight_join(&load->flight, &waiter->link);
+    lookup->shard->waiter_count++;
+}
+
+/* Whether this get comes from a getter of the same key, here or on another node, or from too deep. */
+static bool is_recursive(const struct lookup *lookup)
+{
+    const struct hg_get *get = lookup->get;
+    const struct hg_load *parent = get->parent;
+    unsigned depth = parent != NULL ? parent->depth + 1 : (unsigned)hg_chain_depth(lookup->chain);
+
+    if (depth > HG_DEPTH_MAX)
+        return true;
+    if (parent != NULL && parent->group == lookup->group && hg_bytes_eq(parent->flight.key, get->key))
+        return true;
+    return lookup->chain.len > 0 &&
+           hg_chain_has(lookup->chain, hg_bytes_str(lookup->group->name), get->key);
+}
+
+/* Joins the key's flight or begins it. Negative: refused. */
+static int wait_locked(struct lookup *lookup, struct hg_waiter *waiter, struct hg_value *value)
+{
+    struct hg_groups *groups = lookup->group->groups;
+    struct hg_group_stats *counters = &lookup->shard->counters;
+    const struct hg_get *get = lookup->get;
+    int err = HG_OK;
+
+    if (is_recursive(lookup))
+        return HG_ERECURSIVE;
+    hg_list_init(&waiter->link);
+    hg_list_init(&waiter->edge);
+    waiter->parent = NULL;
+    waiter->is_nested = false;
+
+    bool is_mine = hg_view_is_mine(lookup->view, get->key);
+    enum hg_flight_kind kind = is_mine || get->from_peer ? HG_FLIGHT_LOCAL : HG_FLIGHT_REMOTE;
+    struct hg_load *load =
+        hg_load_of(hg_flight_find(&lookup->shard->flights, kind, lookup->hash, get->key));
+    if (load == NULL) {
+        load = begin_locked(lookup, kind, is_mine, HG_LOAD_MISS, value, &err);
+        if (load == NULL)
+            return err;
+        if (get->parent != NULL)
+            hg_edges_join(&groups->edges, waiter, get->parent, HG_BYTES_NONE, load);
+        counters->loads++;
+        join_locked(lookup, waiter, load, HG_HOW_MISS);
+        return HG_PENDING;
+    }
+
+    if (load->flight.waiter_count >= groups->config.waiters_max)
+        return HG_ELIMIT;
+    if ((get->parent != NULL || lookup->chain.len > 0) &&
+        hg_edges_join(&groups->edges, waiter, get->parent, lookup->chain, load))
+        return HG_ERECURSIVE;
+    if (get->parent != NULL && kind == HG_FLIGHT_LOCAL)
+        hg_load_inherit_locked(load, get->parent, &lookup->turn);
+    counters->loads_deduped++;
+    join_locked(lookup, waiter, load, HG_HOW_COLLAPSED);
+    return HG_PENDING;
+}
+
+/* Ends with the lock given back and whatever was begun, started. */
+static int miss(struct lookup *lookup, struct hg_waiter *waiter, struct hg_value *value,
+                struct hg_result *out_result)
+{
+    struct hg_group_stats *counters = &lookup->shard->counters;
+
+    hg_turn_init(&lookup->turn, lookup->group->groups, lookup->get->now_ms, NULL);
+    counters->misses++;
+    int rc = wait_locked(lookup, waiter, value);
+    if (rc < 0) {
+        counters->refused++;
+        counters->recursive += rc == HG_ERECURSIVE;
+    }
+    hg_shard_unlock(lookup->shard);
+    hg_turn_run(&lookup->turn);
+    return rc < 0 ? fail(out_result, rc) : rc;
+}
+
+int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_waiter *waiter,
+                 struct hg_result *out_result, struct hg_hold *out_hold)
+{
+    const struct hg_source *source = group->groups->source;
+    double beta = group->config.early_refresh;
+    enum hg_load_reason reason = HG_LOAD_REFRESH;
+    struct lookup lookup;
+    enum hg_how how;
+
+    hg_hold_init(out_hold);
+    *out_result = (struct hg_result){.err = HG_OK};
+    int err = check(group, get, waiter);
+    if (err < 0)
+        return fail(out_result, err);
+
+    lookup.group = group;
+    lookup.get = get;
+    lookup.view = hg_groups_view(group->groups);
+    lookup.hash = hg_hash(get->key);
+    lookup.shard = hg_group_shard(group, lookup.hash);
+    lookup.chain = get->parent != NULL ? get->parent->chain : get->chain;
+    lookup.random = beta > 0 ? source->random(source->ctx) : 0;
+    if (get->is_peek)
+        return peek(&lookup, out_result, out_hold);
+
+    hg_shard_lock(lookup.shard);
+    lookup.shard->counters.gets++;
+    lookup.shard->counters.peer_requests += get->from_peer;
+    struct hg_value *value = hg_store_get(&lookup.shard->store, lookup.hash, get->key);
+    if (value == NULL || !count_hit(&lookup.shard->counters, value, get->now_ms, &how))
+        return miss(&lookup, waiter, value, out_result);
+
+    lend(value, how, out_result, out_hold);
+    bool is_refreshed = how == HG_HOW_STALE;
+    if (how == HG_HOW_HIT && beta > 0 &&
+        hg_is_early(beta, lookup.shard->load_time_x16, value->expires_ms, get->now_ms, lookup.random)) {
+        is_refreshed = true;
+        reason = HG_LOAD_EARLY;
+    }
+    if (is_refreshed)
+        is_refreshed = refresh_locked(&lookup, value, reason);
+    hg_shard_unlock(lookup.shard);
+    if (is_refreshed)
+        hg_turn_run(&lookup.turn);
+    return HG_OK;
+}

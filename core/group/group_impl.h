@@ -1,0 +1,121 @@
+/*
+ * group_impl - what the files of this floor share and nobody above sees.
+ *
+ *   get.c       look up, join or begin          edges.c     who waits on whom, recursion
+ *   load.c      start, finish, keep             chain.c     ancestors of a load
+ *   remote.c    asks and their fallbacks        tags.c      invalidation numbers of tags
+ *   landing.c   put, unlink, detach             freshness.c lives, windows, early refresh
+ *   turn.c      what happens after unlocking    shard.c     one lock, its store and flights
+ *
+ * A function whose name ends in _locked wants the shard's lock held and calls nothing out.
+ */
+#ifndef HG_GROUP_GROUP_IMPL_H
+#define HG_GROUP_GROUP_IMPL_H
+
+#include "group/edges.h"
+#include "group/group.h"
+#include "group/shard.h"
+#include "group/tags.h"
+#include "group/turn.h"
+
+/* What a node loads and does not own is kept at most this long. */
+#define HG_FALLBACK_MS_MAX 10000
+/* Retry-After where a flight, waiter or guard limit was met. */
+#define HG_LIMIT_RETRY_MS 1000
+/* Message of an error result, cut. */
+#define HG_MESSAGE_MAX 512
+
+enum hg_load_state {
+    HG_LOAD_BEGUN = 1, /* in the flight table, nothing asked of the source yet */
+    HG_LOAD_STARTED,   /* the source has it and owes one report */
+    HG_LOAD_REPORTED,
+};
+
+struct hg_groups {
+    struct hg_groups_config config;
+    const struct hg_source *source; /* borrowed */
+    struct hg_group **groups;
+    size_t count;
+    _Atomic(const struct hg_view *) view; /* borrowed */
+    atomic_size_t flight_count;
+    atomic_uint_fast64_t sequence; /* invalidations of this node, numbered from 1 */
+    struct hg_edges edges;
+    struct hg_value *spare[HG_CLASS_TOO_LARGE + 1]; /* error results for when memory is out */
+};
+
+struct hg_group {
+    struct hg_groups *groups;
+    struct hg_group_config config;
+    char *name;
+    size_t index;
+    struct hg_budget budget;
+    void *shard_block;       /* holds the shards, one more than needed so that they start on a cache line */
+    struct hg_shard *shards;
+    unsigned shard_count;
+    atomic_uint_fast64_t flush_number;
+    struct hg_tags tags;
+};
+
+static inline struct hg_load *hg_load_of(struct hg_flight *flight)
+{
+    return flight == NULL ? NULL : hg_container_of(flight, struct hg_load, flight);
+}
+
+/* groups.c */
+struct hg_shard *hg_group_shard(struct hg_group *group, uint64_t hash);
+uint64_t hg_groups_sequence(struct hg_groups *groups);
+/* A reference on an error result; the spare one of its class when memory is out. Never NULL. */
+struct hg_value *hg_groups_error(struct hg_groups *groups, enum hg_class klass, struct hg_bytes key,
+                                 struct hg_bytes message, uint64_t retry_after_ms);
+
+/* view.c */
+bool hg_view_is_mine(const struct hg_view *view, struct hg_bytes key);
+/* True with *out_member: whom to ask when `failed` did not answer. False: load it here. */
+bool hg_view_second(const struct hg_view *view, struct hg_bytes key, size_t failed, size_t *out_member);
+
+/* load.c. Creating takes nothing but memory; the flight is begun by who created it, under the lock. */
+struct hg_load *hg_load_create(struct hg_group *group, enum hg_flight_kind kind, uint64_t hash,
+                               struct hg_bytes key, struct hg_bytes chain, const struct hg_load *parent);
+/* HG_ELIMIT when the node has as many flights as it may. */
+int hg_load_begin_locked(struct hg_shard *shard, struct hg_load *load, const struct hg_view *view,
+                         enum hg_load_reason reason, uint64_t now_ms);
+/* Of a load that is in no table and has no waiters. */
+void hg_load_destroy(struct hg_load *load);
+/* Starts what was begun: the guard and the getter, or the ask. */
+void hg_load_start(struct hg_load *load, struct hg_turn *turn);
+/* A slot was given to it, or it needs none: runs the getter. */
+void hg_load_run(struct hg_load *load, struct hg_turn *turn);
+/* The guard ended it. */
+void hg_load_refuse(struct hg_load *load, struct hg_bytes why, uint64_t retry_after_ms,
+                    struct hg_turn *turn);
+/* Under the lock: its waiters now wait on a getter of this node, so a slot that one of them holds is enough. */
+void hg_load_inherit_locked(struct hg_load *load, const struct hg_load *parent, struct hg_turn *turn);
+
+/* remote.c */
+void hg_load_ask(struct hg_load *load, struct hg_turn *turn);
+
+/* landing.c */
+struct hg_landing {
+    struct hg_value *value; /* the result, a reference; consumed */
+    bool keep;              /* value is the old one: only its expiry moves */
+    bool is_stored;         /* store it (unless fenced) in `tier` */
+    enum hg_tier tier;
+    uint64_t created_ms, expires_ms;
+    bool stale_wins;        /* an entry within stale_if_error is the better answer */
+};
+/* Puts, unlinks, detaches; the load is gone afterwards, or begun anew for waiters younger than a fence. */
+void hg_load_land(struct hg_load *load, struct hg_landing *landing, struct hg_turn *turn);
+/* Only if an entry within stale_if_error can answer. */
+bool hg_load_land_stale(struct hg_load *load, struct hg_turn *turn);
+/* Takes a waiter off its flight and puts it on the turn with what its result says. */
+void hg_waiter_detach_locked(struct hg_shard *shard, struct hg_waiter *waiter, struct hg_load *load,
+                             struct hg_turn *turn);
+
+/*
+ * remote.c: the waiters of a remote flight go over to the key's local flight, or to a new one (this very load)
+ * if there is none, which is put on the turn. The flight must be out of the table. False: destroy the load.
+ */
+bool hg_load_become_local_locked(struct hg_shard *shard, struct hg_load *load, bool is_fallback,
+                                 const struct hg_view *view, struct hg_turn *turn);
+
+#endif

@@ -1,0 +1,204 @@
+#include "group/group_impl.h"
+
+#include <assert.h>
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/hash.h"
+
+#define SHARDS_MAX 1024
+
+static const char spare_message[] = "out of memory";
+
+int hg_groups_create(const struct hg_groups_config *config, const struct hg_source *source,
+                     struct hg_groups **out_groups)
+{
+    struct hg_groups *groups = hg_calloc(1, sizeof(*groups));
+    if (groups == NULL)
+        return HG_ENOMEM;
+
+    groups->config = *config;
+    if (groups->config.shards == 0)
+        groups->config.shards = 1;
+    groups->source = source;
+    hg_edges_init(&groups->edges);
+    for (int klass = 0; klass <= HG_CLASS_TOO_LARGE; klass++) {
+        struct hg_value_spec spec = {
+            .status = HG_STATUS_ERROR,
+            .klass = (enum hg_class)klass,
+            .data = HG_BYTES(spare_message),
+        };
+        groups->spare[klass] = hg_value_create(&spec);
+        if (groups->spare[klass] == NULL) {
+            hg_groups_destroy(groups);
+            return HG_ENOMEM;
+        }
+    }
+    *out_groups = groups;
+    return HG_OK;
+}
+
+static void group_destroy(struct hg_group *group)
+{
+    for (unsigned i = 0; i < group->shard_count; i++)
+        hg_shard_finish(&group->shards[i]);
+    hg_free(group->shard_block);
+    hg_free(group->name);
+    hg_tags_finish(&group->tags);
+    hg_free(group);
+}
+
+void hg_groups_destroy(struct hg_groups *groups)
+{
+    if (groups == NULL)
+        return;
+    assert(atomic_load(&groups->flight_count) == 0);
+    for (size_t i = 0; i < groups->count; i++)
+        group_destroy(groups->groups[i]);
+    for (int klass = 0; klass <= HG_CLASS_TOO_LARGE; klass++)
+        hg_value_unref(groups->spare[klass]);
+    hg_edges_finish(&groups->edges);
+    hg_free(groups->groups);
+    hg_free(groups);
+}
+
+static void on_evict(void *ctx, struct hg_value *value, enum hg_evict_reason reason)
+{
+    struct hg_group *group = ctx;
+    const struct hg_source *source = group->groups->source;
+
+    source->evicted(source->ctx, group, value, (int)reason);
+}
+
+/* The high bits of the hash choose a shard (the store uses the low ones), so the count is a power of two. */
+static unsigned shard_count(const struct hg_groups *groups, const struct hg_group_config *config)
+{
+    unsigned wanted = config->shards != 0 ? config->shards : groups->config.shards;
+    unsigned count = 1;
+
+    while (count < wanted && count < SHARDS_MAX)
+        count *= 2;
+    return count;
+}
+
+int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config, struct hg_group **out_group)
+{
+    if (config->name == NULL || config->name[0] == '\0')
+        return HG_EINVAL;
+    if (hg_groups_find(groups, hg_bytes_str(config->name)) != NULL)
+        return HG_EINVAL;
+
+    struct hg_group **grown = hg_realloc(groups->groups, (groups->count + 1) * sizeof(*grown));
+    if (grown == NULL)
+        return HG_ENOMEM;
+    groups->groups = grown;
+
+    struct hg_group *group = hg_calloc(1, sizeof(*group));
+    if (group == NULL)
+        return HG_ENOMEM;
+    hg_tags_init(&group->tags);
+    group->groups = groups;
+    group->config = *config;
+    group->index = groups->count;
+    group->name = hg_strndup(config->name, strlen(config->name));
+    unsigned count = shard_count(groups, config);
+    group->shard_block = hg_calloc(count + 1, sizeof(*group->shards));
+    if (group->name == NULL || group->shard_block == NULL) {
+        group_destroy(group);
+        return HG_ENOMEM;
+    }
+    uintptr_t address = (uintptr_t)group->shard_block;
+    group->shards = (void *)((address + HG_CACHE_LINE - 1) / HG_CACHE_LINE * HG_CACHE_LINE);
+    group->config.name = group->name;
+    group->config.shards = count;
+
+    double hot = config->hot > 0 ? config->hot : 0;
+    size_t hot_limit = (size_t)((double)config->capacity_bytes * (hot > 1 ? 1 : hot));
+    hg_budget_init(&group->budget, config->capacity_bytes, hot_limit, config->capacity_bytes / 16);
+    for (unsigned i = 0; i < count; i++) {
+        int err = hg_shard_init(&group->shards[i], &group->budget,
+                                groups->source->evicted == NULL ? NULL : on_evict, group);
+        if (err < 0) {
+            group_destroy(group);
+            return err;
+        }
+        group->shard_count++;
+    }
+    groups->groups[groups->count++] = group;
+    *out_group = group;
+    return HG_OK;
+}
+
+struct hg_group *hg_groups_find(const struct hg_groups *groups, struct hg_bytes name)
+{
+    for (size_t i = 0; i < groups->count; i++)
+        if (hg_bytes_eq(name, hg_bytes_str(groups->groups[i]->name)))
+            return groups->groups[i];
+    return NULL;
+}
+
+size_t hg_groups_count(const struct hg_groups *groups)
+{
+    return groups->count;
+}
+
+struct hg_group *hg_groups_at(const struct hg_groups *groups, size_t index)
+{
+    assert(index < groups->count);
+    return groups->groups[index];
+}
+
+void hg_groups_set_view(struct hg_groups *groups, const struct hg_view *view)
+{
+    atomic_store_explicit(&groups->view, view, memory_order_release);
+}
+
+const struct hg_view *hg_groups_view(const struct hg_groups *groups)
+{
+    return atomic_load_explicit(&groups->view, memory_order_acquire);
+}
+
+size_t hg_groups_flight_count(const struct hg_groups *groups)
+{
+    return atomic_load(&groups->flight_count);
+}
+
+uint64_t hg_groups_sequence(struct hg_groups *groups)
+{
+    return atomic_load(&groups->sequence);
+}
+
+struct hg_value *hg_groups_error(struct hg_groups *groups, enum hg_class klass, struct hg_bytes key,
+                                 struct hg_bytes message, uint64_t retry_after_ms)
+{
+    if (message.len > HG_MESSAGE_MAX)
+        message.len = HG_MESSAGE_MAX;
+    struct hg_value_spec spec = {
+        .status = HG_STATUS_ERROR,
+        .klass = klass,
+        .key = key,
+        .data = message,
+        .retry_after_ms = retry_after_ms,
+    };
+    struct hg_value *value = hg_value_create(&spec);
+    return value != NULL ? value : hg_value_ref(groups->spare[klass]);
+}
+
+const char *hg_group_name(const struct hg_group *group)
+{
+    return group->name;
+}
+
+const struct hg_group_config *hg_group_config(const struct hg_group *group)
+{
+    return &group->config;
+}
+
+size_t hg_group_index(const struct hg_group *group)
+{
+    return group->index;
+}
+
+struct hg_shard *hg_group_shard(struct hg_group *group, uint64_t hash)
+{
+    return &group->shards[(hash >> 48) & (group->shard_count - 1)];
+}

@@ -1,0 +1,218 @@
+#include "group/group_impl.h"
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "group/freshness.h"
+
+/* Entries looked at, or dropped, before the lock is given back once. */
+#define SLICE 1024
+
+static uint64_t next_number(struct hg_groups *groups)
+{
+    return atomic_fetch_add(&groups->sequence, 1) + 1;
+}
+
+/* What is under way for this key was begun before: it is not to be stored. */
+static void fence_locked(struct hg_shard *shard, uint64_t hash, struct hg_bytes key, uint64_t number)
+{
+    static const enum hg_flight_kind kinds[] = {HG_FLIGHT_LOCAL, HG_FLIGHT_REMOTE};
+
+    for (size_t i = 0; i < HG_COUNT(kinds); i++) {
+        struct hg_load *load = hg_load_of(hg_flight_find(&shard->flights, kinds[i], hash, key));
+        if (load != NULL)
+            load->fence_number = number;
+    }
+}
+
+int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms)
+{
+    struct hg_groups *groups = group->groups;
+    const struct hg_source *source = groups->source;
+    struct hg_bytes key = hg_value_key(value);
+    bool is_mine = hg_view_is_mine(hg_groups_view(groups), key);
+    uint64_t life_ms = value->has_ttl ? value->ttl_ms : group->config.ttl_ms;
+    struct hg_value *stored = value;
+    int err = HG_OK;
+
+    if (value->status != HG_STATUS_VALUE || key.len == 0)
+        return HG_EINVAL;
+    if (key.len > groups->config.key_max || value->data_len > groups->config.value_max)
+        return HG_ETOOBIG;
+
+    if (life_ms > 0)
+        life_ms = hg_life_jittered(life_ms, group->config.ttl_jitter, source->random(source->ctx));
+    if (!is_mine && life_ms > groups->config.lease_ms)
+        life_ms = groups->config.lease_ms;
+    bool is_stored = life_ms > 0 && !value->uncacheable && (is_mine || group->budget.hot_limit > 0);
+    if (is_stored && !hg_value_fill_windows(value, &group->config, !is_mine)) {
+        stored = hg_value_copy_windows(value, &group->config, !is_mine);
+        if (stored == NULL)
+            return HG_ENOMEM;
+    }
+
+    struct hg_shard *shard = hg_group_shard(group, value->hash);
+    hg_shard_lock(shard);
+    fence_locked(shard, value->hash, key, next_number(groups));
+    if (is_stored)
+        err = hg_shard_put(shard, group->shards, group->shard_count, stored,
+                           is_mine ? HG_TIER_MAIN : HG_TIER_HOT, now_ms, hg_time_add(now_ms, life_ms));
+    if (!is_stored || err < 0)
+        hg_store_remove(&shard->store, value->hash, key, HG_EVICT_REPLACED);
+    hg_shard_unlock(shard);
+    if (stored != value)
+        hg_value_unref(stored);
+    return err;
+}
+
+bool hg_group_remove(struct hg_group *group, struct hg_bytes key, uint64_t now_ms)
+{
+    uint64_t hash = hg_hash(key);
+    struct hg_shard *shard = hg_group_shard(group, hash);
+
+    (void)now_ms;
+    hg_shard_lock(shard);
+    fence_locked(shard, hash, key, next_number(group->groups));
+    bool was_there = hg_store_remove(&shard->store, hash, key, HG_EVICT_REMOVED);
+    hg_shard_unlock(shard);
+    return was_there;
+}
+
+static void make_stale_locked(struct hg_shard *shard, struct hg_value *value, uint64_t now_ms)
+{
+    if (hg_value_is_fresh(value, now_ms))
+        hg_store_set_expiry(&shard->store, value, now_ms);
+}
+
+bool hg_group_expire(struct hg_group *group, struct hg_bytes key, uint64_t now_ms)
+{
+    uint64_t hash = hg_hash(key);
+    struct hg_shard *shard = hg_group_shard(group, hash);
+
+    hg_shard_lock(shard);
+    fence_locked(shard, hash, key, next_number(group->groups));
+    struct hg_value *value = hg_store_peek(&shard->store, hash, key);
+    if (value != NULL)
+        make_stale_locked(shard, value, now_ms);
+    hg_shard_unlock(shard);
+    return value != NULL;
+}
+
+/* One tagged entry of the shard: out, or stale from now. */
+static void untag_locked(struct hg_shard *shard, struct hg_value *value, bool soft, uint64_t now_ms)
+{
+    if (soft)
+        make_stale_locked(shard, value, now_ms);
+    else
+        hg_store_remove(&shard->store, value->hash, hg_value_key(value), HG_EVICT_REMOVED);
+}
+
+static void untag_all_locked(struct hg_shard *shard, struct hg_bytes tag, bool soft, uint64_t now_ms)
+{
+    for (int tier = 0; tier < HG_TIER_COUNT; tier++)
+        hg_list_for_each_safe (it, &shard->store.order[tier]) {
+            struct hg_value *value = hg_container_of(it, struct hg_value, order);
+            if (hg_value_has_tag(value, tag))
+                untag_locked(shard, value, soft, now_ms);
+        }
+}
+
+/*
+ * Bucket by bucket, with a rest for others in between. An entry stays in its bucket while the table keeps its
+ * size; when it is being resized, the rest is done at one go along the orders.
+ */
+static void untag_shard(struct hg_shard *shard, struct hg_bytes tag, bool soft, uint64_t now_ms)
+{
+    struct hg_value *found[64];
+    struct hg_store *store = &shard->store;
+    size_t bucket = 0;
+
+    hg_shard_lock(shard);
+    size_t mask = store->mask;
+    for (;;) {
+        size_t count = 0, seen = 0;
+
+        if (store->old_table != NULL || store->mask != mask) {
+            untag_all_locked(shard, tag, soft, now_ms);
+            break;
+        }
+        for (; bucket <= mask && seen < SLICE; bucket++, seen++) {
+            size_t before = count;
+            bool is_full = false;
+            for (struct hg_value *value = store->table[bucket]; value != NULL; value = value->chain) {
+                if (!hg_value_has_tag(value, tag))
+                    continue;
+                is_full = count == HG_COUNT(found);
+                if (is_full)
+                    break;
+                found[count++] = value;
+            }
+            if (!is_full)
+                continue;
+            if (before == 0) { /* one bucket with more than fits: no rest */
+                untag_all_locked(shard, tag, soft, now_ms);
+                hg_shard_unlock(shard);
+                return;
+            }
+            count = before; /* this bucket next time */
+            break;
+        }
+        /* Removing may begin a resize, so the walk is over before it. */
+        for (size_t i = 0; i < count; i++)
+            untag_locked(shard, found[i], soft, now_ms);
+        if (bucket > mask)
+            break;
+        hg_shard_unlock(shard);
+        hg_shard_lock(shard);
+    }
+    hg_shard_unlock(shard);
+}
+
+int hg_group_remove_tag(struct hg_group *group, struct hg_bytes tag, bool soft, uint64_t now_ms)
+{
+    if (tag.len == 0)
+        return HG_EINVAL;
+    if (tag.len > HG_TAG_MAX)
+        return HG_ETOOBIG;
+
+    /* Noted before the walk: what lands behind the walker's back sees the number. */
+    hg_tags_note(&group->tags, tag, next_number(group->groups));
+    for (unsigned i = 0; i < group->shard_count; i++)
+        untag_shard(&group->shards[i], tag, soft, now_ms);
+    return HG_OK;
+}
+
+static struct hg_value *any_entry(const struct hg_store *store)
+{
+    for (int tier = 0; tier < HG_TIER_COUNT; tier++)
+        if (!hg_list_is_empty(&store->order[tier]))
+            return hg_container_of(store->order[tier].prev, struct hg_value, order);
+    return NULL;
+}
+
+/* In slices, least recently used first; what is put meanwhile goes too. The last slice takes what is left. */
+static void flush_shard(struct hg_shard *shard)
+{
+    struct hg_value *value;
+
+    hg_shard_lock(shard);
+    for (size_t slices = shard->store.entry_count / SLICE; slices > 0; slices--) {
+        for (size_t i = 0; i < SLICE && (value = any_entry(&shard->store)) != NULL; i++)
+            hg_store_remove(&shard->store, value->hash, hg_value_key(value), HG_EVICT_REMOVED);
+        hg_shard_unlock(shard);
+        hg_shard_lock(shard);
+    }
+    hg_store_clear(&shard->store, HG_EVICT_REMOVED);
+    hg_shard_unlock(shard);
+}
+
+void hg_group_flush(struct hg_group *group, uint64_t now_ms)
+{
+    uint64_t number = next_number(group->groups);
+    uint64_t newest = atomic_load(&group->flush_number);
+
+    (void)now_ms;
+    while (newest < number && !atomic_compare_exchange_weak(&group->flush_number, &newest, number))
+        ;
+    for (unsigned i = 0; i < group->shard_count; i++)
+        flush_shard(&group->shards[i]);
+}

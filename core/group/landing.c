@@ -1,0 +1,161 @@
+#include "group/group_impl.h"
+
+#include <assert.h>
+#include "base/err.h"
+#include "group/freshness.h"
+
+/* Newest invalidation that concerns this key, the result's tags, or all of the group. */
+static uint64_t newest_fence(struct hg_load *load, const struct hg_value *value)
+{
+    struct hg_group *group = load->group;
+    uint64_t fence = load->fence_number;
+    uint64_t flush = atomic_load(&group->flush_number);
+
+    if (fence < flush)
+        fence = flush;
+    if (value != NULL && value->tag_count > 0) {
+        uint64_t tag = hg_tags_newest(&group->tags, value);
+        if (fence < tag)
+            fence = tag;
+    }
+    return fence;
+}
+
+void hg_waiter_detach_locked(struct hg_shard *shard, struct hg_waiter *waiter, struct hg_load *load,
+                             struct hg_turn *turn)
+{
+    assert(waiter->state == HG_WAITER_LINKED);
+    hg_flight_leave(&load->flight, &waiter->link);
+    shard->waiter_count--;
+    if (waiter->is_nested)
+        hg_edges_leave(&load->group->groups->edges, waiter);
+    waiter->load = NULL;
+    waiter->state = HG_WAITER_MAILED;
+    hg_list_push_back(&turn->waiters, &waiter->link);
+}
+
+/* True if the entry is in the store as planned. */
+static bool keep_locked(struct hg_shard *shard, struct hg_load *load, const struct hg_landing *landing)
+{
+    struct hg_group *group = load->group;
+    struct hg_value *value = landing->value;
+    struct hg_value *entry = hg_store_peek(&shard->store, load->flight.hash, load->flight.key);
+
+    if (!landing->keep)
+        return hg_shard_put(shard, group->shards, group->shard_count, value, landing->tier,
+                            landing->created_ms, landing->expires_ms) == HG_OK;
+    if (entry == value) {
+        hg_store_set_expiry(&shard->store, value, landing->expires_ms);
+        return true;
+    }
+    /* It was evicted meanwhile: still good. Another value in its place is newer: leave it. */
+    return entry == NULL && !value->stored &&
+           hg_shard_put(shard, group->shards, group->shard_count, value, landing->tier,
+                        landing->created_ms, landing->expires_ms) == HG_OK;
+}
+
+/* The load begins once more for the waiters that are left: those that joined after the fence. */
+static bool restart_locked(struct hg_shard *shard, struct hg_load *load, struct hg_turn *turn)
+{
+    struct hg_group *group = load->group;
+    const struct hg_view *view = hg_groups_view(group->groups);
+    bool is_nested = false;
+
+    hg_list_for_each (it, &load->flight.waiters)
+        is_nested |= hg_container_of(it, struct hg_waiter, link)->is_nested;
+    if (!is_nested) {
+        load->chain.len = 0;
+        load->depth = 0;
+    }
+    hg_edges_held(&group->groups->edges, &load->flight.waiters, load);
+
+    load->reason = HG_LOAD_REFRESH;
+    load->started_ms = turn->now_ms;
+    load->deadline_ms = hg_time_add(turn->now_ms, group->config.deadline_ms);
+    load->start_number = hg_groups_sequence(group->groups);
+    load->fence_number = 0;
+    load->is_second = false;
+    load->state = HG_LOAD_BEGUN;
+    shard->counters.refreshes++;
+    if (load->flight.kind == HG_FLIGHT_REMOTE) {
+        if (hg_view_is_mine(view, load->flight.key))
+            return hg_load_become_local_locked(shard, load, false, view, turn);
+        load->view = view;
+        load->member = hg_ring_owner(view->ring, load->flight.key);
+    }
+    hg_flight_begin(&shard->flights, &load->flight);
+    hg_list_push_back(&turn->begun, &load->link);
+    return true;
+}
+
+static bool land(struct hg_load *load, struct hg_landing *landing, bool only_stale, struct hg_turn *turn)
+{
+    struct hg_group *group = load->group;
+    struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
+    struct hg_value *serve = landing->value, *old = NULL;
+    struct hg_result result = {.err = HG_OK, .created_ms = landing->created_ms};
+    bool is_stale = false, goes_on = false;
+
+    hg_shard_lock(shard);
+    struct hg_value *entry = hg_store_peek(&shard->store, load->flight.hash, load->flight.key);
+    bool has_entry = landing->stale_wins && entry != NULL &&
+                     hg_value_is_good_on_error(entry, turn->now_ms);
+    if (only_stale && !has_entry) {
+        hg_shard_unlock(shard);
+        return false;
+    }
+
+    uint64_t fence = newest_fence(load, landing->value);
+    bool is_fenced = fence > load->start_number;
+    if (is_fenced)
+        shard->counters.fenced++;
+    if (has_entry) {
+        serve = entry;
+        is_stale = !hg_value_is_fresh(entry, turn->now_ms);
+        result.created_ms = entry->created_ms;
+        result.expires_ms = entry->expires_ms;
+    } else if (landing->is_stored && !is_fenced && keep_locked(shard, load, landing)) {
+        result.created_ms = serve->created_ms;
+        result.expires_ms = serve->expires_ms;
+    }
+
+    hg_flight_end(&shard->flights, &load->flight);
+    hg_list_for_each_safe (it, &load->flight.waiters) {
+        struct hg_waiter *waiter = hg_container_of(it, struct hg_waiter, link);
+        if (is_fenced && waiter->join_number >= fence)
+            continue;
+        enum hg_how how = is_stale ? HG_HOW_STALE : waiter->result.how;
+        waiter->result = result;
+        waiter->result.how = how;
+        waiter->result.value = hg_value_ref(serve);
+        if (serve->status == HG_STATUS_ERROR)
+            waiter->result.retry_after_ms = serve->retry_after_ms;
+        hg_waiter_detach_locked(shard, waiter, load, turn);
+    }
+    if (load->flight.waiter_count > 0) {
+        old = load->old; /* what was invalidated is not offered again */
+        load->old = NULL;
+        goes_on = restart_locked(shard, load, turn);
+    }
+    if (!goes_on)
+        atomic_fetch_sub(&group->groups->flight_count, 1);
+    hg_shard_unlock(shard);
+
+    if (!goes_on)
+        hg_load_destroy(load);
+    hg_value_unref(old);
+    hg_value_unref(landing->value);
+    return true;
+}
+
+void hg_load_land(struct hg_load *load, struct hg_landing *landing, struct hg_turn *turn)
+{
+    land(load, landing, false, turn);
+}
+
+bool hg_load_land_stale(struct hg_load *load, struct hg_turn *turn)
+{
+    struct hg_landing landing = {.stale_wins = true};
+
+    return land(load, &landing, true, turn);
+}

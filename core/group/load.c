@@ -1,0 +1,342 @@
+#include "group/group_impl.h"
+
+#include <assert.h>
+#include "base/alloc.h"
+#include "base/err.h"
+#include "group/chain.h"
+#include "group/freshness.h"
+
+const char *hg_load_reason_name(enum hg_load_reason reason)
+{
+    switch (reason) {
+    case HG_LOAD_MISS:
+        return "miss";
+    case HG_LOAD_REFRESH:
+        return "refresh";
+    case HG_LOAD_EARLY:
+        return "early";
+    }
+    return "unknown";
+}
+
+/* An ancestor's guards, and the slot it holds itself. It is running, so neither changes. */
+static void take_held(struct hg_load *load, const struct hg_load *parent)
+{
+    const struct hg_guard *own = parent->has_slot ? parent->group->config.guard : NULL;
+
+    for (unsigned i = 0; i < parent->held_count && load->held_count < HG_DEPTH_MAX; i++)
+        if (!hg_guard_is_held(parent->held[i], load))
+            load->held[load->held_count++] = parent->held[i];
+    if (own != NULL && load->held_count < HG_DEPTH_MAX && !hg_guard_is_held(own, load))
+        load->held[load->held_count++] = own;
+}
+
+struct hg_load *hg_load_create(struct hg_group *group, enum hg_flight_kind kind, uint64_t hash,
+                               struct hg_bytes key, struct hg_bytes chain, const struct hg_load *parent)
+{
+    struct hg_bytes parent_name = HG_BYTES_NONE;
+    size_t chain_len = chain.len;
+
+    if (parent != NULL) {
+        parent_name = hg_bytes_str(hg_group_name(parent->group));
+        chain = parent->chain;
+        chain_len = chain.len + hg_chain_entry_size(parent_name, parent->flight.key);
+    }
+
+    struct hg_load *load = hg_malloc(sizeof(*load) + key.len + chain_len);
+    if (load == NULL)
+        return NULL;
+    memset(load, 0, sizeof(*load));
+    memcpy(load->storage, key.data, key.len);
+    char *chain_at = load->storage + key.len;
+    if (chain.len > 0)
+        memcpy(chain_at, chain.data, chain.len);
+    if (parent != NULL)
+        hg_chain_write(chain_at + chain.len, parent_name, parent->flight.key);
+
+    hg_flight_init(&load->flight, kind, hash, hg_bytes(load->storage, key.len));
+    load->group = group;
+    load->chain = hg_bytes(chain_at, chain_len);
+    load->depth = (unsigned)hg_chain_depth(load->chain);
+    load->deadline_ms = HG_FOREVER;
+    hg_list_init(&load->link);
+    hg_list_init(&load->nested);
+    if (parent != NULL) {
+        load->deadline_ms = parent->deadline_ms;
+        take_held(load, parent);
+    }
+    return load;
+}
+
+int hg_load_begin_locked(struct hg_shard *shard, struct hg_load *load, const struct hg_view *view,
+                         enum hg_load_reason reason, uint64_t now_ms)
+{
+    struct hg_groups *groups = load->group->groups;
+
+    if (atomic_fetch_add(&groups->flight_count, 1) >= groups->config.flights_max) {
+        atomic_fetch_sub(&groups->flight_count, 1);
+        return HG_ELIMIT;
+    }
+    uint64_t deadline_ms = hg_time_add(now_ms, load->group->config.deadline_ms);
+    if (load->deadline_ms > deadline_ms)
+        load->deadline_ms = deadline_ms;
+    load->state = HG_LOAD_BEGUN;
+    load->reason = reason;
+    load->started_ms = now_ms;
+    load->view = view;
+    load->start_number = hg_groups_sequence(groups);
+    if (load->flight.kind == HG_FLIGHT_REMOTE)
+        load->member = hg_ring_owner(view->ring, load->flight.key);
+    hg_flight_begin(&shard->flights, &load->flight);
+    return HG_OK;
+}
+
+void hg_load_destroy(struct hg_load *load)
+{
+    assert(!load->flight.listed);
+    assert(load->flight.waiter_count == 0);
+    assert(hg_list_is_empty(&load->nested));
+    hg_value_unref(load->old);
+    hg_free(load);
+}
+
+void hg_load_inherit_locked(struct hg_load *load, const struct hg_load *parent, struct hg_turn *turn)
+{
+    struct hg_guard *guard = load->group->config.guard;
+
+    /* A running load gave its guards to its children already; only one that is still to run can learn. */
+    if (load->state != HG_LOAD_BEGUN)
+        return;
+    take_held(load, parent);
+    if (guard != NULL && hg_guard_is_held(guard, load) && hg_guard_unqueue(guard, load))
+        hg_list_push_back(&turn->ready, &load->link);
+}
+
+void hg_load_start(struct hg_load *load, struct hg_turn *turn)
+{
+    struct hg_guard *guard = load->group->config.guard;
+    struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
+    enum hg_guard_verdict verdict = HG_GUARD_RUN;
+    uint64_t retry_ms = HG_LIMIT_RETRY_MS;
+
+    if (load->flight.kind == HG_FLIGHT_REMOTE) {
+        hg_load_ask(load, turn);
+        return;
+    }
+
+    /* Under the lock, so that a nested get that joins sees it either before it is queued or in the queue. */
+    hg_shard_lock(shard);
+    if (guard != NULL && !hg_guard_is_held(guard, load))
+        verdict = hg_guard_enter(guard, load, turn->now_ms, &retry_ms);
+    hg_shard_unlock(shard);
+
+    /* Once queued it may be run, done and gone already. */
+    if (verdict == HG_GUARD_RUN)
+        hg_load_run(load, turn);
+    else if (verdict == HG_GUARD_FULL)
+        hg_load_refuse(load, HG_BYTES("guard full"), retry_ms, turn);
+    else if (verdict == HG_GUARD_OPEN)
+        hg_load_refuse(load, HG_BYTES("breaker open"), retry_ms, turn);
+}
+
+static void land_error(struct hg_load *load, enum hg_class klass, struct hg_bytes message,
+                       uint64_t retry_ms, struct hg_turn *turn)
+{
+    struct hg_landing landing = {
+        .value = hg_groups_error(load->group->groups, klass, load->flight.key, message, retry_ms),
+        .created_ms = turn->now_ms,
+        .stale_wins = true,
+    };
+    hg_load_land(load, &landing, turn);
+}
+
+void hg_load_run(struct hg_load *load, struct hg_turn *turn)
+{
+    struct hg_group *group = load->group;
+    struct hg_guard *guard = group->config.guard;
+    const struct hg_source *source = group->groups->source;
+    struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
+    bool had_slot = load->has_slot;
+
+    hg_shard_lock(shard);
+    if (load->reason == HG_LOAD_MISS && load->flight.waiter_count == 0) {
+        /* All left while it was queued. */
+        hg_flight_end(&shard->flights, &load->flight);
+        atomic_fetch_sub(&group->groups->flight_count, 1);
+        hg_shard_unlock(shard);
+        hg_load_destroy(load);
+        if (had_slot)
+            hg_guard_drop(guard, turn->now_ms, &turn->ready);
+        return;
+    }
+    bool is_late = turn->now_ms >= load->deadline_ms;
+    load->state = HG_LOAD_STARTED;
+    load->run_ms = turn->now_ms;
+    if (!is_late) {
+        /* What was invalidated while it queued is not read yet. */
+        load->start_number = hg_groups_sequence(group->groups);
+        shard->counters.local_loads++;
+    }
+    hg_shard_unlock(shard);
+
+    if (!is_late && source->load(source->ctx, load) >= 0)
+        return;
+    if (!is_late) {
+        hg_shard_lock(shard);
+        shard->counters.local_load_errors++;
+        hg_shard_unlock(shard);
+    }
+    load->has_slot = false;
+    if (is_late)
+        land_error(load, HG_CLASS_TIMEOUT, HG_BYTES("deadline passed in the queue"), 0, turn);
+    else
+        land_error(load, HG_CLASS_UNAVAILABLE, HG_BYTES("the load could not be started"), 0, turn);
+    if (had_slot)
+        hg_guard_drop(guard, turn->now_ms, &turn->ready);
+}
+
+void hg_load_refuse(struct hg_load *load, struct hg_bytes why, uint64_t retry_after_ms,
+                    struct hg_turn *turn)
+{
+    struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
+
+    hg_shard_lock(shard);
+    shard->counters.guard_refused++;
+    hg_shard_unlock(shard);
+    land_error(load, HG_CLASS_UNAVAILABLE, why, retry_after_ms, turn);
+}
+
+/* How long and where the result of this node's getter is kept. */
+static void plan_store(const struct hg_load *load, const struct hg_value *value, uint64_t now_ms,
+                       struct hg_landing *landing)
+{
+    const struct hg_group_config *config = &load->group->config;
+    const struct hg_source *source = load->group->groups->source;
+    uint64_t life_ms = config->ttl_ms;
+
+    landing->tier = load->is_fallback ? HG_TIER_HOT : HG_TIER_MAIN;
+    landing->created_ms = now_ms;
+    if (value->status != HG_STATUS_VALUE) {
+        life_ms = value->status == HG_STATUS_NOT_FOUND ? config->negative_ttl_ms : config->error_ttl_ms;
+        landing->tier = HG_TIER_NEGATIVE;
+    }
+    if (value->has_ttl)
+        life_ms = value->ttl_ms;
+    if (value->status == HG_STATUS_VALUE && life_ms > 0)
+        life_ms = hg_life_jittered(life_ms, config->ttl_jitter, source->random(source->ctx));
+    if (load->is_fallback && life_ms > HG_FALLBACK_MS_MAX)
+        life_ms = HG_FALLBACK_MS_MAX;
+    landing->is_stored = life_ms > 0 && !value->uncacheable;
+    landing->expires_ms = hg_time_add(now_ms, life_ms);
+}
+
+/* The report is taken: from here the load is the group's again, and a second report is a mistake. */
+static void take_report(struct hg_load *load, bool is_error, uint64_t now_ms)
+{
+    struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
+
+    assert(load->flight.kind == HG_FLIGHT_LOCAL);
+    assert(load->state == HG_LOAD_STARTED);
+    hg_edges_clear(&load->group->groups->edges, load);
+    hg_shard_lock(shard);
+    load->state = HG_LOAD_REPORTED;
+    shard->counters.local_load_errors += is_error;
+    hg_shard_note_load_time(shard, now_ms > load->run_ms ? now_ms - load->run_ms : 0);
+    hg_shard_unlock(shard);
+}
+
+/* Lands it and gives its slot back: `failed` says how the source did. */
+static void land_and_leave(struct hg_load *load, struct hg_landing *landing, bool failed,
+                           struct hg_turn *turn)
+{
+    struct hg_guard *guard = load->has_slot ? load->group->config.guard : NULL;
+
+    load->has_slot = false;
+    hg_load_land(load, landing, turn);
+    if (guard != NULL)
+        hg_guard_leave(guard, failed, turn->now_ms, &turn->ready, &turn->refused);
+    hg_turn_run(turn);
+}
+
+void hg_load_finish(struct hg_load *load, struct hg_value *result, uint64_t now_ms, struct hg_loop *here)
+{
+    struct hg_group *group = load->group;
+    struct hg_groups *groups = group->groups;
+    struct hg_landing landing = {0};
+    struct hg_turn turn;
+
+    hg_turn_init(&turn, groups, now_ms, here);
+    if (result == NULL)
+        result = hg_value_ref(groups->spare[HG_CLASS_INTERNAL]);
+    if (result->status == HG_STATUS_NONE || result->status == HG_STATUS_NO_GROUP) {
+        hg_value_unref(result);
+        result = hg_groups_error(groups, HG_CLASS_INTERNAL, load->flight.key,
+                                 HG_BYTES("the load ended without a result"), 0);
+    }
+    bool failed = result->status == HG_STATUS_ERROR && result->klass != HG_CLASS_DENIED &&
+                  result->klass != HG_CLASS_TOO_LARGE;
+    bool is_too_large =
+        result->status == HG_STATUS_VALUE && result->data_len > groups->config.value_max;
+    if (is_too_large) {
+        hg_value_unref(result);
+        result = hg_groups_error(groups, HG_CLASS_TOO_LARGE, load->flight.key,
+                                 HG_BYTES("the value is over the size limit"), 0);
+        struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
+        hg_shard_lock(shard);
+        shard->counters.too_large++;
+        hg_shard_unlock(shard);
+    }
+    take_report(load, result->status == HG_STATUS_ERROR, now_ms);
+
+    plan_store(load, result, now_ms, &landing);
+    /* A value that is not this key's would be found under another key. */
+    if (landing.is_stored && !hg_bytes_eq(hg_value_key(result), load->flight.key))
+        landing.is_stored = false;
+    if (landing.is_stored) {
+        struct hg_value *storable =
+            hg_value_with_windows(result, &group->config, landing.tier != HG_TIER_MAIN);
+        if (storable == NULL)
+            landing.is_stored = false;
+        else
+            result = storable;
+    }
+    landing.stale_wins = result->status == HG_STATUS_ERROR;
+    landing.value = result;
+    land_and_leave(load, &landing, failed, &turn);
+}
+
+void hg_load_keep(struct hg_load *load, uint64_t ttl_ms, uint64_t now_ms, struct hg_loop *here)
+{
+    const struct hg_group_config *config = &load->group->config;
+    const struct hg_source *source = load->group->groups->source;
+    struct hg_turn turn;
+
+    if (load->old == NULL) {
+        hg_load_fail(load, HG_CLASS_INTERNAL, HG_BYTES("there is no old value to keep"), now_ms, here);
+        return;
+    }
+    hg_turn_init(&turn, load->group->groups, now_ms, here);
+    take_report(load, false, now_ms);
+    if (ttl_ms == HG_TTL_OF_GROUP)
+        ttl_ms = config->ttl_ms;
+    if (ttl_ms > 0)
+        ttl_ms = hg_life_jittered(ttl_ms, config->ttl_jitter, source->random(source->ctx));
+    if (load->is_fallback && ttl_ms > HG_FALLBACK_MS_MAX)
+        ttl_ms = HG_FALLBACK_MS_MAX;
+    struct hg_landing landing = {
+        .value = hg_value_ref(load->old),
+        .keep = true,
+        .is_stored = ttl_ms > 0,
+        .tier = load->is_fallback ? HG_TIER_HOT : HG_TIER_MAIN,
+        .created_ms = now_ms,
+        .expires_ms = hg_time_add(now_ms, ttl_ms),
+    };
+    land_and_leave(load, &landing, false, &turn);
+}
+
+void hg_load_fail(struct hg_load *load, enum hg_class klass, struct hg_bytes message, uint64_t now_ms,
+                  struct hg_loop *here)
+{
+    struct hg_value *error = hg_groups_error(load->group->groups, klass, load->flight.key, message, 0);
+    hg_load_finish(load, error, now_ms, here);
+}

@@ -1,0 +1,216 @@
+#include "group/group_impl.h"
+
+#include <assert.h>
+#include "base/err.h"
+#include "group/freshness.h"
+
+static bool is_up(const struct hg_groups *groups, const struct hg_view *view, size_t member)
+{
+    const struct hg_source *source = groups->source;
+    return source->is_up == NULL || source->is_up(source->ctx, view, member);
+}
+
+static void land_error(struct hg_load *load, enum hg_class klass, struct hg_bytes message, bool stale_wins,
+                       struct hg_turn *turn)
+{
+    struct hg_landing landing = {
+        .value = hg_groups_error(load->group->groups, klass, load->flight.key, message, 0),
+        .created_ms = turn->now_ms,
+        .stale_wins = stale_wins,
+    };
+    hg_load_land(load, &landing, turn);
+}
+
+static void land_timeout(struct hg_load *load, struct hg_turn *turn)
+{
+    land_error(load, HG_CLASS_TIMEOUT, HG_BYTES("deadline passed"), load->group->config.stale_on_timeout,
+               turn);
+}
+
+/* Whom a circle would have closed on is told so; the others go on. */
+static void answer_circles_locked(struct hg_shard *shard, struct hg_load *load, struct hg_list *circles,
+                                  struct hg_turn *turn)
+{
+    struct hg_list *node;
+
+    while ((node = hg_list_pop_front(circles)) != NULL) {
+        struct hg_waiter *waiter = hg_container_of(node, struct hg_waiter, link);
+        waiter->result.err = HG_ERECURSIVE;
+        waiter->load = NULL;
+        waiter->state = HG_WAITER_MAILED;
+        load->flight.waiter_count--;
+        shard->waiter_count--;
+        shard->counters.recursive++;
+        hg_list_push_back(&turn->waiters, &waiter->link);
+    }
+}
+
+bool hg_load_become_local_locked(struct hg_shard *shard, struct hg_load *load, bool is_fallback,
+                                 const struct hg_view *view, struct hg_turn *turn)
+{
+    struct hg_groups *groups = load->group->groups;
+    struct hg_list circles = HG_LIST_INIT(circles);
+    struct hg_load *other = hg_load_of(
+        hg_flight_find(&shard->flights, HG_FLIGHT_LOCAL, load->flight.hash, load->flight.key));
+
+    hg_edges_held(&groups->edges, &load->flight.waiters, load);
+    if (other != NULL) {
+        hg_edges_move(&groups->edges, &load->flight.waiters, other, &circles);
+        answer_circles_locked(shard, load, &circles, turn);
+        hg_load_inherit_locked(other, load, turn);
+        hg_flight_splice(&other->flight, &load->flight);
+        return false;
+    }
+    load->flight.kind = HG_FLIGHT_LOCAL;
+    load->is_fallback = is_fallback;
+    load->is_second = false;
+    load->view = view;
+    load->state = HG_LOAD_BEGUN;
+    load->start_number = hg_groups_sequence(groups);
+    load->fence_number = 0;
+    hg_flight_begin(&shard->flights, &load->flight);
+    hg_list_push_back(&turn->begun, &load->link);
+    return true;
+}
+
+static void become_fallback(struct hg_load *load, struct hg_turn *turn)
+{
+    struct hg_group *group = load->group;
+    struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
+
+    hg_shard_lock(shard);
+    shard->counters.fallbacks++;
+    hg_flight_end(&shard->flights, &load->flight);
+    bool goes_on = hg_load_become_local_locked(shard, load, true, load->view, turn);
+    if (!goes_on)
+        atomic_fetch_sub(&group->groups->flight_count, 1);
+    hg_shard_unlock(shard);
+    if (!goes_on)
+        hg_load_destroy(load);
+}
+
+/* The member that was asked, or would have been, is not there. True: ask load->member, the second. */
+static bool fall_back(struct hg_load *load, struct hg_turn *turn)
+{
+    const struct hg_groups *groups = load->group->groups;
+    size_t second;
+
+    if (turn->now_ms >= load->deadline_ms) {
+        land_timeout(load, turn);
+        return false;
+    }
+    if (hg_load_land_stale(load, turn))
+        return false;
+    if (!load->is_second && hg_view_second(load->view, load->flight.key, load->member, &second) &&
+        is_up(groups, load->view, second)) {
+        load->is_second = true;
+        load->member = second;
+        return true;
+    }
+    become_fallback(load, turn);
+    return false;
+}
+
+static void count_peer_error(struct hg_shard *shard)
+{
+    hg_shard_lock(shard);
+    shard->counters.peer_errors++;
+    hg_shard_unlock(shard);
+}
+
+void hg_load_ask(struct hg_load *load, struct hg_turn *turn)
+{
+    struct hg_group *group = load->group;
+    const struct hg_source *source = group->groups->source;
+    struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
+
+    do {
+        if (!is_up(group->groups, load->view, load->member))
+            continue;
+        hg_shard_lock(shard);
+        load->state = HG_LOAD_STARTED;
+        load->start_number = hg_groups_sequence(group->groups);
+        shard->counters.peer_loads++;
+        hg_shard_unlock(shard);
+        if (source->ask(source->ctx, load) >= 0)
+            return;
+        count_peer_error(shard);
+    } while (fall_back(load, turn));
+}
+
+static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer, struct hg_turn *turn)
+{
+    struct hg_group *group = load->group;
+    struct hg_groups *groups = group->groups;
+    struct hg_value *value = answer->result;
+    uint64_t sent_ms = answer->sent_ms < turn->now_ms ? answer->sent_ms : turn->now_ms;
+    uint64_t life_ms = answer->ttl_ms < groups->config.lease_ms ? answer->ttl_ms : groups->config.lease_ms;
+    struct hg_landing landing = {
+        .tier = value->status == HG_STATUS_VALUE ? HG_TIER_HOT : HG_TIER_NEGATIVE,
+        .created_ms = sent_ms > answer->age_ms ? sent_ms - answer->age_ms : 0,
+        .expires_ms = hg_time_add(sent_ms, life_ms),
+    };
+
+    if (value->status == HG_STATUS_VALUE && value->data_len > groups->config.value_max) {
+        struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
+        hg_shard_lock(shard);
+        shard->counters.too_large++;
+        hg_shard_unlock(shard);
+        hg_value_unref(value);
+        land_error(load, HG_CLASS_TOO_LARGE, HG_BYTES("the value is over the size limit"), false, turn);
+        return;
+    }
+    bool has_room = value->status == HG_STATUS_NOT_FOUND ||
+                    (value->status == HG_STATUS_VALUE && group->budget.hot_limit > 0);
+    landing.is_stored = has_room && landing.expires_ms > turn->now_ms && !value->uncacheable &&
+                        hg_bytes_eq(hg_value_key(value), load->flight.key);
+    if (landing.is_stored) {
+        struct hg_value *copy = hg_value_with_windows(value, &group->config, true);
+        if (copy == NULL)
+            landing.is_stored = false;
+        else
+            value = copy;
+    }
+    landing.value = value;
+    hg_load_land(load, &landing, turn);
+}
+
+/* Words that are none of a typed answer's count as garbage. */
+static enum hg_ask_outcome outcome_of(const struct hg_ask_answer *answer)
+{
+    if (answer->outcome == HG_ASK_TYPED &&
+        (answer->result == NULL || answer->result->status == HG_STATUS_NONE))
+        return HG_ASK_TRANSPORT;
+    return answer->outcome;
+}
+
+void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uint64_t now_ms,
+                   struct hg_loop *here)
+{
+    struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
+    enum hg_ask_outcome outcome = outcome_of(answer);
+    bool is_no_group = outcome == HG_ASK_TYPED && answer->result->status == HG_STATUS_NO_GROUP;
+    struct hg_turn turn;
+
+    hg_turn_init(&turn, load->group->groups, now_ms, here);
+    hg_shard_lock(shard);
+    assert(load->flight.kind == HG_FLIGHT_REMOTE);
+    assert(load->state == HG_LOAD_STARTED);
+    load->state = HG_LOAD_REPORTED;
+    shard->counters.peer_errors += outcome != HG_ASK_TYPED || is_no_group;
+    hg_shard_unlock(shard);
+
+    if (outcome != HG_ASK_TYPED || is_no_group)
+        hg_value_unref(answer->result);
+    if (is_no_group)
+        land_error(load, HG_CLASS_INTERNAL, HG_BYTES("no such group at owner"), false, &turn);
+    else if (outcome == HG_ASK_TYPED)
+        land_typed(load, answer, &turn);
+    else if (outcome == HG_ASK_DEADLINE)
+        land_timeout(load, &turn);
+    else if (outcome == HG_ASK_UNTYPED)
+        become_fallback(load, &turn);
+    else if (fall_back(load, &turn))
+        hg_load_ask(load, &turn);
+    hg_turn_run(&turn);
+}

@@ -1,0 +1,47 @@
+/*
+ * shard - one mutex around one store, one flight table and the counters that must add up.
+ *
+ * Threads    everything but init and finish wants the lock held. Counters change in the critical section that
+ *            did what they count, so sums over shards hold at any moment.
+ */
+#ifndef HG_GROUP_SHARD_H
+#define HG_GROUP_SHARD_H
+
+#include <pthread.h>
+#include "cache/flight.h"
+#include "cache/store.h"
+#include "group/group.h"
+
+#define HG_CACHE_LINE 64
+
+struct hg_shard {
+    _Alignas(HG_CACHE_LINE) pthread_mutex_t lock;
+    struct hg_store store;
+    struct hg_flights flights;
+    struct hg_group_stats counters; /* evictions, expirations and gauges are filled in by hg_group_stats */
+    uint64_t waiter_count;
+    uint64_t load_time_x16; /* moving average of a getter run, in 1/16 ms */
+};
+
+int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget, hg_evict_fn on_evict, void *ctx);
+void hg_shard_finish(struct hg_shard *shard); /* no flight may be left; zeroed memory is fine */
+
+static inline void hg_shard_lock(struct hg_shard *shard)
+{
+    pthread_mutex_lock(&shard->lock);
+}
+
+static inline void hg_shard_unlock(struct hg_shard *shard)
+{
+    pthread_mutex_unlock(&shard->lock);
+}
+
+/*
+ * hg_store_put that may evict in the group's other shards (trylock, a bounded number of tries) when this one
+ * has nothing left to evict. Errors as hg_store_put.
+ */
+int hg_shard_put(struct hg_shard *shard, struct hg_shard *all, unsigned count, struct hg_value *value,
+                 enum hg_tier tier, uint64_t created_ms, uint64_t expires_ms);
+void hg_shard_note_load_time(struct hg_shard *shard, uint64_t load_ms);
+
+#endif

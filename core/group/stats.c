@@ -1,0 +1,92 @@
+#include "group/group_impl.h"
+
+#include "base/hash.h"
+#include "group/freshness.h"
+
+void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats)
+{
+    struct hg_group_stats sum = {0};
+
+    for (unsigned i = 0; i < group->shard_count; i++) {
+        struct hg_shard *shard = &group->shards[i];
+        hg_shard_lock(shard);
+#define X(name) sum.name += shard->counters.name;
+        HG_GROUP_COUNTERS(X)
+#undef X
+        sum.evictions += shard->store.counters.evictions;
+        sum.expirations += shard->store.counters.expirations;
+        sum.entries += shard->store.entry_count;
+        sum.flights += shard->flights.count;
+        sum.waiters += shard->waiter_count;
+        hg_shard_unlock(shard);
+    }
+    sum.bytes = atomic_load(&group->budget.used);
+    sum.capacity = group->budget.capacity;
+    *out_stats = sum;
+}
+
+size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_buckets)
+{
+    size_t freed = 0;
+
+    for (unsigned i = 0; i < group->shard_count; i++) {
+        struct hg_shard *shard = &group->shards[i];
+        hg_shard_lock(shard);
+        freed += hg_store_expire_step(&shard->store, now_ms, max_buckets);
+        hg_shard_unlock(shard);
+    }
+    return freed;
+}
+
+/* Milliseconds of life left; negative: since when it is stale. Cut at the ends. */
+static int64_t ttl_left(uint64_t expires_ms, uint64_t now_ms)
+{
+    if (expires_ms >= now_ms)
+        return expires_ms - now_ms > INT64_MAX ? INT64_MAX : (int64_t)(expires_ms - now_ms);
+    return now_ms - expires_ms > INT64_MAX ? INT64_MIN : -(int64_t)(now_ms - expires_ms);
+}
+
+static void explain_entry(const struct hg_value *value, uint64_t now_ms, struct hg_explain *out)
+{
+    out->is_stored = true;
+    out->tier = (enum hg_tier)value->tier;
+    out->status = (enum hg_status)value->status;
+    out->age_ms = now_ms > value->created_ms ? now_ms - value->created_ms : 0;
+    out->ttl_ms = ttl_left(value->expires_ms, now_ms);
+    out->stale_while_revalidate_ms = value->stale_while_revalidate_ms;
+    out->stale_if_error_ms = value->stale_if_error_ms;
+    out->size_bytes = value->data_len;
+    out->cost_bytes = value->cost_bytes;
+}
+
+void hg_group_explain(struct hg_group *group, struct hg_bytes key, uint64_t now_ms,
+                      struct hg_explain *out_explain, struct hg_hold *out_hold)
+{
+    const struct hg_view *view = hg_groups_view(group->groups);
+    struct hg_explain explain = {.is_mine = hg_view_is_mine(view, key)};
+    uint64_t hash = hg_hash(key);
+    struct hg_shard *shard = hg_group_shard(group, hash);
+
+    hg_hold_init(out_hold);
+    if (view != NULL)
+        explain.owner = hg_ring_member(view->ring, hg_ring_owner(view->ring, key));
+
+    hg_shard_lock(shard);
+    struct hg_value *value = hg_store_peek(&shard->store, hash, key);
+    if (value != NULL) {
+        explain_entry(value, now_ms, &explain);
+        hg_hold_set(out_hold, value);
+    }
+    struct hg_flight *flight = hg_flight_find(&shard->flights, HG_FLIGHT_LOCAL, hash, key);
+    if (flight == NULL)
+        flight = hg_flight_find(&shard->flights, HG_FLIGHT_REMOTE, hash, key);
+    if (flight != NULL) {
+        const struct hg_load *load = hg_load_of(flight);
+        explain.is_flying = true;
+        explain.flight_kind = (enum hg_flight_kind)flight->kind;
+        explain.flight_waiters = flight->waiter_count;
+        explain.flight_age_ms = now_ms > load->started_ms ? now_ms - load->started_ms : 0;
+    }
+    hg_shard_unlock(shard);
+    *out_explain = explain;
+}

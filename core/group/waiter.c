@@ -1,0 +1,73 @@
+#include "group/group_impl.h"
+
+#include <assert.h>
+#include "base/err.h"
+#include "base/hash.h"
+#include "group/freshness.h"
+
+/* A load that still queues and that nobody awaits. Its flight is ended; the caller destroys it. */
+static bool drop_locked(struct hg_shard *shard, struct hg_load *load)
+{
+    struct hg_guard *guard = load->group->config.guard;
+
+    if (load->flight.waiter_count > 0 || load->flight.kind != HG_FLIGHT_LOCAL || guard == NULL ||
+        load->state != HG_LOAD_BEGUN || load->reason != HG_LOAD_MISS)
+        return false;
+    if (!hg_guard_unqueue(guard, load))
+        return false;
+    hg_flight_end(&shard->flights, &load->flight);
+    atomic_fetch_sub(&load->group->groups->flight_count, 1);
+    return true;
+}
+
+bool hg_waiter_cancel(struct hg_waiter *waiter, uint64_t now_ms, struct hg_hold *out_stale)
+{
+    struct hg_group *group = atomic_load_explicit(&waiter->group, memory_order_acquire);
+
+    if (out_stale != NULL)
+        hg_hold_init(out_stale);
+    if (group == NULL)
+        return false;
+
+    struct hg_shard *shard = hg_group_shard(group, waiter->hash);
+    hg_shard_lock(shard);
+    if (waiter->state != HG_WAITER_LINKED) {
+        hg_shard_unlock(shard);
+        return false;
+    }
+
+    struct hg_load *load = waiter->load;
+    hg_flight_leave(&load->flight, &waiter->link);
+    shard->waiter_count--;
+    if (waiter->is_nested)
+        hg_edges_leave(&group->groups->edges, waiter);
+    waiter->load = NULL;
+    waiter->state = HG_WAITER_IDLE;
+    atomic_store_explicit(&waiter->group, NULL, memory_order_relaxed);
+    if (now_ms >= waiter->deadline_ms)
+        shard->counters.waiter_timeouts++;
+
+    if (out_stale != NULL && group->config.stale_on_timeout) {
+        struct hg_value *entry = hg_store_peek(&shard->store, load->flight.hash, load->flight.key);
+        if (entry != NULL && hg_value_is_good_on_timeout(entry, now_ms))
+            hg_hold_set(out_stale, entry);
+    }
+    bool is_dropped = drop_locked(shard, load);
+    hg_shard_unlock(shard);
+
+    if (is_dropped)
+        hg_load_destroy(load);
+    return true;
+}
+
+void hg_waiter_deliver(struct hg_waiter *waiter)
+{
+    struct hg_result result = waiter->result;
+
+    assert(waiter->state == HG_WAITER_MAILED);
+    waiter->result.value = NULL;
+    waiter->state = HG_WAITER_DONE;
+    atomic_store_explicit(&waiter->group, NULL, memory_order_release);
+    waiter->answer(waiter, &result); /* may free the waiter */
+    hg_value_unref(result.value);
+}
