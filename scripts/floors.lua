@@ -47,8 +47,8 @@ for name in ([[assert ctype errno float inttypes iso646 limits locale math pthre
     alloca]]):gmatch("%S+") do
     LIBC[name .. ".h"] = "pure"
 end
-for name in ([[time unistd fcntl poll netdb ifaddrs getopt termios pwd grp dirent glob ucontext execinfo dlfcn spawn syslog
-    link threads semaphore ftw fnmatch utime wait]]):gmatch("%S+") do
+for name in ([[time unistd fcntl poll netdb ifaddrs getopt termios pwd grp dirent ucontext execinfo dlfcn spawn syslog
+    link glob threads semaphore ftw fnmatch utime wait]]):gmatch("%S+") do
     LIBC[name .. ".h"] = "impure"
 end
 local IMPURE_FOLDERS = { "^sys/", "^netinet/", "^arpa/", "^linux/", "^net/if", "^asm/", "^sanitizer/" }

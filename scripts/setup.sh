@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Installs the Debian 12 packages that are missing, and nothing when none is.
+#
+#   scripts/setup.sh [build] [test] [bench]        default: build
+#
+# Needs root or sudo only when something is missing. run.sh and test.sh call it.
+set -euo pipefail
+
+packages_build="gcc libc6-dev cmake ninja-build pkg-config libluajit2-5.1-dev luajit2 libuv1-dev lua-cjson
+    libprotobuf-c-dev protobuf-c-compiler libcurl4-openssl-dev libnghttp2-dev libssl-dev node-llhttp libxxhash-dev
+    libjansson-dev libjemalloc-dev libpq-dev zlib1g-dev curl"
+packages_test="lua5.1 lua-busted lua-check lua-socket libcmocka-dev"
+packages_bench="wrk nginx-light libnginx-mod-http-lua lua-resty-core util-linux"
+
+wanted=""
+for set in "${@:-build}"; do
+    case "$set" in
+        build) wanted="$wanted $packages_build" ;;
+        test) wanted="$wanted $packages_test" ;;
+        bench) wanted="$wanted $packages_bench" ;;
+        *) echo "setup.sh: no package set '$set' (there are build, test and bench)" >&2; exit 2 ;;
+    esac
+done
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    echo "setup.sh: this is no Debian; install what these packages hold, then run again:" $wanted >&2
+    exit 1
+fi
+
+missing=""
+for package in $wanted; do
+    status=$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null || true)
+    [ "${status:0:2}" = "ii" ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=""
+if [ "$(id -u)" != 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "setup.sh: neither root nor sudo; as root, run: apt-get install --no-install-recommends$missing" >&2
+        exit 1
+    fi
+    as_root="sudo"
+fi
+
+echo "installing:$missing"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! $as_root apt-get update >"$log" 2>&1 ||
+    ! $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing >>"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    echo "setup.sh: apt-get could not install:$missing" >&2
+    exit 1
+fi
