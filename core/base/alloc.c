@@ -67,8 +67,11 @@ static void uncount_block(size_t bytes)
     atomic_fetch_sub_explicit(&stripe->blocks, 1, memory_order_relaxed);
 }
 
-static bool hook_refuses(void)
+/* Sizes that no allocator has are refused here: sanitizers would end the process over them. */
+static bool is_refused(size_t size)
 {
+    if (size > PTRDIFF_MAX)
+        return true;
     if (!atomic_load_explicit(&hook.armed, memory_order_relaxed))
         return false;
     long long left = atomic_fetch_sub(&hook.left, 1);
@@ -80,7 +83,7 @@ static bool hook_refuses(void)
 
 void *hg_malloc(size_t size)
 {
-    if (hook_refuses())
+    if (is_refused(size))
         return NULL;
     void *block = malloc(size == 0 ? 1 : size);
     if (block != NULL)
@@ -90,9 +93,10 @@ void *hg_malloc(size_t size)
 
 void *hg_calloc(size_t count, size_t size)
 {
-    if (hook_refuses())
+    size_t bytes;
+    if (!hg_size_mul(count, size, &bytes) || is_refused(bytes))
         return NULL;
-    void *block = count == 0 || size == 0 ? calloc(1, 1) : calloc(count, size);
+    void *block = calloc(1, bytes == 0 ? 1 : bytes);
     if (block != NULL)
         count_block(block_size(block));
     return block;
@@ -102,7 +106,7 @@ void *hg_realloc(void *block, size_t size)
 {
     if (block == NULL)
         return hg_malloc(size);
-    if (hook_refuses())
+    if (is_refused(size))
         return NULL;
     size_t old_bytes = block_size(block);
     void *moved = realloc(block, size == 0 ? 1 : size);
