@@ -7,6 +7,7 @@
 #ifndef HG_NET_CHANGE_H
 #define HG_NET_CHANGE_H
 
+#include "base/buf.h"
 #include "group/source.h"
 #include "net/loop.h"
 
@@ -23,10 +24,16 @@ struct hg_change {
     /* Results. */
     int err;                /* HG_OK even when some had to be waited out */
     bool was_there;         /* REMOVE: this node or its owner had it */
-    struct hg_bytes acknowledged[1], lease_waited[1]; /* JSON arrays of member strings, hg_malloc'ed by the node, freed by hg_change_finish */
+    struct hg_buf acknowledged, lease_waited; /* JSON arrays of member strings; hg_change_finish frees them */
     uint64_t bound_ms;
     void *above;            /* the node's own */
 };
-void hg_change_finish(struct hg_change *change);
+
+/* Frees the results; `value` stays the maker's. */
+static inline void hg_change_finish(struct hg_change *change)
+{
+    hg_buf_finish(&change->acknowledged);
+    hg_buf_finish(&change->lease_waited);
+}
 
 #endif

@@ -8,6 +8,7 @@
 #define HG_SCRIPT_VM_H
 
 #include <lua.h>
+#include <stdint.h>
 #include "base/bytes.h"
 #include "base/err.h"
 
@@ -24,6 +25,7 @@ struct hg_vm_config {
     size_t memory_bytes;
     bool jit;
     bool is_control;   /* the VM whose data counts */
+    bool is_check;     /* `hgcache check`: the schema's role is "check" */
 };
 
 /* With the library open and no chunk run. */

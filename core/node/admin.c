@@ -1,0 +1,356 @@
+/*
+ * The admin listener: /live /ready /metrics /stats /ring /explain /keys. No CORS, no GET with effect (but for &load=1, which is what
+ * any client could do), Host from an allow-list against DNS rebinding, tokens where configured.
+ */
+#include <stdio.h>
+#include "base/alloc.h"
+#include "node/node_impl.h"
+#include "wire/query.h"
+#include "wire/reply.h"
+
+const char *hg_node_not_ready(const struct hg_node *node)
+{
+    int phase = atomic_load_explicit(&node->phase, memory_order_relaxed);
+    if (phase == HG_NODE_STARTING)
+        return "starting";
+    if (phase != HG_NODE_SERVING)
+        return "draining";
+    if (node->view == NULL)
+        return "";
+    size_t up = 1;
+    for (size_t i = 0; i < hg_ring_member_count(node->view->ring); i++)
+        up += i != (size_t)node->view->self && hg_peer_is_up(node->view->peers[i]);
+    return up < node->config->min_peers ? "fewer peers are up than cluster.min_peers" : "";
+}
+
+static void answer(struct hg_front *front, struct hg_exchange *exchange, int status, const char *type, const struct hg_buf *body)
+{
+    hg_buf_clear(&front->headers);
+    hg_buf_printf(&front->headers, "Content-Type: %s\r\nCache-Control: no-store\r\n", type);
+    struct hg_reply reply = {.status = status,
+                             .headers = hg_buf_bytes(&front->headers),
+                             .body = hg_buf_bytes(body),
+                             .is_head = exchange->request->method == HG_HEAD};
+    hg_exchange_answer(exchange, &reply);
+}
+
+static void answer_text(struct hg_front *front, struct hg_exchange *exchange, int status, const char *text)
+{
+    hg_buf_clear(&front->body);
+    hg_buf_append_str(&front->body, text);
+    hg_buf_append_char(&front->body, '\n');
+    answer(front, exchange, status, "text/plain; charset=utf-8", &front->body);
+}
+
+/* A body that some page made, or why it could not. */
+static void answer_page(struct hg_front *front, struct hg_exchange *exchange, int err, const char *type)
+{
+    if (err < 0)
+        answer_text(front, exchange, 503, hg_err_text(err));
+    else
+        answer(front, exchange, 200, type, &front->body);
+}
+
+/* The host part of a Host field: without the port. */
+static struct hg_bytes host_name(struct hg_bytes host)
+{
+    if (host.len > 0 && host.data[0] == '[') {
+        const char *end = memchr(host.data, ']', host.len);
+        return end == NULL ? host : hg_bytes(host.data, (size_t)(end - host.data) + 1);
+    }
+    const char *colon = memchr(host.data, ':', host.len);
+    return colon == NULL ? host : hg_bytes(host.data, (size_t)(colon - host.data));
+}
+
+static bool is_host_allowed(const struct hg_node *node, struct hg_bytes host)
+{
+    struct hg_bytes name = host_name(host);
+    static const char *const local[] = {"localhost", "[::1]", "unix", ""};
+    for (size_t i = 0; i < HG_COUNT(local); i++) {
+        if (hg_bytes_eq_nocase(name, hg_bytes_str(local[i])))
+            return true;
+    }
+    if (hg_bytes_has_prefix(name, HG_BYTES("127.")))
+        return true;
+    if (node->config->listen_admin != NULL && hg_bytes_eq_nocase(name, host_name(hg_bytes_str(node->config->listen_admin))))
+        return true;
+    for (size_t i = 0; i < node->config->admin_hosts.count; i++) {
+        struct hg_bytes allowed = node->config->admin_hosts.items[i];
+        if (hg_bytes_eq_nocase(name, allowed) || hg_bytes_eq_nocase(host, allowed))
+            return true;
+    }
+    return false;
+}
+
+/* A decoded query parameter; HG_ENOENT, HG_EINVAL (twice), HG_EPROTO. */
+static int parameter(const struct hg_http1_request *request, const char *name, char *out, size_t size, size_t *out_len)
+{
+    struct hg_bytes raw;
+    int err = hg_query_find(request->query, hg_bytes_str(name), &raw);
+    if (err != HG_OK)
+        return err;
+    if (raw.len / 3 > size)
+        return HG_ETOOBIG;
+    char *space = hg_malloc(raw.len + 1);
+    if (space == NULL)
+        return HG_ENOMEM;
+    size_t len;
+    err = hg_percent_decode(raw, true, space, &len);
+    if (err == HG_OK && len > size)
+        err = HG_ETOOBIG;
+    if (err == HG_OK) {
+        memcpy(out, space, len);
+        *out_len = len;
+    }
+    hg_free(space);
+    return err;
+}
+
+/* group= and key=, the key into front->key. NULL: answered. */
+static struct hg_group *group_and_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_bytes *out_key)
+{
+    struct hg_groups *groups = front->node->groups;
+    char name[256];
+    size_t len = 0;
+    struct hg_group *group = NULL;
+    int err = parameter(exchange->request, "group", name, sizeof(name), &len);
+    if (err == HG_OK)
+        group = hg_groups_find(groups, hg_bytes(name, len));
+    else if (err == HG_ENOENT && hg_groups_count(groups) == 1)
+        group = hg_groups_at(groups, 0);
+    else if (err == HG_ENOENT) {
+        answer_text(front, exchange, 400, "group needed: ?group=");
+        return NULL;
+    }
+    if (group == NULL) {
+        answer_text(front, exchange, 404, "no such group");
+        return NULL;
+    }
+    len = 0;
+    err = parameter(exchange->request, "key", front->key, front->node->config->limits.key, &len);
+    if (err == HG_OK && len > 0) {
+        *out_key = hg_bytes(front->key, len);
+        return group;
+    }
+    if (err == HG_ETOOBIG)
+        answer_text(front, exchange, 414, "the key is too long");
+    else if (err == HG_ENOMEM)
+        answer_text(front, exchange, 503, "out of memory");
+    else
+        answer_text(front, exchange, 400, "key: missing, empty, given twice or badly percent-encoded");
+    return NULL;
+}
+
+static void reply_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, void *target,
+                      const struct hg_result *result)
+{
+    (void)group;
+    (void)target;
+    struct hg_value *value = result->value;
+    if (result->err != HG_OK || value->status != HG_STATUS_VALUE) {
+        bool is_missing = result->err == HG_ENOENT || (result->err == HG_OK && value->status == HG_STATUS_NOT_FOUND);
+        char message[600] = "";
+        if (is_missing)
+            snprintf(message, sizeof(message), "no such key");
+        else if (result->err != HG_OK)
+            snprintf(message, sizeof(message), "%s", hg_err_text(result->err));
+        else
+            hg_bytes_escape(hg_value_data(value), message, sizeof(message));
+        answer_text(front, exchange, is_missing ? 404 : result->err == HG_ETIMEDOUT ? 504 : 502, message);
+        return;
+    }
+    struct hg_bytes type = hg_value_type(value);
+    hg_buf_clear(&front->headers);
+    hg_buf_append_str(&front->headers, "Cache-Control: no-store\r\n");
+    hg_field_append(&front->headers, HG_BYTES("Content-Type"), type.len > 0 ? type : HG_BYTES("application/octet-stream"));
+    struct hg_reply reply = {.status = 200,
+                             .headers = hg_buf_bytes(&front->headers),
+                             .body = hg_value_data(value),
+                             .is_head = exchange->request->method == HG_HEAD};
+    hg_exchange_answer(exchange, &reply);
+}
+
+/* A PUT or DELETE waiting for the cluster. */
+struct write {
+    struct hg_pending pending;
+    struct hg_change change;
+    struct hg_front *front;
+    struct hg_exchange *exchange;
+    char key[];
+};
+
+static void on_write_gone(struct hg_pending *pending, struct hg_exchange *exchange)
+{
+    (void)pending; /* the change goes on; the exchange is answered into the void */
+    (void)exchange;
+}
+
+static void on_written(struct hg_change *change)
+{
+    struct write *write = hg_container_of(change, struct write, change);
+    struct hg_front *front = write->front;
+    struct hg_exchange *exchange = write->exchange;
+    exchange->user = NULL;
+    if (change->err == HG_EPEER) {
+        answer_text(front, exchange, 503, "the key's owner did not acknowledge");
+    } else if (change->err < 0) {
+        answer_text(front, exchange, change->err == HG_ETOOBIG ? 413 : 503, hg_err_text(change->err));
+    } else {
+        hg_buf_clear(&front->body);
+        hg_buf_append_str(&front->body, "{\"acknowledged\":");
+        hg_buf_append_bytes(&front->body, hg_buf_bytes(&change->acknowledged));
+        hg_buf_append_str(&front->body, ",\"lease_waited\":");
+        hg_buf_append_bytes(&front->body, hg_buf_bytes(&change->lease_waited));
+        hg_buf_printf(&front->body, ",\"bound_ms\":%llu}\n", (unsigned long long)change->bound_ms);
+        answer(front, exchange, 200, "application/json", &front->body);
+    }
+    hg_value_unref(change->value);
+    hg_change_finish(change);
+    hg_free(write);
+}
+
+static void write_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key)
+{
+    const struct hg_http1_request *request = exchange->request;
+    struct hg_value *value = NULL;
+    if (request->method == HG_PUT) {
+        struct hg_value_spec spec = {.status = HG_STATUS_VALUE, .key = key, .data = request->body};
+        char ttl[64];
+        size_t len = 0;
+        int err = parameter(request, "ttl", ttl, sizeof(ttl), &len);
+        if (err == HG_OK) {
+            err = hg_duration_parse(hg_bytes(ttl, len), &spec.ttl_ms);
+            spec.has_ttl = true;
+        }
+        if (err != HG_OK && err != HG_ENOENT) {
+            answer_text(front, exchange, 400, "ttl: expected a duration such as 30 or \"10m\"");
+            return;
+        }
+        if (request->body.len > front->node->config->limits.value) {
+            answer_text(front, exchange, 413, "the value is larger than limits.value");
+            return;
+        }
+        spec.type = hg_http1_field(request, "content-type");
+        if (spec.type.len > HG_TYPE_MAX || hg_bytes_eq(spec.type, HG_BYTES("application/x-www-form-urlencoded")))
+            spec.type = HG_BYTES_NONE; /* what curl says of --data is not what the bytes are */
+        value = hg_value_create(&spec);
+    }
+    struct write *write = hg_calloc(1, sizeof(*write) + key.len);
+    struct hg_exchange *kept = write == NULL || (request->method == HG_PUT && value == NULL) ? NULL : hg_exchange_keep(exchange);
+    if (kept == NULL) {
+        hg_value_unref(value);
+        hg_free(write);
+        answer_text(front, exchange, 503, "out of memory");
+        return;
+    }
+    memcpy(write->key, key.data, key.len);
+    write->pending.gone = on_write_gone;
+    write->front = front;
+    write->exchange = kept;
+    kept->user = &write->pending;
+    write->change = (struct hg_change){
+        .op = value != NULL ? HG_CHANGE_SET : HG_CHANGE_REMOVE,
+        .group = group,
+        .value = value,
+        .key = hg_bytes(write->key, key.len),
+        .home = front->loop,
+        .done = on_written,
+    };
+    hg_node_change(front->node, &write->change);
+}
+
+static void keys(struct hg_front *front, struct hg_exchange *exchange)
+{
+    const struct hg_http1_request *request = exchange->request;
+    struct hg_bytes key, load;
+    struct hg_group *group = group_and_key(front, exchange, &key);
+    if (group == NULL)
+        return;
+    if (request->method == HG_PUT || request->method == HG_DELETE) {
+        write_key(front, exchange, group, key);
+        return;
+    }
+    bool is_load = hg_query_find(request->query, HG_BYTES("load"), &load) == HG_OK && hg_bytes_eq(load, HG_BYTES("1"));
+    struct hg_get get = {.key = key, .is_peek = !is_load};
+    hg_request_get(front, exchange, group, &get, 0, reply_key, NULL);
+}
+
+static void ready(struct hg_front *front, struct hg_exchange *exchange)
+{
+    const char *why_not = hg_node_not_ready(front->node);
+    answer_text(front, exchange, why_not[0] == 0 ? 200 : 503, why_not[0] == 0 ? "ready" : why_not);
+}
+
+static void live(struct hg_front *front, struct hg_exchange *exchange)
+{
+    answer_text(front, exchange, 200, "live");
+}
+
+static void metrics(struct hg_front *front, struct hg_exchange *exchange)
+{
+    hg_buf_clear(&front->body);
+    answer_page(front, exchange, hg_metrics_format(front->node, &front->body), "text/plain; version=0.0.4; charset=utf-8");
+}
+
+static void stats(struct hg_front *front, struct hg_exchange *exchange)
+{
+    hg_buf_clear(&front->body);
+    answer_page(front, exchange, hg_stats_format(front->node, &front->body), "application/json");
+}
+
+static void ring(struct hg_front *front, struct hg_exchange *exchange)
+{
+    hg_buf_clear(&front->body);
+    answer_page(front, exchange, hg_ring_format(front->node, &front->body), "application/json");
+}
+
+static void explain(struct hg_front *front, struct hg_exchange *exchange)
+{
+    struct hg_bytes key;
+    struct hg_group *group = group_and_key(front, exchange, &key);
+    if (group == NULL)
+        return;
+    hg_buf_clear(&front->body);
+    answer_page(front, exchange, hg_explain_format(front->node, group, key, hg_loop_now(front->loop), &front->body),
+                "application/json");
+}
+
+static const struct page {
+    const char *path;
+    void (*serve)(struct hg_front *front, struct hg_exchange *exchange);
+    bool is_open; /* without a token and from any Host: for load balancers */
+    bool is_writable;
+} pages[] = {
+    {"/live", live, true, false},      {"/ready", ready, true, false},  {"/metrics", metrics, false, false},
+    {"/stats", stats, false, false},   {"/ring", ring, false, false},   {"/explain", explain, false, false},
+    {"/keys", keys, false, true},
+};
+
+bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange)
+{
+    const struct hg_http1_request *request = exchange->request;
+    const struct page *page = NULL;
+    for (size_t i = 0; i < HG_COUNT(pages) && page == NULL; i++) {
+        if (hg_bytes_eq(request->path, hg_bytes_str(pages[i].path)))
+            page = &pages[i];
+    }
+    if (page == NULL) {
+        if (exchange->roles & HG_ROLE_API)
+            return false; /* the addresses are shared: maybe a route */
+        answer_text(front, exchange, 404, "no such page; there are /live /ready /metrics /stats /ring /explain /keys");
+        return true;
+    }
+    bool is_read = request->method == HG_GET || request->method == HG_HEAD;
+    if (!page->is_open && !hg_auth_is_allowed(request, &front->node->config->admin_tokens)) {
+        HG_COUNT_UP(front->node->counters.unauthorized);
+        answer_text(front, exchange, 401, "an admin token is needed");
+    } else if (!page->is_open && !is_host_allowed(front->node, request->host)) {
+        HG_COUNT_UP(front->node->counters.unauthorized);
+        answer_text(front, exchange, 403, "this Host is not in node.admin.hosts");
+    } else if (!is_read && !(page->is_writable && (request->method == HG_PUT || request->method == HG_DELETE))) {
+        answer_text(front, exchange, 405, "method not allowed");
+    } else {
+        page->serve(front, exchange);
+    }
+    return true;
+}

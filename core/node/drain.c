@@ -1,0 +1,160 @@
+/*
+ * Signals, housekeeping and leaving.
+ *
+ *   TERM or INT -> /ready says 503; accept goes on for drain_delay, every answer with "Connection: close"
+ *               -> listeners take what is queued and close
+ *               -> what is in flight finishes -> exit 0
+ *   a second TERM or INT, or drain_timeout -> exit 1 at once
+ */
+#include <unistd.h>
+#include "node/node_impl.h"
+
+#define HOUSEKEEPING_MS 100
+#define EXPIRE_BUCKETS  4096 /* of each shard, each time: a bounded step */
+
+static void exit_now(struct hg_node *node, const char *why)
+{
+    hg_log(HG_LOG_ERROR, "node ended at once name=%s why=\"%s\"", node->config->name, why);
+    hg_log_finish();
+    _exit(1);
+}
+
+static bool is_quiet(struct hg_node *node)
+{
+    for (unsigned i = 0; i < node->workers_started; i++) {
+        if (atomic_load_explicit(&node->workers[i].busy, memory_order_relaxed) > 0)
+            return false;
+    }
+    return hg_groups_flight_count(node->groups) == 0 && hg_runtime_drain(node->runtime);
+}
+
+static void on_listener_closed(void *ctx)
+{
+    struct hg_node *node = ctx;
+    node->listeners_closing--;
+}
+
+static void close_listeners(struct hg_node *node)
+{
+    for (size_t i = 0; i < node->listener_count; i++) {
+        struct hg_node_listener *listener = &node->listeners[i];
+        if (listener->listener == NULL || (listener->roles == HG_ROLE_ADMIN && node->phase != HG_NODE_STOPPING))
+            continue;
+        node->listeners_closing++;
+        hg_listener_close(listener->listener, on_listener_closed, node);
+        listener->listener = NULL;
+    }
+}
+
+static void on_control_closed(void *ctx)
+{
+    struct hg_node *node = ctx;
+    if (--node->control_closing == 0)
+        hg_loop_stop(&node->control);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    on_control_closed(handle->data);
+}
+
+static void close_handle(struct hg_node *node, uv_handle_t *handle)
+{
+    handle->data = node;
+    node->control_closing++;
+    uv_close(handle, on_handle_closed);
+}
+
+static void stop(struct hg_node *node)
+{
+    atomic_store(&node->phase, HG_NODE_STOPPING);
+    close_listeners(node);
+    struct hg_server *server = node->admin.server;
+    node->admin.server = NULL;
+    node->control_closing = 1;
+    close_handle(node, (uv_handle_t *)&node->on_term);
+    close_handle(node, (uv_handle_t *)&node->on_int);
+    close_handle(node, (uv_handle_t *)&node->on_hup);
+    close_handle(node, (uv_handle_t *)&node->housekeeping);
+    close_handle(node, (uv_handle_t *)&node->drain_timer);
+    hg_server_close(server, on_control_closed, node);
+}
+
+static void on_drain_tick(uv_timer_t *timer)
+{
+    struct hg_node *node = timer->data;
+    uint64_t now_ms = hg_loop_now(&node->control);
+    if (now_ms >= node->drain_until_ms) {
+        exit_now(node, "the drain limit passed");
+        return;
+    }
+    if (now_ms < node->drain_listen_until_ms)
+        return;
+    close_listeners(node);
+    if (node->listeners_closing > 0 || !is_quiet(node))
+        return;
+    uv_timer_stop(timer);
+    hg_log(HG_LOG_INFO, "node drained name=%s", node->config->name);
+    stop(node);
+}
+
+void hg_drain_begin(struct hg_node *node)
+{
+    uint64_t now_ms = hg_loop_now(&node->control);
+    atomic_store(&node->phase, HG_NODE_DRAINING);
+    node->drain_listen_until_ms = now_ms + node->config->drain_delay_ms;
+    node->drain_until_ms = hg_time_add(node->drain_listen_until_ms, node->config->drain_timeout_ms);
+    hg_log(HG_LOG_INFO, "node draining name=%s", node->config->name);
+    hg_workers_drain(node);
+    uv_timer_start(&node->drain_timer, on_drain_tick, 1, 5);
+}
+
+static void on_leave(uv_signal_t *handle, int signal_number)
+{
+    struct hg_node *node = handle->data;
+    (void)signal_number;
+    if (atomic_load(&node->phase) == HG_NODE_SERVING)
+        hg_drain_begin(node);
+    else
+        exit_now(node, "a second signal");
+}
+
+static void on_hup(uv_signal_t *handle, int signal_number)
+{
+    static struct hg_log_limit limit;
+    struct hg_node *node = handle->data;
+    (void)signal_number;
+    hg_log_limited(&limit, 1, HG_LOG_WARN, "reload is not in this version; restart the node name=%s", node->config->name);
+}
+
+static void on_housekeeping(uv_timer_t *timer)
+{
+    struct hg_node *node = timer->data;
+    uint64_t now_ms = hg_loop_now(&node->control);
+    for (size_t i = 0; i < hg_groups_count(node->groups); i++)
+        hg_group_expire_step(hg_groups_at(node->groups, i), now_ms, EXPIRE_BUCKETS);
+}
+
+static int signal_init(struct hg_node *node, uv_signal_t *handle, uv_signal_cb callback, int number)
+{
+    int rc = uv_signal_init(&node->control.uv, handle);
+    handle->data = node;
+    return rc == 0 ? hg_err_from_uv(uv_signal_start(handle, callback, number)) : hg_err_from_uv(rc);
+}
+
+int hg_drain_init(struct hg_node *node)
+{
+    int err = signal_init(node, &node->on_term, on_leave, SIGTERM);
+    if (err == HG_OK)
+        err = signal_init(node, &node->on_int, on_leave, SIGINT);
+    if (err == HG_OK)
+        err = signal_init(node, &node->on_hup, on_hup, SIGHUP);
+    if (err == HG_OK)
+        err = hg_err_from_uv(uv_timer_init(&node->control.uv, &node->housekeeping));
+    if (err == HG_OK)
+        err = hg_err_from_uv(uv_timer_init(&node->control.uv, &node->drain_timer));
+    if (err < 0)
+        return err;
+    node->housekeeping.data = node->drain_timer.data = node;
+    return hg_err_from_uv(uv_timer_start(&node->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS));
+}

@@ -1,0 +1,140 @@
+/* /metrics: Prometheus text. The label set is fixed; group names come from the configuration only. */
+#include "base/alloc.h"
+#include "node/node_impl.h"
+
+static int type_line(struct hg_buf *buf, const char *name, const char *type)
+{
+    return hg_buf_printf(buf, "# TYPE hgcache_%s %s\n", name, type);
+}
+
+static int group_row(struct hg_buf *buf, const char *name, const char *suffix, const char *group, uint64_t value)
+{
+    int err = hg_buf_printf(buf, "hgcache_%s%s{group=\"", name, suffix);
+    for (const char *c = group; *c != 0 && err == HG_OK; c++) {
+        if (*c == '"' || *c == '\\')
+            err = hg_buf_append_char(buf, '\\');
+        if (err == HG_OK)
+            err = *c == '\n' ? hg_buf_append_str(buf, "\\n") : hg_buf_append_char(buf, *c);
+    }
+    return err == HG_OK ? hg_buf_printf(buf, "\"} %llu\n", (unsigned long long)value) : err;
+}
+
+static int group_metrics(struct hg_node *node, struct hg_buf *buf)
+{
+    size_t count = hg_groups_count(node->groups);
+    struct hg_group_stats *stats = hg_calloc(count == 0 ? 1 : count, sizeof(*stats));
+    if (stats == NULL)
+        return HG_ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        hg_group_stats(hg_groups_at(node->groups, i), &stats[i]);
+    int err = HG_OK;
+#define ROWS(name, suffix, type)                                                                   \
+    if (err == HG_OK)                                                                              \
+        err = type_line(buf, #name suffix, type);                                                  \
+    for (size_t i = 0; i < count && err == HG_OK; i++)                                             \
+        err = group_row(buf, #name, suffix, hg_group_name(hg_groups_at(node->groups, i)), stats[i].name);
+#define X(name) ROWS(name, "_total", "counter")
+    HG_GROUP_COUNTERS(X)
+#undef X
+#define X(name) ROWS(name, "", "gauge")
+    HG_GROUP_GAUGES(X)
+#undef X
+#undef ROWS
+    hg_free(stats);
+    return err;
+}
+
+static int single(struct hg_buf *buf, const char *name, const char *type, uint64_t value)
+{
+    int err = type_line(buf, name, type);
+    return err == HG_OK ? hg_buf_printf(buf, "hgcache_%s %llu\n", name, (unsigned long long)value) : err;
+}
+
+static void add_server(const struct hg_server *server, struct hg_server_stats *sum)
+{
+    struct hg_server_stats one;
+    if (server == NULL)
+        return;
+    hg_server_stats(server, &one);
+#define X(name) sum->name += one.name;
+    HG_SERVER_COUNTERS(X)
+#undef X
+    sum->open += one.open;
+}
+
+static int server_metrics(struct hg_node *node, struct hg_buf *buf)
+{
+    struct hg_server_stats sum = {0};
+    for (unsigned i = 0; i < node->workers_started; i++)
+        add_server(node->workers[i].front.server, &sum);
+    add_server(node->admin.server, &sum);
+    int err = HG_OK;
+#define X(name)                                                                                    \
+    if (err == HG_OK)                                                                              \
+        err = single(buf, "http_" #name "_total", "counter", sum.name);
+    HG_SERVER_COUNTERS(X)
+#undef X
+    return err == HG_OK ? single(buf, "http_open", "gauge", sum.open) : err;
+}
+
+static int runtime_metrics(struct hg_node *node, struct hg_buf *buf)
+{
+    struct hg_runtime_stats stats;
+    hg_runtime_stats(node->runtime, &stats);
+    int err = HG_OK;
+#define X(name)                                                                                    \
+    if (err == HG_OK)                                                                              \
+        err = single(buf, "script_" #name "_total", "counter", stats.name);
+    HG_RUNTIME_COUNTERS(X)
+#undef X
+    if (err == HG_OK)
+        err = single(buf, "script_threads", "gauge", stats.threads);
+    if (err == HG_OK)
+        err = single(buf, "script_running", "gauge", stats.running);
+    return err == HG_OK ? single(buf, "script_memory_bytes", "gauge", stats.memory_bytes) : err;
+}
+
+/* Peer names are the configuration's member strings. */
+static int peer_metrics(struct hg_node *node, struct hg_buf *buf)
+{
+    const struct hg_view *view = node->view;
+    int err = type_line(buf, "peer_up", "gauge");
+    for (size_t i = 0; view != NULL && i < hg_ring_member_count(view->ring) && err == HG_OK; i++) {
+        if (i == (size_t)view->self)
+            continue;
+        struct hg_peer_stats stats;
+        const char *name = hg_peer_name(view->peers[i]);
+        hg_peer_stats(view->peers[i], &stats);
+        err = hg_buf_printf(buf,
+                            "hgcache_peer_up{peer=\"%s\"} %d\nhgcache_peer_asks_total{peer=\"%s\"} %llu\n"
+                            "hgcache_peer_failures_total{peer=\"%s\"} %llu\nhgcache_peer_downs_total{peer=\"%s\"} %llu\n",
+                            name, stats.is_up, name, (unsigned long long)stats.asks, name, (unsigned long long)stats.errors,
+                            name, (unsigned long long)stats.downs);
+    }
+    return err;
+}
+
+int hg_metrics_format(struct hg_node *node, struct hg_buf *buf)
+{
+    int err = group_metrics(node, buf);
+    if (err == HG_OK)
+        err = server_metrics(node, buf);
+    if (err == HG_OK)
+        err = runtime_metrics(node, buf);
+    if (err == HG_OK)
+        err = peer_metrics(node, buf);
+#define X(name)                                                                                    \
+    if (err == HG_OK)                                                                              \
+        err = single(buf, #name "_total", "counter", atomic_load_explicit(&node->counters.name, memory_order_relaxed));
+    HG_NODE_COUNTERS(X)
+#undef X
+    if (err == HG_OK)
+        err = single(buf, "log_dropped_total", "counter", hg_log_dropped());
+    if (err == HG_OK)
+        err = single(buf, "connections_open", "gauge", atomic_load_explicit(&node->connections, memory_order_relaxed));
+    if (err == HG_OK)
+        err = single(buf, "memory_live_bytes", "gauge", hg_alloc_live_bytes());
+    if (err == HG_OK)
+        err = single(buf, "ready", "gauge", hg_node_not_ready(node)[0] == 0);
+    return err;
+}

@@ -1,0 +1,198 @@
+/*
+ * node_impl - the parts of a running node that its files share. Not for other floors.
+ *
+ *   node.c      start and stop              request.c   a client's request: route, key, get, answer
+ *   workers.c   worker loops, accept        serve.c     answers of hg.serve
+ *   drain.c     signals, leaving            call.c      function routes
+ *   source.c    what groups need from us    peer_side.c what peers ask of us
+ *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c its pages
+ */
+#ifndef HG_NODE_NODE_IMPL_H
+#define HG_NODE_NODE_IMPL_H
+
+#include "net/listener.h"
+#include "net/peers.h"
+#include "net/server.h"
+#include "node/config.h"
+#include "wire/route.h"
+
+struct hg_node;
+
+/* A loop that serves connections: a worker, or the control loop (admin only). */
+struct hg_front {
+    struct hg_node *node;
+    struct hg_loop *loop;
+    struct hg_server *server;
+    struct hg_buf headers, body;      /* scratch of one answer */
+    char *key;                        /* scratch of one key: limits.key + 1 bytes */
+    struct hg_request *spare;         /* the waiter of the next miss, made before it is needed */
+    struct hg_hold hold;              /* scratch of one hit */
+};
+
+struct hg_worker {
+    struct hg_loop loop;
+    char name[16];
+    struct hg_front front;
+    struct hg_peer_client *client;
+    struct hg_mail stop, drain;       /* posted by the control thread */
+    bool is_closed;                   /* server and client are gone */
+    unsigned closing;                 /* close callbacks still awaited */
+    _Atomic size_t busy;              /* exchanges in work, as last seen by its own loop */
+    uv_timer_t tick;
+};
+
+/* A route of the configuration, compiled. */
+struct hg_node_route {
+    const struct hg_config_route *config;
+    struct hg_group *group;           /* NULL: {query.group} */
+    struct hg_template *key;
+    struct hg_cors *cors;             /* the route's own or the top's; NULL = none */
+    bool owns_cors;
+    struct hg_buf headers;            /* its fixed header lines */
+};
+
+#define HG_NODE_COUNTERS(X)                                                                        \
+    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(no_memory) X(client_timeouts) X(changes)
+struct hg_node_counters {
+#define X(name) _Atomic uint64_t name;
+    HG_NODE_COUNTERS(X)
+#undef X
+};
+
+enum hg_node_phase { HG_NODE_STARTING, HG_NODE_SERVING, HG_NODE_DRAINING, HG_NODE_STOPPING };
+
+#define HG_LISTENERS_MAX 3
+struct hg_node_listener {
+    struct hg_address address;
+    int fd;                           /* -1 once a listener owns it */
+    unsigned roles;
+    struct hg_listener *listener;
+};
+
+struct hg_node {
+    struct hg_config *config;
+    struct hg_vm *control_vm;
+    struct hg_runtime *runtime;
+    struct hg_groups *groups;
+    struct hg_guard *guards;
+    struct hg_view *view;             /* NULL in a cluster of one */
+    struct hg_peers_config peers_config;
+    struct hg_loop control;
+    struct hg_front admin;            /* on the control loop */
+    struct hg_worker *workers;
+    unsigned worker_count, workers_started;
+    _Atomic unsigned next_worker;
+    struct hg_node_listener listeners[HG_LISTENERS_MAX];
+    size_t listener_count;
+    struct hg_server_limits server_limits;
+    struct hg_node_route *node_routes;
+    size_t route_count;
+    struct hg_routes *routes;
+    struct hg_cors *cors;
+    struct hg_bytes name;
+    _Atomic size_t connections;
+    size_t connections_max;           /* limits.connections, or less where descriptors are short */
+    _Atomic int phase;                /* enum hg_node_phase */
+    struct hg_node_counters counters;
+    uint64_t started_ms;
+
+    /* drain.c, control loop only */
+    uv_signal_t on_term, on_int, on_hup;
+    uv_timer_t housekeeping, drain_timer;
+    uint64_t drain_until_ms, drain_listen_until_ms;
+    unsigned listeners_closing;
+    unsigned control_closing;
+    int exit_code;
+};
+
+#define HG_COUNT_UP(counter) atomic_fetch_add_explicit(&(counter), 1, memory_order_relaxed)
+
+/* workers.c */
+int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *loop);
+void hg_front_finish(struct hg_front *front);
+int hg_workers_start(struct hg_node *node);
+/* Asks every worker to close its connections and stops and joins them. */
+void hg_workers_stop(struct hg_node *node);
+void hg_workers_drain(struct hg_node *node);
+void hg_node_on_accept(void *ctx, int fd, unsigned roles);
+struct hg_worker *hg_node_worker_of(struct hg_node *node, struct hg_loop *loop); /* NULL: not a worker's loop */
+struct hg_worker *hg_node_any_worker(struct hg_node *node);
+
+/* source.c */
+int hg_node_source_init(struct hg_node *node);
+void hg_node_deliver(struct hg_loop *loop, struct hg_list *list);
+
+/* request.c: the server's ops */
+void hg_node_request(void *ctx, struct hg_exchange *exchange);
+void hg_node_gone(void *ctx, struct hg_exchange *exchange);
+void hg_node_closed(void *ctx, unsigned roles);
+extern const struct hg_server_ops hg_node_server_ops;
+
+/* What hg_exchange.user points to while an exchange is kept: the first member of whoever waits for it. */
+struct hg_pending {
+    void (*gone)(struct hg_pending *pending, struct hg_exchange *exchange); /* the client left */
+};
+
+struct hg_request;
+typedef void (*hg_request_reply_fn)(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                                    void *target, const struct hg_result *result);
+struct hg_request {
+    struct hg_pending pending;
+    struct hg_waiter waiter;
+    uv_timer_t timer;
+    struct hg_front *front;
+    struct hg_exchange *exchange;     /* NULL once the client has gone */
+    hg_request_reply_fn reply;
+    struct hg_group *group;
+    void *target;                     /* for reply: the route, or NULL */
+    bool timer_open;
+    bool is_waiting;                  /* an answer may still come */
+    struct hg_bytes key;              /* copy in storage, for replies that need it */
+    char storage[];
+};
+/* get, and reply now or later. reply gets target back. `get` is complete but for loop and now. */
+void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_get *get,
+                    uint64_t timeout_ms, hg_request_reply_fn reply, void *target);
+
+/* serve.c */
+void hg_serve_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
+                      const struct hg_path_params *params);
+/* A plain-text error in one line, CORS fields of the route added. */
+void hg_front_error(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route, int status,
+                    const char *message);
+
+/* call.c */
+void hg_call_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
+                     const struct hg_path_params *params);
+
+/* peer_side.c */
+bool hg_peer_side_is_path(const struct hg_node *node, struct hg_bytes path, struct hg_bytes *out_rest);
+void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_bytes rest);
+
+/* auth.c: "Authorization: Bearer" against a list, in constant time. An empty list allows all. */
+bool hg_auth_is_allowed(const struct hg_http1_request *request, const struct hg_strings *tokens);
+/* Whether the client is on this machine: loopback or a unix socket. */
+bool hg_auth_is_local(const struct hg_exchange *exchange);
+
+/* change.c */
+void hg_node_change(void *ctx, struct hg_change *change); /* ctx is the node; any thread */
+
+/* admin.c. False: not an admin path. */
+bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange);
+/* "" when ready, else why not. */
+const char *hg_node_not_ready(const struct hg_node *node);
+/* stats.c, metrics.c: whole bodies. */
+int hg_stats_format(struct hg_node *node, struct hg_buf *buf);
+int hg_ring_format(struct hg_node *node, struct hg_buf *buf);
+int hg_explain_format(struct hg_node *node, struct hg_group *group, struct hg_bytes key, uint64_t now_ms, struct hg_buf *buf);
+int hg_metrics_format(struct hg_node *node, struct hg_buf *buf);
+
+/* drain.c */
+int hg_drain_init(struct hg_node *node);  /* signal handlers, housekeeping timer */
+void hg_drain_begin(struct hg_node *node);
+
+/* compile.c: routes and CORS of the configuration. HG_EINVAL with one line. */
+int hg_routes_compile(struct hg_node *node, char *error, size_t error_size);
+void hg_routes_release(struct hg_node *node);
+
+#endif

@@ -1,0 +1,219 @@
+/*
+ * What peers ask of this node: GET <base_path><group>/<key> is answered here (law 4: never forwarded); PUT and DELETE are
+ * other nodes' writes.
+ */
+#include "cluster/answer.h"
+#include "base/alloc.h"
+#include "node/node_impl.h"
+#include "wire/query.h"
+
+static const char GO_BASE_PATH[] = "/_groupcache/"; /* golang/groupcache's */
+
+bool hg_peer_side_is_path(const struct hg_node *node, struct hg_bytes path, struct hg_bytes *out_rest)
+{
+    const struct hg_bytes bases[] = {hg_bytes_str(node->config->base_path), HG_BYTES(GO_BASE_PATH)};
+    for (size_t i = 0; i < HG_COUNT(bases); i++) {
+        if (hg_bytes_has_prefix(path, bases[i])) {
+            *out_rest = hg_bytes(path.data + bases[i].len, path.len - bases[i].len);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void answer_message(struct hg_front *front, struct hg_exchange *exchange, int status, const struct hg_buf *body,
+                           uint64_t retry_after_s)
+{
+    hg_buf_clear(&front->headers);
+    hg_buf_append_str(&front->headers, "Content-Type: application/x-protobuf\r\n");
+    if (retry_after_s > 0)
+        hg_buf_printf(&front->headers, "Retry-After: %llu\r\n", (unsigned long long)retry_after_s);
+    struct hg_reply reply = {.status = status,
+                             .headers = hg_buf_bytes(&front->headers),
+                             .body = hg_buf_bytes(body),
+                             .is_head = exchange->request->method == HG_HEAD};
+    hg_exchange_answer(exchange, &reply);
+}
+
+static void answer_no_memory(struct hg_front *front, struct hg_exchange *exchange)
+{
+    HG_COUNT_UP(front->node->counters.no_memory);
+    hg_front_error(front, exchange, NULL, 503, "out of memory");
+}
+
+static void reply(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, void *target,
+                  const struct hg_result *result)
+{
+    (void)target;
+    int status;
+    struct hg_bytes key = result->value != NULL ? hg_value_key(result->value) : HG_BYTES_NONE;
+    hg_buf_clear(&front->body);
+    int err = hg_answer_to_http(result, key, hg_loop_now(front->loop), hg_group_config(group)->expose_errors, 0, &status,
+                                &front->body);
+    if (err < 0)
+        answer_no_memory(front, exchange);
+    else
+        answer_message(front, exchange, status, &front->body, hg_result_retry_after_s(result));
+}
+
+static void answer_no_group(struct hg_front *front, struct hg_exchange *exchange)
+{
+    int status;
+    hg_buf_clear(&front->body);
+    if (hg_answer_no_group(&status, &front->body) < 0)
+        answer_no_memory(front, exchange);
+    else
+        answer_message(front, exchange, status, &front->body, 0);
+}
+
+/* The keys whose getters wait, as hg_load.chain has them. Into front->body. */
+static int encode_chain(struct hg_front *front, const struct hg_peer_request *peer)
+{
+    hg_buf_clear(&front->body);
+    for (size_t i = 0; i < peer->chain_count; i++) {
+        struct hg_bytes link = peer->chain[i];
+        if (link.len > UINT16_MAX)
+            return HG_EPROTO;
+        int err = hg_buf_append_char(&front->body, (char)(link.len >> 8));
+        if (err == HG_OK)
+            err = hg_buf_append_char(&front->body, (char)(link.len & 255));
+        if (err == HG_OK)
+            err = hg_buf_append_bytes(&front->body, link);
+        if (err < 0)
+            return err;
+    }
+    return HG_OK;
+}
+
+static void refuse(struct hg_front *front, struct hg_exchange *exchange, int status, const char *why)
+{
+    HG_COUNT_UP(front->node->counters.peer_bad_requests);
+    hg_front_error(front, exchange, NULL, status, why);
+}
+
+static void serve_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key)
+{
+    struct hg_node *node = front->node;
+    struct hg_bytes header = exchange->request->peer_request;
+    struct hg_get get = {.key = key, .from_peer = true};
+    uint64_t timeout_ms = 0;
+    struct hg_buf *chain = &front->body;
+    if (header.data != NULL) {
+        struct hg_peer_request peer;
+        void *owner = NULL;
+        size_t len = 0;
+        char *message = hg_malloc(header.len + 3);
+        int err = message == NULL ? HG_ENOMEM : hg_base64_decode(header, message, &len);
+        if (err == HG_OK)
+            err = hg_peer_request_decode(hg_bytes(message, len), &peer, &owner);
+        if (err == HG_OK && node->config->has_cluster && peer.origin.len > 0 &&
+            hg_bytes_eq(peer.origin, hg_bytes_str(node->config->self)))
+            err = HG_ECANCELED;
+        if (err == HG_OK)
+            err = encode_chain(front, &peer);
+        if (err == HG_OK)
+            timeout_ms = peer.deadline_ms;
+        hg_peer_message_free(owner);
+        hg_free(message);
+        if (err == HG_ENOMEM) {
+            answer_no_memory(front, exchange);
+            return;
+        }
+        if (err == HG_ECANCELED) {
+            static struct hg_log_limit limit;
+            HG_COUNT_UP(node->counters.peer_self_requests);
+            hg_log_limited(&limit, 1, HG_LOG_ERROR, "peer request from ourselves self=%s: two nodes have one name, or the ring does not know this node", node->config->self);
+            hg_front_error(front, exchange, NULL, 400, "the request's origin is this very node: two nodes have the same cluster.self");
+            return;
+        }
+        if (err < 0) {
+            refuse(front, exchange, 400, "Hgcache-Request is malformed");
+            return;
+        }
+        get.chain = hg_buf_bytes(chain);
+    }
+    hg_request_get(front, exchange, group, &get, timeout_ms, reply, NULL);
+}
+
+/* Another node's write. DELETE drops what we hold; PUT stores a Response's value. */
+static void serve_write(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key)
+{
+    const struct hg_http1_request *request = exchange->request;
+    uint64_t now_ms = hg_loop_now(front->loop);
+    bool was_there = true;
+    if (request->method == HG_DELETE && hg_bytes_eq(request->query, HG_BYTES("soft=1"))) {
+        was_there = hg_group_expire(group, key, now_ms);
+    } else if (request->method == HG_DELETE) {
+        was_there = hg_group_remove(group, key, now_ms);
+    } else {
+        struct hg_peer_response response;
+        void *owner = NULL;
+        int err = hg_peer_response_decode(request->body, &response, &owner);
+        struct hg_value *value = NULL;
+        if (err == HG_OK && response.status == HG_STATUS_VALUE)
+            value = hg_peer_response_to_value(&response, key);
+        hg_peer_message_free(owner);
+        if (err == HG_OK && value != NULL)
+            err = hg_group_set(group, value, now_ms);
+        else if (err == HG_OK)
+            err = HG_EPROTO;
+        hg_value_unref(value);
+        if (err == HG_ENOMEM) {
+            answer_no_memory(front, exchange);
+            return;
+        }
+        if (err == HG_EPROTO || err == HG_ETOOBIG || err == HG_EINVAL) {
+            refuse(front, exchange, err == HG_ETOOBIG ? 413 : 400, "the body is not a Response with a value");
+            return;
+        }
+    }
+    struct hg_reply reply_it = {.status = was_there ? 204 : 404, .no_length = was_there};
+    hg_exchange_answer(exchange, &reply_it);
+}
+
+void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_bytes rest)
+{
+    struct hg_node *node = front->node;
+    const struct hg_http1_request *request = exchange->request;
+    if (!hg_auth_is_allowed(request, &node->config->peer_tokens)) {
+        HG_COUNT_UP(node->counters.unauthorized);
+        hg_front_error(front, exchange, NULL, 401, "a peer's token is needed");
+        return;
+    }
+    if (rest.len == 0) { /* a probe: any answer is a sign of life */
+        struct hg_reply alive = {.status = 204, .no_length = true};
+        hg_exchange_answer(exchange, &alive);
+        return;
+    }
+    bool is_write = request->method == HG_PUT || request->method == HG_DELETE;
+    if (!is_write && request->method != HG_GET && request->method != HG_HEAD) {
+        refuse(front, exchange, 405, "method not allowed");
+        return;
+    }
+    if (is_write && node->config->peer_tokens.count == 0 && !hg_auth_is_local(exchange)) {
+        HG_COUNT_UP(node->counters.unauthorized);
+        hg_front_error(front, exchange, NULL, 403, "writes between nodes need cluster.tokens");
+        return;
+    }
+    char *space = hg_malloc(rest.len + 1);
+    if (space == NULL) {
+        answer_no_memory(front, exchange);
+        return;
+    }
+    struct hg_bytes name, key;
+    int err = hg_peer_path_decode(rest, space, &name, &key);
+    if (err < 0) {
+        refuse(front, exchange, 400, "the path is not <group>/<key>");
+    } else {
+        struct hg_group *group = hg_groups_find(node->groups, name);
+        if (group == NULL)
+            answer_no_group(front, exchange);
+        else if (key.len == 0 || key.len > node->config->limits.key)
+            refuse(front, exchange, key.len == 0 ? 400 : 414, key.len == 0 ? "the key is empty" : "the key is too long");
+        else if (is_write)
+            serve_write(front, exchange, group, key);
+        else
+            serve_get(front, exchange, group, key);
+    }
+    hg_free(space);
+}

@@ -1,0 +1,265 @@
+/*
+ * A client's request, from the server's hands to an answer:
+ *
+ *   hg_node_request -> peer path?  hg_peer_side_request
+ *                   -> admin path? hg_admin_request
+ *                   -> a route     hg_serve_request (native) or hg_call_request (a function)
+ *
+ * hg_request_get is the one way from here into the read path: a hit is answered on the spot without an
+ * allocation; a miss keeps the exchange and answers when the waiter is called, the deadline passes or the client leaves.
+ */
+#include "base/alloc.h"
+#include "node/node_impl.h"
+#include "wire/reply.h"
+
+const struct hg_server_ops hg_node_server_ops = {
+    .request = hg_node_request,
+    .gone = hg_node_gone,
+    .closed = hg_node_closed,
+};
+
+static struct hg_node_route *route_for_preflight(struct hg_node *node, const struct hg_http1_request *request)
+{
+    struct hg_route_match match;
+    enum hg_method method = hg_method_from_name(hg_http1_field(request, "access-control-request-method"));
+    if (method != HG_METHOD_COUNT && hg_routes_match(node->routes, method, request->path, &match) == HG_OK &&
+        match.target != NULL)
+        return match.target;
+    for (int any = 0; any < HG_METHOD_COUNT; any++) {
+        if (hg_routes_match(node->routes, (enum hg_method)any, request->path, &match) == HG_OK && match.target != NULL)
+            return match.target;
+    }
+    return NULL;
+}
+
+/* OPTIONS that no route asked for: a preflight, or a question for the methods. */
+static void answer_options(struct hg_front *front, struct hg_exchange *exchange, unsigned methods)
+{
+    struct hg_node *node = front->node;
+    const struct hg_http1_request *request = exchange->request;
+    hg_buf_clear(&front->headers);
+    if (hg_cors_is_preflight(request)) {
+        struct hg_node_route *route = route_for_preflight(node, request);
+        const struct hg_cors *cors = route != NULL ? route->cors : node->cors;
+        if (cors != NULL)
+            hg_cors_preflight(cors, request, &front->headers);
+    } else {
+        char allow[96];
+        hg_methods_format(methods, allow, sizeof(allow));
+        hg_field_append(&front->headers, HG_BYTES("Allow"), hg_bytes_str(allow));
+    }
+    struct hg_reply reply = {.status = 204, .headers = hg_buf_bytes(&front->headers), .no_length = true};
+    hg_exchange_answer(exchange, &reply);
+}
+
+static void answer_route(struct hg_front *front, struct hg_exchange *exchange)
+{
+    const struct hg_http1_request *request = exchange->request;
+    struct hg_route_match match;
+    if (request->method == HG_OPTIONS && request->path.len == 1 && request->path.data[0] == '*') {
+        answer_options(front, exchange, (1u << HG_GET) | (1u << HG_OPTIONS));
+        return;
+    }
+    if (hg_routes_match(front->node->routes, request->method, request->path, &match) != HG_OK) {
+        hg_front_error(front, exchange, NULL, 400, "badly percent-encoded path");
+        return;
+    }
+    struct hg_node_route *route = match.target;
+    if (route != NULL) {
+        if (route->config->is_function)
+            hg_call_request(front, exchange, route, &match.params);
+        else
+            hg_serve_request(front, exchange, route, &match.params);
+        return;
+    }
+    if (match.allowed_methods == 0) {
+        hg_front_error(front, exchange, NULL, 404, "no such route");
+    } else if (request->method == HG_OPTIONS) {
+        answer_options(front, exchange, match.allowed_methods);
+    } else {
+        char allow[96];
+        hg_methods_format(match.allowed_methods, allow, sizeof(allow));
+        hg_buf_clear(&front->headers);
+        hg_field_append(&front->headers, HG_BYTES("Allow"), hg_bytes_str(allow));
+        hg_buf_append_str(&front->headers, "Content-Type: text/plain; charset=utf-8\r\n");
+        struct hg_reply reply = {.status = 405,
+                                 .headers = hg_buf_bytes(&front->headers),
+                                 .body = HG_BYTES("method not allowed\n"),
+                                 .is_head = request->method == HG_HEAD};
+        hg_exchange_answer(exchange, &reply);
+    }
+}
+
+static void log_access(struct hg_exchange *exchange)
+{
+    char remote[80], target[512];
+    hg_exchange_remote(exchange, remote, sizeof(remote));
+    hg_bytes_escape(exchange->request->target, target, sizeof(target));
+    hg_log(HG_LOG_INFO, "access remote=%s method=%s target=%s", remote, hg_method_name(exchange->request->method), target);
+}
+
+void hg_node_request(void *ctx, struct hg_exchange *exchange)
+{
+    struct hg_front *front = ctx;
+    struct hg_bytes rest;
+    if (front->node->config->log_access)
+        log_access(exchange);
+    if ((exchange->roles & HG_ROLE_PEER) && hg_peer_side_is_path(front->node, exchange->request->path, &rest))
+        hg_peer_side_request(front, exchange, rest);
+    else if ((exchange->roles & HG_ROLE_ADMIN) && hg_admin_request(front, exchange))
+        return;
+    else if (exchange->roles & HG_ROLE_API)
+        answer_route(front, exchange);
+    else
+        hg_front_error(front, exchange, NULL, 404, "no such path");
+}
+
+void hg_node_closed(void *ctx, unsigned roles)
+{
+    struct hg_front *front = ctx;
+    (void)roles;
+    atomic_fetch_sub_explicit(&front->node->connections, 1, memory_order_relaxed);
+}
+
+static struct hg_request *request_create(struct hg_front *front)
+{
+    struct hg_request *request = hg_calloc(1, sizeof(*request) + front->node->config->limits.key + 1);
+    if (request != NULL)
+        request->front = front;
+    return request;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    hg_free(hg_container_of(handle, struct hg_request, timer));
+}
+
+static void request_destroy(struct hg_request *request)
+{
+    if (request->timer_open)
+        uv_close((uv_handle_t *)&request->timer, on_timer_closed);
+    else
+        hg_free(request);
+}
+
+static void on_answer(struct hg_waiter *waiter, const struct hg_result *result)
+{
+    struct hg_request *request = hg_container_of(waiter, struct hg_request, waiter);
+    struct hg_exchange *exchange = request->exchange;
+    request->is_waiting = false;
+    if (exchange != NULL) {
+        exchange->user = NULL;
+        request->reply(request->front, exchange, request->group, request->target, result);
+    }
+    request_destroy(request);
+}
+
+/* The deadline passed: answer now; an answer that is already under way frees the request when it comes. */
+static void on_deadline(uv_timer_t *timer)
+{
+    struct hg_request *request = hg_container_of(timer, struct hg_request, timer);
+    struct hg_front *front = request->front;
+    if (request->exchange == NULL)
+        return;
+    struct hg_hold stale;
+    hg_hold_init(&stale);
+    bool is_unlinked = hg_waiter_cancel(&request->waiter, hg_loop_now(front->loop), &stale);
+    if (!is_unlinked)
+        return; /* its answer is in this loop's mailbox */
+    struct hg_result result = {.err = HG_ETIMEDOUT, .how = HG_HOW_MISS};
+    if (stale.value != NULL) {
+        result = (struct hg_result){.err = HG_OK,
+                                    .how = HG_HOW_STALE,
+                                    .value = stale.value,
+                                    .created_ms = stale.value->created_ms,
+                                    .expires_ms = stale.value->expires_ms};
+    } else {
+        HG_COUNT_UP(front->node->counters.client_timeouts);
+    }
+    struct hg_exchange *exchange = request->exchange;
+    request->exchange = NULL;
+    exchange->user = NULL;
+    request->is_waiting = false;
+    request->reply(front, exchange, request->group, request->target, &result);
+    hg_hold_release(&stale);
+    request_destroy(request);
+}
+
+void hg_node_gone(void *ctx, struct hg_exchange *exchange)
+{
+    struct hg_pending *pending = exchange->user;
+    (void)ctx;
+    if (pending == NULL)
+        hg_exchange_drop(exchange);
+    else
+        pending->gone(pending, exchange);
+}
+
+/* The load goes on without this client (DESIGN, read path 9). */
+static void on_gone(struct hg_pending *pending, struct hg_exchange *exchange)
+{
+    struct hg_request *request = hg_container_of(pending, struct hg_request, pending);
+    request->exchange = NULL;
+    hg_exchange_drop(exchange);
+    if (request->is_waiting && hg_waiter_cancel(&request->waiter, hg_loop_now(request->front->loop), NULL))
+        request_destroy(request);
+}
+
+static void reply_no_memory(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                            hg_request_reply_fn reply, void *target)
+{
+    struct hg_result result = {.err = HG_ENOMEM, .how = HG_HOW_MISS, .retry_after_ms = 1000};
+    HG_COUNT_UP(front->node->counters.no_memory);
+    reply(front, exchange, group, target, &result);
+}
+
+void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_get *get,
+                    uint64_t timeout_ms, hg_request_reply_fn reply, void *target)
+{
+    struct hg_request *request = front->spare;
+    if (request == NULL && (request = front->spare = request_create(front)) == NULL) {
+        reply_no_memory(front, exchange, group, reply, target);
+        return;
+    }
+    uint64_t limit_ms = hg_group_config(group)->deadline_ms;
+    if (timeout_ms == 0 || timeout_ms > limit_ms)
+        timeout_ms = limit_ms;
+    get->now_ms = hg_loop_now(front->loop);
+    get->deadline_ms = hg_time_add(get->now_ms, timeout_ms);
+    get->loop = front->loop;
+    request->waiter.loop = front->loop;
+    request->waiter.answer = on_answer;
+
+    struct hg_result result;
+    int rc = hg_group_get(group, get, &request->waiter, &result, &front->hold);
+    if (rc != HG_PENDING) {
+        reply(front, exchange, group, target, &result);
+        hg_hold_release(&front->hold);
+        return;
+    }
+
+    front->spare = NULL;
+    request->reply = reply;
+    request->group = group;
+    request->target = target;
+    request->is_waiting = true;
+    struct hg_exchange *kept = hg_exchange_keep(exchange);
+    if (kept == NULL) {
+        reply_no_memory(front, exchange, group, reply, target);
+        if (hg_waiter_cancel(&request->waiter, get->now_ms, NULL))
+            request_destroy(request);
+        return;
+    }
+    request->pending.gone = on_gone;
+    kept->user = &request->pending;
+    request->exchange = kept;
+    if (get->key.len <= front->node->config->limits.key) {
+        memcpy(request->storage, get->key.data, get->key.len);
+        request->key = hg_bytes(request->storage, get->key.len);
+    }
+    if (uv_timer_init(&front->loop->uv, &request->timer) == 0) {
+        request->timer_open = true;
+        if (timeout_ms < UINT64_MAX / 2)
+            uv_timer_start(&request->timer, on_deadline, timeout_ms == 0 ? 1 : timeout_ms, 0);
+    }
+}

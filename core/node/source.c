@@ -1,0 +1,161 @@
+/*
+ * What the groups need from us (group/source.h): loads go to script pools, asks to a worker's peer client, waiters to
+ * their loops' mailboxes.
+ */
+#include "base/alloc.h"
+#include "net/clock.h"
+#include "node/node_impl.h"
+
+static int source_load(void *ctx, struct hg_load *load)
+{
+    struct hg_node *node = ctx;
+    return hg_runtime_load(node->runtime, load);
+}
+
+/* An ask that begins on a script thread, or on none, is carried to a worker. */
+struct ask_mail {
+    struct hg_mail mail;
+    struct hg_worker *worker;
+    struct hg_load *load;
+};
+
+static int ask_on(struct hg_worker *worker, struct hg_load *load)
+{
+    const struct hg_view *view = load->view;
+    return hg_peer_client_ask(worker->client, view->peers[load->member], load, hg_group_name(load->group),
+                              hg_ring_fingerprint(view->ring));
+}
+
+static void on_ask_mail(struct hg_mail *mail)
+{
+    struct ask_mail *ask = hg_container_of(mail, struct ask_mail, mail);
+    struct hg_load *load = ask->load;
+    struct hg_loop *loop = &ask->worker->loop;
+    int err = ask_on(ask->worker, load);
+    hg_free(ask);
+    if (err < 0) {
+        uint64_t now_ms = hg_loop_now(loop);
+        struct hg_ask_answer answer = {.outcome = HG_ASK_TRANSPORT, .sent_ms = now_ms};
+        hg_load_asked(load, &answer, now_ms, loop);
+    }
+}
+
+static int source_ask(void *ctx, struct hg_load *load)
+{
+    struct hg_node *node = ctx;
+    struct hg_worker *worker = hg_node_worker_of(node, load->loop);
+    if (worker != NULL && load->loop == hg_loop_current())
+        return ask_on(worker, load);
+    struct ask_mail *ask = hg_malloc(sizeof(*ask));
+    if (ask == NULL)
+        return HG_ENOMEM;
+    *ask = (struct ask_mail){.mail = {.deliver = on_ask_mail}, .worker = hg_node_any_worker(node), .load = load};
+    hg_loop_post(&ask->worker->loop, &ask->mail);
+    return HG_OK;
+}
+
+static bool source_is_up(void *ctx, const struct hg_view *view, size_t member)
+{
+    (void)ctx;
+    return hg_peer_is_up(view->peers[member]);
+}
+
+static void source_wake(void *ctx, struct hg_loop *loop, struct hg_list *waiters)
+{
+    (void)ctx;
+    hg_loop_post_list(loop, waiters);
+}
+
+static void source_evicted(void *ctx, struct hg_group *group, struct hg_value *value, int reason)
+{
+    struct hg_node *node = ctx;
+    if (node->config->groups[hg_group_index(group)].has_on_evict)
+        hg_runtime_evicted(node->runtime, group, value, reason);
+}
+
+static uint64_t source_random(void *ctx)
+{
+    (void)ctx;
+    return hg_random_u64();
+}
+
+void hg_node_deliver(struct hg_loop *loop, struct hg_list *list)
+{
+    (void)loop;
+    struct hg_list *link;
+    while ((link = hg_list_pop_front(list)) != NULL)
+        hg_waiter_deliver(hg_container_of(link, struct hg_waiter, link));
+}
+
+static void *make_peer(void *ctx, struct hg_bytes name, char *error, size_t error_size)
+{
+    struct hg_node *node = ctx;
+    struct hg_peer *peer;
+    return hg_peer_create(name, &node->peers_config, &peer, error, error_size) == HG_OK ? peer : NULL;
+}
+
+static int view_init(struct hg_node *node)
+{
+    struct hg_config *config = node->config;
+    if (!config->has_cluster)
+        return HG_OK;
+    node->peers_config = (struct hg_peers_config){
+        .self = config->self,
+        .base_path = config->base_path,
+        .timeout_ms = config->peer_timeout_ms,
+        .message_max = config->limits.peer_message,
+        .token = config->peer_tokens.count > 0 ? config->peer_tokens.items[0].data : NULL,
+        .pick_log = "Pick peer %s",
+    };
+    char error[256] = "";
+    int err = hg_view_create(&config->ring, config->peers.items, config->peers.count, hg_bytes_str(config->self), make_peer,
+                             node, &node->view, error, sizeof(error));
+    if (err < 0) {
+        hg_log(HG_LOG_ERROR, "cluster: %s", error[0] != 0 ? error : hg_err_text(err));
+        return err;
+    }
+    hg_groups_set_view(node->groups, node->view);
+    return HG_OK;
+}
+
+int hg_node_source_init(struct hg_node *node)
+{
+    struct hg_config *config = node->config;
+    bool wants_evicted = false;
+    for (size_t i = 0; i < config->group_count; i++)
+        wants_evicted |= config->groups[i].has_on_evict;
+    struct hg_source source = {
+        .ctx = node,
+        .load = source_load,
+        .ask = source_ask,
+        .is_up = source_is_up,
+        .wake = source_wake,
+        .evicted = wants_evicted ? source_evicted : NULL,
+        .random = source_random,
+    };
+    struct hg_groups_config groups_config = {
+        .key_max = config->limits.key,
+        .value_max = config->limits.value,
+        .flights_max = config->limits.flights,
+        .waiters_max = config->limits.waiters,
+        .lease_ms = config->lease_ms,
+        .shards = node->worker_count == 1 ? 1 : node->worker_count * 8,
+    };
+    int err = hg_groups_create(&groups_config, &source, &node->groups);
+    if (err < 0)
+        return err;
+
+    node->guards = hg_calloc(config->source_count == 0 ? 1 : config->source_count, sizeof(*node->guards));
+    if (node->guards == NULL)
+        return HG_ENOMEM;
+    for (size_t i = 0; i < config->source_count; i++)
+        hg_guard_init(&node->guards[i], &config->sources[i]);
+    for (size_t i = 0; i < config->group_count; i++) {
+        struct hg_group *group;
+        config->groups[i].group.guard = &node->guards[config->groups[i].source];
+        err = hg_groups_add(node->groups, &config->groups[i].group, &group);
+        if (err < 0)
+            return err;
+    }
+    return view_init(node);
+}

@@ -1,0 +1,178 @@
+/*
+ * The worker threads: each one loop, one server, one peer client. Sockets come from the control thread by turns.
+ */
+#include <stdio.h>
+#include <unistd.h>
+#include "base/alloc.h"
+#include "node/node_impl.h"
+
+#define SCRATCH_MAX (64u << 20) /* of header and body scratch: bounded by values and limits long before */
+
+int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *loop)
+{
+    front->node = node;
+    front->loop = loop;
+    hg_buf_init(&front->headers, SCRATCH_MAX);
+    hg_buf_init(&front->body, SCRATCH_MAX);
+    hg_hold_init(&front->hold);
+    front->key = hg_malloc(node->config->limits.key + 1);
+    if (front->key == NULL)
+        return HG_ENOMEM;
+    return hg_server_create(loop, &node->server_limits, &hg_node_server_ops, front, &front->server);
+}
+
+void hg_front_finish(struct hg_front *front)
+{
+    hg_buf_finish(&front->headers);
+    hg_buf_finish(&front->body);
+    hg_free(front->key);
+    hg_free(front->spare);
+    front->key = NULL;
+    front->spare = NULL;
+}
+
+struct hg_worker *hg_node_worker_of(struct hg_node *node, struct hg_loop *loop)
+{
+    for (unsigned i = 0; i < node->worker_count; i++) {
+        if (&node->workers[i].loop == loop)
+            return &node->workers[i];
+    }
+    return NULL;
+}
+
+struct hg_worker *hg_node_any_worker(struct hg_node *node)
+{
+    unsigned turn = atomic_fetch_add_explicit(&node->next_worker, 1, memory_order_relaxed);
+    return &node->workers[turn % node->worker_count];
+}
+
+struct adopt_mail {
+    struct hg_mail mail;
+    struct hg_worker *worker;
+    int fd;
+    unsigned roles;
+};
+
+static void on_adopt(struct hg_mail *mail)
+{
+    struct adopt_mail *adopt = hg_container_of(mail, struct adopt_mail, mail);
+    if (adopt->worker->front.server != NULL) {
+        hg_server_adopt(adopt->worker->front.server, adopt->fd, adopt->roles);
+    } else {
+        close(adopt->fd);
+        atomic_fetch_sub_explicit(&adopt->worker->front.node->connections, 1, memory_order_relaxed);
+    }
+    hg_free(adopt);
+}
+
+void hg_node_on_accept(void *ctx, int fd, unsigned roles)
+{
+    struct hg_node *node = ctx;
+    size_t open = atomic_fetch_add_explicit(&node->connections, 1, memory_order_relaxed);
+    struct adopt_mail *adopt = NULL;
+    bool is_admin = roles == HG_ROLE_ADMIN; /* its own reserve, so that a flood of clients cannot shut the operator out */
+    if (open < node->connections_max + (is_admin ? 64 : 0)) {
+        if (is_admin) {
+            hg_server_adopt(node->admin.server, fd, roles);
+            return;
+        }
+        adopt = hg_malloc(sizeof(*adopt));
+    }
+    if (adopt == NULL) {
+        static struct hg_log_limit limit;
+        close(fd);
+        atomic_fetch_sub_explicit(&node->connections, 1, memory_order_relaxed);
+        HG_COUNT_UP(node->counters.connections_refused);
+        hg_log_limited(&limit, 1, HG_LOG_WARN, "connection refused open=%zu limit=%zu", open, node->connections_max);
+        return;
+    }
+    *adopt = (struct adopt_mail){.mail = {.deliver = on_adopt}, .worker = hg_node_any_worker(node), .fd = fd, .roles = roles};
+    hg_loop_post(&adopt->worker->loop, &adopt->mail);
+}
+
+/* The control thread reads `busy` while draining. */
+static void on_tick(uv_timer_t *timer)
+{
+    struct hg_worker *worker = hg_container_of(timer, struct hg_worker, tick);
+    atomic_store_explicit(&worker->busy, hg_server_busy_count(worker->front.server), memory_order_relaxed);
+}
+
+static void on_drain(struct hg_mail *mail)
+{
+    struct hg_worker *worker = hg_container_of(mail, struct hg_worker, drain);
+    hg_server_drain(worker->front.server);
+    on_tick(&worker->tick);
+    uv_timer_start(&worker->tick, on_tick, 5, 5);
+}
+
+static void on_closed(void *ctx)
+{
+    struct hg_worker *worker = ctx;
+    if (--worker->closing == 0)
+        hg_loop_stop(&worker->loop);
+}
+
+static void on_tick_closed(uv_handle_t *handle)
+{
+    on_closed(hg_container_of(handle, struct hg_worker, tick));
+}
+
+static void on_stop(struct hg_mail *mail)
+{
+    struct hg_worker *worker = hg_container_of(mail, struct hg_worker, stop);
+    struct hg_server *server = worker->front.server;
+    worker->front.server = NULL;
+    worker->closing = 3;
+    uv_close((uv_handle_t *)&worker->tick, on_tick_closed);
+    hg_peer_client_close(worker->client, on_closed, worker);
+    hg_server_close(server, on_closed, worker);
+}
+
+static int worker_start(struct hg_node *node, unsigned index)
+{
+    struct hg_worker *worker = &node->workers[index];
+    snprintf(worker->name, sizeof(worker->name), "worker-%hu", (unsigned short)index);
+    int err = hg_loop_init(&worker->loop, worker->name);
+    if (err < 0)
+        return err;
+    worker->loop.on_list = hg_node_deliver;
+    worker->loop.user = worker;
+    worker->stop.deliver = on_stop;
+    worker->drain.deliver = on_drain;
+    err = hg_front_init(&worker->front, node, &worker->loop);
+    if (err == HG_OK)
+        err = hg_err_from_uv(uv_timer_init(&worker->loop.uv, &worker->tick));
+    if (err == HG_OK)
+        err = hg_peer_client_create(&worker->loop, &node->peers_config, &worker->client);
+    if (err == HG_OK)
+        err = hg_loop_start(&worker->loop, NULL);
+    return err;
+}
+
+/* A failure here ends the process: start-up may give up, and the operating system takes what was begun. */
+int hg_workers_start(struct hg_node *node)
+{
+    for (unsigned i = 0; i < node->worker_count; i++) {
+        int err = worker_start(node, i);
+        if (err < 0)
+            return err;
+        node->workers_started++;
+    }
+    return HG_OK;
+}
+
+void hg_workers_drain(struct hg_node *node)
+{
+    for (unsigned i = 0; i < node->workers_started; i++) {
+        atomic_store(&node->workers[i].busy, 1); /* until it says otherwise */
+        hg_loop_post(&node->workers[i].loop, &node->workers[i].drain);
+    }
+}
+
+void hg_workers_stop(struct hg_node *node)
+{
+    for (unsigned i = 0; i < node->workers_started; i++)
+        hg_loop_post(&node->workers[i].loop, &node->workers[i].stop);
+    for (unsigned i = 0; i < node->workers_started; i++)
+        hg_loop_join(&node->workers[i].loop);
+}
