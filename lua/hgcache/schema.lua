@@ -1,0 +1,466 @@
+--- Every key of the configuration: its type, default and meaning. Tables only; config.lua checks what reaches across keys.
+--
+-- A field: { name, type, default (as a user writes it), required, help }. docs/configuration.md has each of them.
+
+local T = require "hgcache.checker"
+
+local M = {}
+
+local MAX_THREADS = 1024
+local MAX_COUNT = 2 ^ 31 - 1
+
+local function field(name, kind, opts)
+    opts = opts or {}
+    opts.name, opts.type = name, kind
+    return opts
+end
+
+local function count(min, max)
+    return T.integer { min = min, max = max or MAX_COUNT }
+end
+
+-- RFC 9110 token: what a method, a field name and (RFC 8941) a label in Cache-Status is made of.
+M.TOKEN = "^[%w!#$%%&'*+.^_`|~-]+$"
+
+local token = T.string("a token such as \"x-request-id\"", { pattern = M.TOKEN, max = 256 })
+local secret = {
+    kind = "string",
+    expected = "a secret of 1 to 1024 visible characters",
+    check = function(value, at)
+        -- The value is never shown.
+        if type(value) ~= "string" or #value < 1 or #value > 1024 or value:find("[^\33-\126]") then
+            T.fail(at, "expected a secret of 1 to 1024 visible characters")
+        end
+        return value
+    end,
+}
+local tokens = T.list(secret, "a list of secrets, newest first", { max = 16, unique = true })
+
+--- "127.0.0.1:8001" -> host, port; "[::1]:80" -> "::1", 80; "unix:/path" -> "unix", path; else nil.
+function M.split_address(text)
+    local path = text:match("^unix:(/.+)$")
+    if path then
+        return "unix", path
+    end
+    local host, port = text:match("^%[([%x:.]+)%]:(%d+)$")
+    if not host then
+        host, port = text:match("^([%w._-]+):(%d+)$")
+    end
+    port = tonumber(port)
+    if host and port >= 1 and port <= 65535 then
+        return host, port
+    end
+    return nil
+end
+
+local ADDRESS = 'an address such as "127.0.0.1:8001", "[::1]:8001" or "unix:/run/hgcache.sock"'
+local address = {
+    kind = "address",
+    expected = ADDRESS,
+    check = function(value, at)
+        if type(value) ~= "string" or #value > 150 or not M.split_address(value) then
+            T.expect(ADDRESS, value, at)
+        end
+        return value
+    end,
+}
+
+--- The address in a member string ("http://localhost:8001" -> "localhost:8001"), or nil.
+function M.member_address(member)
+    local rest = member:match("^http://([^/]+)/?$") or (not member:find("/", 1, true) and member)
+    if rest and rest:sub(1, 5) ~= "unix:" and M.split_address(rest) then
+        return rest
+    end
+    return nil
+end
+
+local MEMBER = 'a member such as "http://127.0.0.1:8001" or "127.0.0.1:8001"'
+local member = {
+    kind = "member",
+    expected = MEMBER,
+    check = function(value, at)
+        if type(value) ~= "string" or #value > 255 or not M.member_address(value) then
+            T.expect(MEMBER, value, at)
+        end
+        return value
+    end,
+}
+
+local member_list = T.list(member, "a list of members", { min = 1, max = 1000, unique = true })
+local peers = {
+    kind = "list",
+    expected = member_list.expected,
+    check = function(value, at)
+        local kind = type(value) == "table" and rawget(value, "__hgcache")
+        if kind == "etcd" or kind == "dns" or kind == "file" then
+            T.fail(at, ("hg.%s is not in this version, expected a list of members"):format(kind))
+        elseif type(value) == "function" then
+            T.fail(at, "a function is not in this version, expected a list of members", value)
+        end
+        return member_list.check(value, at)
+    end,
+}
+
+M.policies = { "lru" }
+local later_policies = { "fifo", "random", "clock", "sampled-lru", "lfu", "sieve", "s3-fifo", "w-tinylfu", "arc" }
+local policy_name = T.one_of(M.policies, { later = later_policies, noun = "policy" })
+local policy = {
+    kind = "word",
+    expected = policy_name.expected,
+    check = function(value, at)
+        if type(value) == "table" and rawget(value, "__hgcache") ~= nil then
+            T.fail(at, ("hg.policy.%s is not in this version, expected %s"):format(
+                tostring(rawget(value, "policy") or "sampled"):sub(1, 40), policy_name.expected))
+        end
+        return policy_name.check(value, at)
+    end,
+}
+
+--- Presets of the ring: what core/cache/ring.h knows by name.
+M.rings = {
+    default = { name = "default", hash = "xxh64", points = 2048 },
+    hgcache = { name = "hgcache", hash = "crc32", points = 100 },
+    groupcache = { name = "groupcache", hash = "crc32", points = 50 },
+}
+M.ring = {
+    field("hash", T.one_of { "xxh64", "crc32" }, { required = true, help = "hash of points and keys" }),
+    field("points", count(1, 10000), { required = true, help = "points of each member on the ring" }),
+}
+local RING = '"default", "hgcache", "groupcache" or { hash = "crc32", points = 100 }'
+local ring = {
+    kind = "ring",
+    expected = RING,
+    check = function(value, at)
+        if type(value) == "string" and M.rings[value] then
+            local preset = M.rings[value]
+            return { name = preset.name, hash = preset.hash, points = preset.points }
+        elseif type(value) ~= "table" then
+            T.expect(RING, value, at)
+        end
+        local out = T.walk(M.ring, value, at)
+        out.name = "custom"
+        return out
+    end,
+}
+
+local POOL_NAME = "^[%a_][%w_-]*$"
+local SCRIPTS = '"auto", a number of threads, or a table such as { getters = 2, routes = 1, sql = 8 }'
+-- -> list of { name, threads }, getters and routes first, then by name. 0 = auto.
+local scripts = {
+    kind = "pools",
+    expected = SCRIPTS,
+    check = function(value, at)
+        local threads = T.integer { min = 1, max = MAX_THREADS, auto = 0 }
+        if type(value) ~= "table" then
+            local ok = value == "auto" or type(value) == "number"
+            if not ok then
+                T.expect(SCRIPTS, value, at)
+            end
+            local n = threads.check(value, at)
+            return { { name = "getters", threads = n }, { name = "routes", threads = n } }
+        end
+        local names, given = {}, { getters = 0, routes = 0 }
+        for name, n in next, value do
+            if type(name) ~= "string" or #name > 64 or not name:find(POOL_NAME) then
+                T.fail(T.child(at, name), "expected a pool's name of letters, digits, _ and -")
+            end
+            given[name] = threads.check(n, T.child(at, name))
+        end
+        for name in next, given do
+            if name ~= "getters" and name ~= "routes" then
+                names[#names + 1] = name
+            end
+        end
+        if #names > 62 then
+            T.fail(at, "too many pools: at most 64")
+        end
+        table.sort(names)
+        local pools = { { name = "getters", threads = given.getters }, { name = "routes", threads = given.routes } }
+        for _, name in ipairs(names) do
+            pools[#pools + 1] = { name = name, threads = given[name] }
+        end
+        return pools
+    end,
+}
+
+M.listen = {
+    field("peer", address, { help = "other nodes; default: the address in cluster.self" }),
+    field("api", address, { help = "the HTTP front end" }),
+    field("admin", address, { help = "health, metrics, changes" }),
+}
+M.log = {
+    field("level", T.one_of { "debug", "info", "warn", "error" }, { default = "info", help = "least level written" }),
+    field("format", T.one_of { "text", "json" }, { default = "text", help = "form of a line" }),
+    field("access", T.boolean, { default = false, help = "a line for each request" }),
+}
+M.limits = {
+    field("key", T.size { max = 65536 }, { default = 1024, help = "bytes of a key" }),
+    field("value", T.size { max = 2 ^ 31 - 1 }, { default = "8MiB", help = "bytes of a value" }),
+    field("headers", T.size { min = 256, max = 2 ^ 24 },
+        { default = "16KiB", help = "bytes of a request's header block" }),
+    field("fields", count(1, 100000), { default = 100, help = "header fields of a request" }),
+    field("body", T.size { min = 0, max = 2 ^ 31 - 1 }, { default = "8MiB", help = "bytes of a request's body" }),
+    field("connections", count(1), { default = 65536, help = "client connections" }),
+    field("pipeline", count(1, 65536), { default = 16, help = "requests of a connection in work" }),
+    field("streams", count(1, 65536), { default = 128, help = "HTTP/2 streams of a connection" }),
+    field("flights", count(1), { default = 65536, help = "loads under way in the node" }),
+    field("waiters", count(1), { default = 10000, help = "callers that wait for one load" }),
+    field("peer_message", T.size { min = 1024, max = 2 ^ 31 - 1 },
+        { default = "16MiB", help = "bytes of an answer from another node" }),
+    field("header_timeout", T.duration { positive = true },
+        { default = "10s", help = "from a request's first byte to the end of its header" }),
+    field("idle_timeout", T.duration { positive = true },
+        { default = "60s", help = "between two requests of a connection" }),
+    field("write_timeout", T.duration { positive = true }, { default = "30s", help = "without progress of a write" }),
+}
+M.script = {
+    field("memory", T.size { min = 2 ^ 20 }, { default = "128MiB", help = "Lua memory of each script thread" }),
+    field("budget", T.duration { positive = true },
+        { default = "100ms", help = "CPU a script may use between two waits" }),
+    field("jit", T.boolean, { default = false, help = "compile scripts" }),
+}
+M.admin = {
+    field("tokens", tokens, { default = {}, help = "shared secrets of the admin listener, newest first" }),
+    field("hosts", T.list(T.string('a host such as "cache.example:8792"', { pattern = "^[%w.:%[%]_-]+$", max = 255 }),
+        "a list of hosts", { max = 64, unique = true }), { default = {},
+            help = "further names the Host header may have" }),
+}
+M.node = {
+    field("name", T.string('a label such as "n1": a letter, then letters, digits, . _ -',
+        { pattern = "^%a[%w._-]*$", max = 255 }), { default = "hgcache", help = "a label, in logs and Cache-Status" }),
+    field("workers", T.integer { min = 1, max = MAX_THREADS, auto = 0 },
+        { default = "auto", help = "worker threads; auto = one per CPU" }),
+    field("scripts", scripts,
+        { default = "auto", help = "threads for getters and as many for routes, or a table of pools" }),
+    field("listen", T.section(M.listen), { help = "addresses; absent: api 127.0.0.1:8791, admin 127.0.0.1:8792" }),
+    field("drain_timeout", T.duration(), { default = "10s", help = "most time to finish what is in flight" }),
+    field("drain_delay", T.duration(), { default = "1s", help = "time to go on accepting after leaving" }),
+    field("log", T.section(M.log), { default = {} }),
+    field("limits", T.section(M.limits), { default = {} }),
+    field("script", T.section(M.script), { default = {} }),
+    field("admin", T.section(M.admin), { default = {} }),
+    field("insecure", T.boolean,
+        { default = false, help = "allow peer and admin listeners off loopback without a token" }),
+    field("reload_guard", T.later(), { help = "rolls a bad reload back" }),
+}
+M.cluster = {
+    field("self", member, { required = true, help = "this node's member string; must stand in the list exactly" }),
+    field("peers", peers, { required = true, help = "all members, this node among them" }),
+    field("refresh", T.later(), { help = "how often a function of peers is asked" }),
+    field("transport", T.one_of({ "http", "auto" }, { later = { "grpc" } }),
+        { default = "auto", help = "how nodes are asked" }),
+    field("base_path", T.string('a path such as "/_hgcache/" that begins and ends with a slash',
+        { min = 3, max = 255, pattern = "^/[%w._~/-]+/$", but = "//" }),
+            { help = 'default "/_hgcache/"; "/_groupcache/" with ring = "groupcache"' }),
+    field("ring", ring, { default = "default", help = "how keys are placed" }),
+    field("timeout", T.duration { positive = true },
+        { default = "1s", help = "silence after which a peer has failed" }),
+    field("lease", T.duration { positive = true }, { default = "2s", help = "bound on the life of copies" }),
+    field("tokens", tokens, { default = {}, help = "secrets shared by the nodes, newest first" }),
+    field("default_group", T.string("a group's name", { max = 255 }),
+        { help = "the group of a request that names none" }),
+    field("min_peers", count(1, 1000), { default = 1, help = "members that must be known before the node is ready" }),
+}
+M.breaker = {
+    field("failures", count(0), { default = 5, help = "failures in a row that open it; 0 = no breaker" }),
+    field("cooldown", T.duration(), { default = "5s", help = "time until one load is tried again" }),
+}
+M.source = {
+    field("concurrency", count(1), { default = 64, help = "loads at a time" }),
+    field("queue", count(0), { default = 1024, help = "loads that wait for their turn" }),
+    field("timeout", T.duration { positive = true }, { default = "5s", help = "of one run of the getter" }),
+    field("retries", count(0, 100), { default = 0, help = "further runs after an error" }),
+    field("backoff", T.duration(), { default = "50ms", help = "before the first retry; doubles" }),
+    field("breaker", T.section(M.breaker), { default = {}, help = "stops asking a source that fails" }),
+}
+local source_section = T.section(M.source)
+-- Keeps the user's table beside the result: groups that name one hg.source share one guard.
+local source = {
+    kind = "section",
+    expected = "a table or hg.source{...}",
+    fields = M.source,
+    check = function(value, at)
+        local shared = type(value) == "table" and rawget(value, "__hgcache") == "source"
+        if type(value) ~= "table" or rawget(value, "__hgcache") ~= nil and not shared then
+            T.expect("a table or hg.source{...}", value, at)
+        end
+        local plain = value
+        if shared then
+            plain = {}
+            for key, item in next, value do
+                if key ~= "__hgcache" then
+                    plain[key] = item
+                end
+            end
+        end
+        local out = source_section.check(plain, at)
+        return { out = out, identity = shared and value or nil }
+    end,
+}
+M.group = {
+    field("capacity", T.size(), { default = "64MiB", help = "bytes an entry really costs, main and hot together" }),
+    field("shards", T.integer { min = 1, max = 1024, auto = 0 },
+        { default = "auto", help = "lock shards; 1 = one exact order" }),
+    field("policy", policy, { default = "lru", help = "what is evicted first" }),
+    field("ttl", T.duration { forever = true }, { default = false, help = "lifetime; 0 = do not store" }),
+    field("ttl_jitter", T.number(0, 1),
+        { default = 0.1, help = "share of the lifetime by which it is shortened at random" }),
+    field("negative_ttl", T.duration { forever = true }, { default = "5s", help = "remember not-found" }),
+    field("error_ttl", T.duration { forever = true }, { default = 0, help = "remember an error" }),
+    field("stale_while_revalidate", T.duration { forever = true },
+        { default = 0, help = "serve stale while refreshing" }),
+    field("stale_if_error", T.duration { forever = true }, { default = 0, help = "serve stale when the source fails" }),
+    field("early_refresh", T.number(0, 1000), { default = 0, help = "XFetch beta; 0 = off" }),
+    field("hot", T.number(0, 1), { default = 0.125, help = "share of capacity for copies of other owners' keys" }),
+    field("deadline", T.duration { positive = true },
+        { default = "10s", help = "how long a caller waits, queueing and retries included" }),
+    field("source", source, { default = {}, help = "guard of the getter; hg.source{...} shares one" }),
+    field("getter", T.func "function(key, ctx)", { required = true, help = "loads a key" }),
+    field("get_many", T.later "getter", { help = "loads several keys" }),
+    field("batch", T.later(), { help = "window and size of get_many" }),
+    field("pool", T.string("a pool of node.scripts", { max = 64 }),
+        { default = "getters", help = "script pool that runs the getter" }),
+    field("on_evict", T.func "function(key, value, reason)", { help = "told of what leaves the store" }),
+    field("on_timeout", T.one_of { "error", "stale" },
+        { default = "error", help = "what a caller gets whose deadline passes" }),
+    field("expose_errors", T.boolean,
+        { default = false, help = "show class and message of a getter's error to clients" }),
+}
+
+local origin = {
+    kind = "string",
+    expected = 'an origin such as "https://example.com", lower case and without a path, or "*"',
+    check = function(value, at)
+        local fits = type(value) == "string" and #value <= 255
+            and (value == "*" or value == "null" or value:find("^[a-z][a-z0-9+.-]*://[a-z0-9._%[%]:-]+$"))
+        if not fits or value:find("[.:]$") then
+            T.expect('an origin such as "https://example.com", lower case and without a path, or "*"', value, at)
+        end
+        return value
+    end,
+}
+local origin_list = T.list(origin, 'a list of origins or "*"', { min = 1, max = 1000, unique = true })
+local origins = {
+    kind = "list",
+    expected = origin_list.expected,
+    check = function(value, at)
+        return origin_list.check(value == "*" and { "*" } or value, at)
+    end,
+}
+local max_age = T.duration()
+M.cors = {
+    field("origins", origins, { required = true, help = 'exact origins, or "*"' }),
+    field("methods", T.list(token, "a list of methods", { max = 64, unique = true }),
+        { default = { "GET" }, help = "allowed methods" }),
+    field("headers", T.list(token, "a list of header names", { max = 256, unique = true }),
+        { default = {}, help = "allowed request headers" }),
+    field("expose", T.list(token, "a list of header names", { max = 256, unique = true }),
+        { default = {}, help = "readable response headers" }),
+    field("credentials", T.boolean, { default = false, help = "cookies and Authorization are allowed" }),
+    field("max_age", {
+        kind = "seconds",
+        expected = max_age.expected,
+        check = function(value, at)
+            return math.floor(max_age.check(value, at) / 1000)
+        end,
+    }, { default = "12h", help = "how long a browser may remember a preflight" }),
+    field("origin", T.later "origins", { help = "a function that decides" }),
+}
+
+local SERVER_FIELDS = {
+    ["content-length"] = true, ["transfer-encoding"] = true, connection = true, ["keep-alive"] = true, upgrade = true,
+    date = true, te = true, trailer = true,
+}
+-- -> list of { name, value }, sorted.
+local response_headers = {
+    kind = "headers",
+    expected = "a table of header names and values",
+    check = function(value, at)
+        if type(value) ~= "table" then
+            T.expect("a table of header names and values", value, at)
+        end
+        local out = {}
+        for name, text in next, value do
+            local here = T.child(at, name)
+            if type(name) ~= "string" or #name > 256 or not name:find(M.TOKEN) then
+                T.fail(here, "expected a header name")
+            elseif SERVER_FIELDS[name:lower()] then
+                T.fail(here, "this header is the server's own")
+            elseif type(text) ~= "string" or #text > 4096 or text:find("[%z\1-\8\10-\31\127]") then
+                T.expect("a header value without control characters", text, here)
+            end
+            out[#out + 1] = { name, text }
+            if #out > 64 then
+                T.fail(at, "too many headers: at most 64")
+            end
+        end
+        table.sort(out, function(a, b)
+            return a[1] < b[1]
+        end)
+        return out
+    end,
+}
+
+local cors_section = T.section(M.cors)
+local route_cors = {
+    kind = "cors",
+    expected = "a table or false",
+    fields = M.cors,
+    check = function(value, at)
+        if value == false then
+            return false
+        end
+        return cors_section.check(value, at)
+    end,
+}
+--- Options of hg.serve(group, options).
+M.serve = {
+    field("key", T.string('a key template such as "{query.key}"', { max = 1024 }),
+        { default = "{query.key}", help = "key template" }),
+    field("as", T.one_of { "raw", "envelope" }, { default = "raw", help = "the bytes, or HgCache v2's JSON" }),
+
+           field("type", T.string('a content type such as "text/plain"', { pattern = "^[%w!#$&^_.+-]+/[\32-\126]+$",
+               max = 256 }),
+        { help = "instead of the value's own content type" }),
+    field("headers", response_headers, { default = {}, help = "further response headers" }),
+    field("cache_control", T.boolean, { default = true, help = "send Cache-Control with the remaining life" }),
+    field("timeout", T.duration { positive = true }, { help = "shortens the group's deadline" }),
+    field("cors", route_cors, { help = "instead of the top's; false = none" }),
+}
+--- A table as a route's target.
+M.handler = {
+    field("handler", T.func "function(req)", { required = true, help = "answers the request" }),
+    field("timeout", T.duration { positive = true }, { help = "how long the handler may take" }),
+    field("cors", route_cors, { help = "instead of the top's; false = none" }),
+}
+
+local function any_table(expected)
+    return {
+        kind = "map",
+        expected = expected,
+        check = function(value, at)
+            if type(value) ~= "table" then
+                T.expect(expected, value, at)
+            end
+            return value
+        end,
+    }
+end
+
+M.root = {
+    field("node", T.section(M.node), { default = {} }),
+    field("cluster", T.section(M.cluster), { help = "absent: a cluster of one" }),
+    field("groups", any_table "a table of groups", { required = true, help = "name -> group" }),
+    field("routes", any_table "a table of routes", { help = '"METHOD /pattern" -> target' }),
+    field("cors", cors_section, { help = "cross-origin answers of all routes" }),
+}
+
+--- Sections by the path of their keys, in reading order: what the documentation and its spec walk over.
+M.sections = {
+    { "", M.root }, { "node", M.node }, { "node.listen", M.listen }, { "node.log", M.log }, { "node.limits", M.limits },
+    { "node.script", M.script }, { "node.admin", M.admin }, { "cluster", M.cluster }, { "cluster.ring", M.ring },
+    { "groups.NAME", M.group }, { "groups.NAME.source", M.source }, { "groups.NAME.source.breaker", M.breaker },
+    { "hg.serve", M.serve }, { "routes.handler", M.handler }, { "cors", M.cors },
+}
+
+return M
