@@ -29,6 +29,7 @@ typedef void (*hg_loop_list_fn)(struct hg_loop *loop, struct hg_list *list);
 struct hg_loop {
     uv_loop_t uv;
     uv_async_t wakeup;
+    uv_prepare_t turn; /* stamps turned_ms */
     _Atomic(struct hg_mail *) inbox;
     pthread_mutex_t list_lock;
     struct hg_list list_inbox;
@@ -50,6 +51,8 @@ int hg_loop_start(struct hg_loop *loop, void (*begin)(struct hg_loop *loop));
 /* Or turns on the calling thread until hg_loop_stop. */
 void hg_loop_run(struct hg_loop *loop);
 void hg_loop_stop(struct hg_loop *loop);
+/* Makes it turn once, so that turned_ms tells an idle loop from a stuck one. */
+void hg_loop_heartbeat(struct hg_loop *loop);
 void hg_loop_join(struct hg_loop *loop);
 /* After the thread has ended: delivers what mail is left, closes its own handles, runs close callbacks. Returns the number
  * of foreign handles still open (0 in a clean shutdown). */

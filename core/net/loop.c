@@ -1,0 +1,320 @@
+#include "net/loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "net/clock.h"
+#include "wire/reply.h"
+
+/* What a loop that ends waits for before it counts what is left. */
+#define FINISH_TURNS 1000
+
+static _Thread_local struct hg_loop *current;
+
+int hg_err_from_errno(int error_number)
+{
+    switch (error_number) {
+    case 0:
+        return HG_OK;
+    case ENOMEM:
+    case ENOBUFS:
+        return HG_ENOMEM;
+    case EINVAL:
+        return HG_EINVAL;
+    case EMFILE:
+    case ENFILE:
+        return HG_ELIMIT;
+    case ECANCELED:
+        return HG_ECANCELED;
+    case ETIMEDOUT:
+        return HG_ETIMEDOUT;
+    case EADDRINUSE:
+        return HG_EADDRINUSE;
+    case EADDRNOTAVAIL:
+    case EAFNOSUPPORT:
+    case ENAMETOOLONG:
+        return HG_EADDR;
+    case EACCES:
+    case EPERM:
+        return HG_EACCES;
+    case ENOENT:
+        return HG_ENOENT;
+    case EPIPE:
+    case ECONNRESET:
+    case ECONNABORTED:
+    case ECONNREFUSED:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        return HG_EPEER;
+    default:
+        return HG_EIO;
+    }
+}
+
+int hg_err_from_uv(int uv_error)
+{
+    if (uv_error >= 0)
+        return HG_OK;
+    if (uv_error == UV_EOF)
+        return HG_ECLOSED;
+    return hg_err_from_errno(-uv_error); /* on Unix libuv's codes are negative errnos */
+}
+
+/* Newest first as it lies in the inbox; delivered oldest first. */
+static void deliver_mail(struct hg_loop *loop)
+{
+    struct hg_mail *newest = atomic_exchange_explicit(&loop->inbox, NULL, memory_order_acquire);
+    struct hg_mail *oldest = NULL;
+    while (newest != NULL) {
+        struct hg_mail *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest != NULL) {
+        struct hg_mail *next = oldest->next; /* deliver may free it */
+        oldest->deliver(oldest);
+        oldest = next;
+    }
+}
+
+static bool deliver_lists(struct hg_loop *loop)
+{
+    struct hg_list due;
+    hg_list_init(&due);
+    pthread_mutex_lock(&loop->list_lock);
+    hg_list_splice_back(&due, &loop->list_inbox);
+    pthread_mutex_unlock(&loop->list_lock);
+    if (hg_list_is_empty(&due))
+        return false;
+    assert(loop->on_list != NULL);
+    loop->on_list(loop, &due);
+    assert(hg_list_is_empty(&due));
+    return true;
+}
+
+static void on_wakeup(uv_async_t *wakeup)
+{
+    struct hg_loop *loop = wakeup->data;
+
+    deliver_lists(loop);
+    deliver_mail(loop);
+    if (atomic_load_explicit(&loop->stopping, memory_order_acquire))
+        uv_stop(&loop->uv);
+}
+
+static void on_turn(uv_prepare_t *turn)
+{
+    struct hg_loop *loop = turn->data;
+    atomic_store_explicit(&loop->turned_ms, hg_loop_now(loop), memory_order_relaxed);
+}
+
+int hg_loop_init(struct hg_loop *loop, const char *name)
+{
+    memset(loop, 0, sizeof(*loop));
+    loop->name = name;
+    hg_list_init(&loop->list_inbox);
+    atomic_init(&loop->inbox, NULL);
+    atomic_init(&loop->stopping, false);
+    loop->uv_now_seen = UINT64_MAX;
+    loop->date_second = INT64_MIN;
+
+    int rc = uv_loop_init(&loop->uv);
+    if (rc < 0)
+        return hg_err_from_uv(rc);
+    rc = uv_async_init(&loop->uv, &loop->wakeup, on_wakeup);
+    if (rc < 0) {
+        uv_loop_close(&loop->uv);
+        return hg_err_from_uv(rc);
+    }
+    if (pthread_mutex_init(&loop->list_lock, NULL) != 0) {
+        uv_close((uv_handle_t *)&loop->wakeup, NULL);
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+        uv_loop_close(&loop->uv);
+        return HG_ENOMEM;
+    }
+    loop->wakeup.data = loop;
+    uv_prepare_init(&loop->uv, &loop->turn);
+    loop->turn.data = loop;
+    uv_prepare_start(&loop->turn, on_turn);
+    uv_unref((uv_handle_t *)&loop->turn);
+    atomic_init(&loop->turned_ms, hg_clock_boot_ms());
+    return HG_OK;
+}
+
+void hg_loop_run(struct hg_loop *loop)
+{
+    struct hg_loop *outer = current;
+    current = loop;
+    while (!atomic_load_explicit(&loop->stopping, memory_order_acquire))
+        uv_run(&loop->uv, UV_RUN_DEFAULT);
+    atomic_store(&loop->stopping, false);
+    current = outer;
+}
+
+struct start {
+    struct hg_loop *loop;
+    void (*begin)(struct hg_loop *loop);
+    uv_sem_t is_read;
+};
+
+static void *loop_main(void *arg)
+{
+    struct start *start = arg;
+    struct hg_loop *loop = start->loop;
+    void (*begin)(struct hg_loop *) = start->begin;
+    uv_sem_post(&start->is_read);
+
+    if (loop->name != NULL)
+        pthread_setname_np(pthread_self(), loop->name);
+    current = loop;
+    if (begin != NULL)
+        begin(loop);
+    hg_loop_run(loop);
+    return NULL;
+}
+
+int hg_loop_start(struct hg_loop *loop, void (*begin)(struct hg_loop *loop))
+{
+    struct start start = {.loop = loop, .begin = begin};
+    if (uv_sem_init(&start.is_read, 0) < 0)
+        return HG_ENOMEM;
+
+    /* The main thread handles these; a thread inherits the mask of who creates it. */
+    static const int handled[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGCHLD, SIGUSR1};
+    sigset_t blocked, before;
+    sigemptyset(&blocked);
+    for (size_t i = 0; i < HG_COUNT(handled); i++)
+        sigaddset(&blocked, handled[i]);
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    int rc = pthread_create(&loop->thread, NULL, loop_main, &start);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+
+    if (rc == 0) {
+        uv_sem_wait(&start.is_read);
+        loop->started = true;
+    }
+    uv_sem_destroy(&start.is_read);
+    return rc == 0 ? HG_OK : hg_err_from_errno(rc == EAGAIN ? ENOMEM : rc);
+}
+
+void hg_loop_stop(struct hg_loop *loop)
+{
+    atomic_store_explicit(&loop->stopping, true, memory_order_release);
+    uv_async_send(&loop->wakeup);
+}
+
+void hg_loop_heartbeat(struct hg_loop *loop)
+{
+    uv_async_send(&loop->wakeup);
+}
+
+void hg_loop_join(struct hg_loop *loop)
+{
+    if (!loop->started)
+        return;
+    pthread_join(loop->thread, NULL);
+    loop->started = false;
+}
+
+struct census {
+    const struct hg_loop *loop;
+    int foreign, closing;
+};
+
+static void count_handle(uv_handle_t *handle, void *arg)
+{
+    struct census *census = arg;
+    if (uv_is_closing(handle))
+        census->closing++;
+    else if (handle != (const uv_handle_t *)&census->loop->wakeup &&
+             handle != (const uv_handle_t *)&census->loop->turn)
+        census->foreign++;
+}
+
+static struct census take_census(struct hg_loop *loop)
+{
+    struct census census = {.loop = loop};
+    uv_walk(&loop->uv, count_handle, &census);
+    return census;
+}
+
+int hg_loop_finish(struct hg_loop *loop)
+{
+    struct hg_loop *outer = current;
+    struct census census;
+
+    assert(!loop->started);
+    current = loop;
+    /* Mail may post mail, and closing handles may post more still. */
+    for (int turn = 0; turn < FINISH_TURNS; turn++) {
+        bool had_mail = deliver_lists(loop) || atomic_load(&loop->inbox) != NULL;
+        deliver_mail(loop);
+        census = take_census(loop);
+        if (!had_mail && census.closing == 0)
+            break;
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+    }
+    uv_close((uv_handle_t *)&loop->wakeup, NULL);
+    uv_close((uv_handle_t *)&loop->turn, NULL);
+    for (int turn = 0; turn < FINISH_TURNS && take_census(loop).closing > 0; turn++)
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+    census = take_census(loop);
+    if (census.foreign == 0 && uv_loop_close(&loop->uv) < 0)
+        census.foreign = 1; /* a request, not a handle, is still at work */
+    current = outer;
+    pthread_mutex_destroy(&loop->list_lock);
+    return census.foreign;
+}
+
+void hg_loop_post(struct hg_loop *loop, struct hg_mail *mail)
+{
+    struct hg_mail *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
+    do {
+        mail->next = head;
+    } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, mail,
+                                                    memory_order_release, memory_order_relaxed));
+    /* Who found it empty wakes; the others' mail is taken in the same turn. */
+    if (head == NULL)
+        uv_async_send(&loop->wakeup);
+}
+
+void hg_loop_post_list(struct hg_loop *loop, struct hg_list *list)
+{
+    if (hg_list_is_empty(list))
+        return;
+    pthread_mutex_lock(&loop->list_lock);
+    bool was_empty = hg_list_is_empty(&loop->list_inbox);
+    hg_list_splice_back(&loop->list_inbox, list);
+    pthread_mutex_unlock(&loop->list_lock);
+    if (was_empty)
+        uv_async_send(&loop->wakeup);
+}
+
+struct hg_loop *hg_loop_current(void)
+{
+    return current;
+}
+
+uint64_t hg_loop_now(struct hg_loop *loop)
+{
+    uint64_t uv_now_ms = uv_now(&loop->uv);
+    if (uv_now_ms != loop->uv_now_seen) {
+        loop->uv_now_seen = uv_now_ms;
+        loop->now_ms = hg_clock_boot_ms();
+    }
+    return loop->now_ms;
+}
+
+struct hg_bytes hg_loop_date(struct hg_loop *loop)
+{
+    int64_t second = (int64_t)time(NULL);
+    if (second != loop->date_second) {
+        loop->date_second = second;
+        hg_http_date(second, loop->date);
+    }
+    return hg_bytes(loop->date, sizeof(loop->date) - 1);
+}
