@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "net/clock.h"
+#include "node/cgroup.h"
 #include "node/node_impl.h"
 
 #define EXIT_FAILED 1
@@ -120,6 +121,17 @@ static void fit_descriptors(struct hg_node *node)
     }
 }
 
+/* What the groups may hold together against what the kernel allows this process. */
+static void warn_of_memory(const struct hg_node *node)
+{
+    uint64_t limit = hg_cgroup_memory_limit("/proc/self/cgroup", "/sys/fs/cgroup"), sum = 0;
+    for (size_t i = 0; i < node->config->group_count; i++)
+        sum += node->config->groups[i].group.capacity_bytes;
+    if (sum > limit)
+        hg_log(HG_LOG_WARN, "the groups' capacities are %llu bytes, but this process is limited to %llu: it will be killed before they are full",
+               (unsigned long long)sum, (unsigned long long)limit);
+}
+
 static int runtime_start(struct hg_node *node, const struct hg_node_options *options)
 {
     struct hg_config *config = node->config;
@@ -204,6 +216,7 @@ static int start(struct hg_node *node, const struct hg_node_options *options)
     for (size_t i = 0; hg_vm_warning(node->control_vm, i) != NULL; i++)
         hg_log(HG_LOG_WARN, "%s", hg_vm_warning(node->control_vm, i));
     fit_descriptors(node);
+    warn_of_memory(node);
     err = hg_node_source_init(node);
     if (err < 0)
         return err;

@@ -126,16 +126,12 @@ static void reply_value(struct hg_front *front, struct hg_exchange *exchange, st
     hg_buf_append(headers, "\r\n", 2);
     append_u64_line(headers, HG_BYTES("Age: "),
                     result->created_ms != 0 && now_ms > result->created_ms ? (now_ms - result->created_ms) / 1000 : 0);
-    if (config->cache_control) {
-        if (result->expires_ms == 0 || result->how == HG_HOW_STALE) {
-            hg_buf_append_str(headers, "Cache-Control: no-cache\r\n");
-        } else if (result->expires_ms == HG_FOREVER) {
-            hg_buf_append_str(headers, "Cache-Control: max-age=31536000\r\n");
-        } else {
-            append_u64_line(headers, HG_BYTES("Cache-Control: max-age="),
-                            result->expires_ms > now_ms ? (result->expires_ms - now_ms) / 1000 : 0);
-        }
-    }
+    /* A value without end says nothing: it may be set or removed tomorrow. */
+    if (config->cache_control && (result->expires_ms == 0 || result->how == HG_HOW_STALE))
+        hg_buf_append_str(headers, "Cache-Control: no-cache\r\n");
+    else if (config->cache_control && result->expires_ms != HG_FOREVER)
+        append_u64_line(headers, HG_BYTES("Cache-Control: max-age="),
+                        result->expires_ms > now_ms ? (result->expires_ms - now_ms) / 1000 : 0);
     hg_buf_append_bytes(headers, hg_buf_bytes(&route->headers));
     append_cors(front, exchange, route);
 
