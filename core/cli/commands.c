@@ -1,0 +1,56 @@
+/* The commands of this version, and the words that `help` has for them. */
+#include "cli/args.h"
+
+#include <stdint.h>
+
+#define TALKS (HG_OPTION_NODE | HG_OPTION_TOKEN_FILE | HG_OPTION_JSON)
+#define KEYED (TALKS | HG_OPTION_KEY64)
+
+const struct hg_command hg_commands[] = {
+    {"run", HG_COMMAND_RUN, 0, 1, SIZE_MAX, "FILE [name=value ...]", "run a node",
+     "FILE is the configuration, a Lua chunk; the pairs reach it as hg.args.\n"
+     "TERM and INT drain the node and end it with 0; a second one, or the drain limit, ends it at "
+     "once with 1.\n"},
+    {"check", HG_COMMAND_CHECK, 0, 1, SIZE_MAX, "FILE [name=value ...]",
+     "load and validate a configuration",
+     "Prints the effective configuration and the routes. Touches no network. Exit code 2 when "
+     "something is wrong.\n"},
+    {"get", HG_COMMAND_GET, KEYED, 2, 2, "GROUP KEY", "print a key's value, loading it if need be",
+     "Prints the raw bytes; nothing and exit code 3 when there is no such key.\n"
+     "--json prints an object instead; a value that is not UTF-8 stands in it as \"value64\", in "
+     "base64.\n"},
+    {"peek", HG_COMMAND_PEEK, KEYED, 2, 2, "GROUP KEY", "print a key's value if the node has it",
+     "As get, but loads nothing: exit code 3 also when the node does not have the key now.\n"},
+    {"set", HG_COMMAND_SET, KEYED | HG_OPTION_TTL, 3, 3, "GROUP KEY VALUE|-", "store a value",
+     "- reads the value from standard input. --ttl is its life (\"250ms\", \"10s\", \"5m\", "
+     "\"1h\").\n"
+     "Prints which nodes know: {\"acknowledged\":[..],\"lease_waited\":[..],\"bound_ms\":2000}.\n"},
+    {"del", HG_COMMAND_DEL, KEYED, 2, 2, "GROUP KEY", "remove a key",
+     "Prints which nodes know: {\"acknowledged\":[..],\"lease_waited\":[..],\"bound_ms\":2000}.\n"},
+    {"stats", HG_COMMAND_STATS, TALKS, 0, 0, "", "print the node's counters", NULL},
+    {"ring", HG_COMMAND_RING, TALKS, 0, 0, "",
+     "print the members and the ring as the node sees them", NULL},
+    {"explain", HG_COMMAND_EXPLAIN, KEYED, 2, 2, "GROUP KEY",
+     "say who owns a key and what the node has of it", NULL},
+    {"version", HG_COMMAND_VERSION, 0, 0, 0, "", "print the version", NULL},
+    {"help", HG_COMMAND_HELP, 0, 0, 1, "[COMMAND]", "print this, or more about a command", NULL},
+    {NULL, HG_COMMAND_HELP, 0, 0, 0, NULL, NULL, NULL},
+};
+
+const struct hg_command *hg_command_find(const char *name)
+{
+    for (const struct hg_command *command = hg_commands; command->name != NULL; command++)
+        if (strcmp(command->name, name) == 0)
+            return command;
+    return NULL;
+}
+
+bool hg_command_is_later(const char *name)
+{
+    static const char *const later[] = {"flush", "untag",  "hot",  "reload",
+                                        "drain", "replay", "test", "init"};
+    for (size_t i = 0; i < HG_COUNT(later); i++)
+        if (strcmp(later[i], name) == 0)
+            return true;
+    return false;
+}
