@@ -8,7 +8,7 @@
 #define FIRST_BUCKETS  16
 #define SLOT_BYTES     (2 * sizeof(struct hg_value *)) /* an entry's share of a half-full table */
 #define BUCKETS_MOVED  4                               /* at most, by one operation */
-#define SHRINK_DIVISOR 8 /* shrinks below an entry for so many buckets */
+#define SHRINK_DIVISOR 4 /* shrinks below an entry for so many buckets */
 
 const char *hg_evict_reason_name(enum hg_evict_reason reason)
 {
