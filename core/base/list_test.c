@@ -58,7 +58,7 @@ static void test_splice_moves_all_behind(void **state)
         for (size_t right = 0; right < 4; right++) {
             struct hg_list to = HG_LIST_INIT(to), from = HG_LIST_INIT(from);
             struct item items[8];
-            int numbers[8];
+            int numbers[8] = {0};
             for (size_t i = 0; i < left + right; i++) {
                 numbers[i] = items[i].number = (int)i;
                 hg_list_push_back(i < left ? &to : &from, &items[i].link);

@@ -168,6 +168,33 @@ static void test_greatest_name_wins_a_crc_tie(void **state)
     compare_with_naive(&one_point, names, 2, 100);
 }
 
+/* Owner is the first point >= the hash, so a key that hits a point belongs to it. */
+static void test_a_key_on_a_point_belongs_to_that_point(void **state)
+{
+    static const char *const presets[] = {"default", "hgcache", "groupcache"};
+    char text[6][NAME_MAX_BYTES];
+    struct hg_bytes names[6];
+    (void)state;
+    names_make(text, names, 6);
+    for (size_t p = 0; p < HG_COUNT(presets); p++) {
+        const struct hg_ring_preset *of = preset(presets[p]);
+        struct hg_ring *ring = ring_of(of, names, 6);
+        for (unsigned i = 0; i < of->points; i++) {
+            for (size_t member = 0; member < 6; member++) {
+                char key[NAME_MAX_BYTES + 16];
+                int len = snprintf(key, sizeof(key), "%u", i);
+                if (of->hash == HG_RING_XXH64)
+                    key[len++] = '\0';
+                memcpy(key + len, names[member].data, names[member].len);
+                struct hg_bytes bytes = hg_bytes(key, (size_t)len + names[member].len);
+                assert_true(hg_ring_hash(ring, bytes) == naive_point(of, i, names[member]));
+                assert_int_equal(hg_ring_owner(ring, bytes), member);
+            }
+        }
+        hg_ring_destroy(ring);
+    }
+}
+
 static void test_order_of_the_list_does_not_matter(void **state)
 {
     static const char *const presets[] = {"default", "hgcache", "groupcache"};
@@ -420,6 +447,7 @@ int main(void)
         cmocka_unit_test(test_owners_agree_with_a_naive_search),
         cmocka_unit_test(test_hgcache_preset_places_keys_as_the_go_code),
         cmocka_unit_test(test_greatest_name_wins_a_crc_tie),
+        cmocka_unit_test(test_a_key_on_a_point_belongs_to_that_point),
         cmocka_unit_test(test_order_of_the_list_does_not_matter),
         cmocka_unit_test(test_a_new_node_takes_keys_and_nobody_else_does),
         cmocka_unit_test(test_shares_add_up_and_the_default_ring_is_even),

@@ -187,6 +187,21 @@ static void test_hand_finds_all_in_two_rounds_while_the_table_resizes(void **sta
     hg_store_finish(&store);
 }
 
+static void test_look_ups_alone_end_a_resize(void **state)
+{
+    (void)state;
+    begin();
+    size_t count = 0;
+    while (count < 5000 || store.old_table == NULL)
+        put(count++);
+    size_t bucket_count = hg_store_bucket_count(&store), needed = 0;
+    for (; store.old_table != NULL && needed <= bucket_count; needed++)
+        assert_true(look_up(needed % count));
+    assert_null(store.old_table);
+    assert_true(needed <= bucket_count / BUCKETS_MOVED + 1);
+    hg_store_finish(&store);
+}
+
 static void test_clear_and_finish_in_the_middle_of_a_resize(void **state)
 {
     (void)state;
@@ -216,6 +231,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_million_keys_move_a_few_buckets_at_a_time),
         cmocka_unit_test(test_hand_finds_all_in_two_rounds_while_the_table_resizes),
+        cmocka_unit_test(test_look_ups_alone_end_a_resize),
         cmocka_unit_test(test_clear_and_finish_in_the_middle_of_a_resize),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
