@@ -207,11 +207,11 @@ M.limits = {
     field("waiters", count(1), { default = 10000, help = "callers that wait for one load" }),
     field("peer_message", T.size { min = 1024, max = 2 ^ 31 - 1 },
         { default = "16MiB", help = "bytes of an answer from another node" }),
-    field("header_timeout", T.duration { positive = true },
+    field("header_timeout", T.duration(),
         { default = "10s", help = "from a request's first byte to the end of its header" }),
-    field("idle_timeout", T.duration { positive = true },
+    field("idle_timeout", T.duration(),
         { default = "60s", help = "between two requests of a connection" }),
-    field("write_timeout", T.duration { positive = true }, { default = "30s", help = "without progress of a write" }),
+    field("write_timeout", T.duration(), { default = "30s", help = "without progress of a write" }),
 }
 M.script = {
     field("memory", T.size { min = 2 ^ 20 }, { default = "128MiB", help = "Lua memory of each script thread" }),

@@ -679,12 +679,14 @@ describe("line numbers", function()
             "config.lua:5: groups.b.ttl:")
         line("local hg = nil\nreturn { groups = { test = { getter = print } },\n routes = {\n ['GET /x'] = 'y' } }",
             'config.lua:4: routes["GET /x"]:')
-        line("-- capacity = 1\nlocal s = [[ capacity = 2 ]]\nreturn { groups = { test = { getter = print,\n capacity = 'x' } } }",
+        line("-- capacity = 1\nlocal s = [[ capacity = 2 ]]\n"
+            .. "return { groups = { test = { getter = print,\n capacity = 'x' } } }",
             "config.lua:4: groups.test.capacity:")
         line("local c = { groups = {} }\nc.groups.test = { getter = print }\nc.groups.test.capacity = 'x'\nreturn c",
             "config.lua:3: groups.test.capacity:")
         line("return { groups = { test = {\n hot = 1 } } }", "config.lua:1: groups.test: getter is missing")
-        line("return {\n groups = { test = { getter = print } },\n cluster = { self = 'a:1',\n  peers = {\n   'a:1', 5 } } }",
+        line("return {\n groups = { test = { getter = print } },\n"
+            .. " cluster = { self = 'a:1',\n  peers = {\n   'a:1', 5 } } }",
             "config.lua:4: cluster.peers[2]:")
     end)
 
@@ -696,7 +698,8 @@ describe("line numbers", function()
     it("are left out where the text does not say", function()
         line("local g = { getter = print }\ng['cap' .. 'acity'] = 'x'\nreturn { groups = { test = g } }",
             "config.lua: groups.test.capacity:")
-        line("local a = { capacity = 'x', getter = print }\nlocal b = { capacity = 'y', getter = print }\nreturn { groups = { test = a } }",
+        line("local a = { capacity = 'x', getter = print }\n"
+            .. "local b = { capacity = 'y', getter = print }\nreturn { groups = { test = a } }",
             "config.lua: groups.test.capacity:")
     end)
 
