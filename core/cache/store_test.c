@@ -252,7 +252,11 @@ static void test_main_uses_what_others_leave_and_gives_it_back(void **state)
     assert_non_null(peek(&f, "h"));
     assert_non_null(peek(&f, "i"));
     /* A big one takes main's first, and then theirs. */
-    assert_int_equal(put(&f, "g", 10 + 3 * cost(10), HG_TIER_MAIN), HG_OK);
+    size_t len = 10;
+    while (cost(len + 1) <= f.budget.capacity)
+        len++;
+    assert_true(cost(len) > 3 * cost(10));
+    assert_int_equal(put(&f, "g", len, HG_TIER_MAIN), HG_OK);
     assert_log(&f.log, 3, "d", HG_EVICT_CAPACITY);
     assert_log(&f.log, 4, "e", HG_EVICT_CAPACITY);
     assert_log(&f.log, 5, "h", HG_EVICT_CAPACITY);
