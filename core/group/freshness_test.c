@@ -1,0 +1,129 @@
+#include "group/fake_source.h"
+#include "group/freshness.h"
+
+static void test_jittered_life_is_uniform_between_its_ends(void **state)
+{
+    uint64_t seed = 7, sum = 0, least = UINT64_MAX, most = 0;
+
+    (void)state;
+    for (int i = 0; i < 100000; i++) {
+        uint64_t life_ms = hg_life_jittered(1000, 0.1, fake_next(&seed));
+        assert_in_range(life_ms, 900, 1000);
+        sum += life_ms;
+        least = life_ms < least ? life_ms : least;
+        most = life_ms > most ? life_ms : most;
+    }
+    assert_in_range(sum / 100000, 948, 952);
+    assert_true(least <= 902);
+    assert_int_equal(most, 1000);
+}
+
+static void test_lives_without_jitter_or_end_stay(void **state)
+{
+    (void)state;
+    assert_int_equal(hg_life_jittered(1000, 0, UINT64_MAX), 1000);
+    assert_int_equal(hg_life_jittered(0, 0.5, UINT64_MAX), 0);
+    assert_true(hg_life_jittered(HG_FOREVER, 0.5, UINT64_MAX) == HG_FOREVER);
+    assert_int_equal(hg_life_jittered(1, 1, UINT64_MAX), 1);
+    assert_int_equal(hg_life_jittered(1000, 5, UINT64_MAX), 1); /* more than all of it */
+    assert_true(hg_life_jittered(HG_FOREVER - 2, 1, UINT64_MAX) >= 1);
+}
+
+static void test_windows_end_exactly(void **state)
+{
+    (void)state;
+    assert_true(hg_is_within(100, 50, 149));
+    assert_false(hg_is_within(100, 50, 150));
+    assert_false(hg_is_within(100, 0, 100));
+    assert_true(hg_is_within(100, HG_FOREVER, HG_FOREVER - 1));
+
+    struct hg_value_spec spec = spec_of(HG_BYTES("k"), "v");
+    spec.stale_while_revalidate_ms = 10;
+    spec.stale_if_error_ms = 20;
+    struct hg_value *value = hg_value_create(&spec);
+    value->expires_ms = 100;
+    assert_true(hg_value_is_fresh(value, 99));
+    assert_false(hg_value_is_fresh(value, 100));
+    assert_true(hg_value_is_good_on_error(value, 119));
+    assert_false(hg_value_is_good_on_error(value, 120));
+    assert_true(hg_value_is_good_on_timeout(value, 119));
+    assert_false(hg_value_is_good_on_timeout(value, 120));
+    hg_value_unref(value);
+    spec.status = HG_STATUS_ERROR;
+    value = hg_value_create(&spec);
+    value->expires_ms = 100;
+    assert_false(hg_value_is_good_on_error(value, 99));
+    hg_value_unref(value);
+}
+
+static void test_early_refresh_has_the_papers_odds(void **state)
+{
+    uint64_t seed = 3;
+    int early = 0;
+
+    (void)state;
+    /* P(early) = P(-ln u >= gap / (delta x beta)) = e^-1 at one load time, e^-2 at two. */
+    for (int i = 0; i < 100000; i++)
+        early += hg_is_early(1, 100 * 16, 1100, 1000, fake_next(&seed));
+    assert_in_range(early, 36000, 37600); /* 36788 */
+    early = 0;
+    for (int i = 0; i < 100000; i++)
+        early += hg_is_early(0.5, 100 * 16, 1100, 1000, fake_next(&seed));
+    assert_in_range(early, 12900, 14200); /* 13534 */
+
+    assert_false(hg_is_early(0, 100 * 16, 1100, 1099, 1));
+    assert_false(hg_is_early(1, 100 * 16, HG_FOREVER, 1000, 1));
+    assert_false(hg_is_early(1, 0, 1100, 1000, 1));
+    assert_false(hg_is_early(1, 100 * 16, 1000, 1000, 0)); /* it is stale already */
+    assert_true(hg_is_early(1, 100 * 16, 1100, 1000, 0));
+    assert_false(hg_is_early(1, 100 * 16, 1100, 1000, UINT64_MAX));
+}
+
+static void test_windows_are_filled_from_the_group(void **state)
+{
+    struct hg_group_config config = {.stale_while_revalidate_ms = 10, .stale_if_error_ms = 20};
+    struct hg_value_spec spec = spec_of(HG_BYTES("k"), "v");
+    size_t live = hg_alloc_live_bytes();
+
+    (void)state;
+    struct hg_value *value = hg_value_create(&spec);
+    assert_ptr_equal(hg_value_with_windows(value, &config, false), value);
+    assert_int_equal(value->stale_while_revalidate_ms, 10);
+    assert_int_equal(value->stale_if_error_ms, 20);
+    assert_true(hg_value_fill_windows(value, &config, true));
+    assert_int_equal(value->stale_while_revalidate_ms, 0);
+    assert_int_equal(value->stale_if_error_ms, 0);
+
+    hg_value_ref(value);
+    assert_false(hg_value_fill_windows(value, &config, false));
+    hg_alloc_fail_at(0, true);
+    assert_null(hg_value_with_windows(value, &config, false));
+    hg_alloc_fail_clear();
+    struct hg_value *copy = hg_value_with_windows(value, &config, false);
+    assert_ptr_not_equal(copy, value);
+    assert_int_equal(copy->stale_if_error_ms, 20);
+    assert_int_equal(value->stale_if_error_ms, 0);
+    hg_value_unref(copy);
+    hg_value_unref(value);
+
+    spec.has_swr = true;
+    spec.stale_while_revalidate_ms = 3;
+    value = hg_value_create(&spec);
+    assert_true(hg_value_fill_windows(value, &config, false));
+    assert_int_equal(value->stale_while_revalidate_ms, 3);
+    assert_int_equal(value->stale_if_error_ms, 20);
+    hg_value_unref(value);
+    assert_int_equal(hg_alloc_live_bytes(), live);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_jittered_life_is_uniform_between_its_ends),
+        cmocka_unit_test(test_lives_without_jitter_or_end_stay),
+        cmocka_unit_test(test_windows_end_exactly),
+        cmocka_unit_test(test_early_refresh_has_the_papers_odds),
+        cmocka_unit_test(test_windows_are_filled_from_the_group),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
