@@ -119,7 +119,7 @@ static struct hg_value **find(const struct hg_store *store, uint64_t hash, struc
 {
     struct hg_value **link = bucket_of(store, hash);
     for (struct hg_value *value = *link; value != NULL; link = &value->chain, value = *link) {
-        if (value->hash == hash && hg_bytes_eq(hg_value_key(value), key))
+        if (value->hash == hash && hg_bytes_eq(hg_bytes(value->bytes, value->key_len), key))
             break;
     }
     return link;
