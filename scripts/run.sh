@@ -5,7 +5,7 @@
 #   scripts/run.sh --once    ... and stops; exit code 0 when everything was as it should be, else 1
 #
 # The nodes are those of examples/scores/config.lua: peers on 8001, 8002 and 8003, and the front end on 8791 in the third
-# process. Their logs lie in build/demo/.
+# process; admin listeners on 9001, 9002 and 8792. Their logs lie in build/demo/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -69,7 +69,7 @@ if ! { cmake --preset release && cmake --build --preset release -- -j"$(nproc)";
     exit 1
 fi
 
-for port in 8001 8002 8003 8791; do
+for port in 8001 8002 8003 8791 8792 9001 9002; do
     if is_open "$port"; then
         fail "port $port is in use: is another demo running?"
     fi

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Measures hgcache against the limits of this machine and against nginx.
+#
+#   bench/run.sh [--quick] [--gate] [--rounds N] [--seconds N] [WORK...]
+#
+#   --quick    one round                --gate     exit 1 when a target is missed
+#   --rounds   interleaved rounds (5)   --seconds  of each measurement (3)
+#   WORK       P1 P2 P3 P4 P5 P9 P11 P14; without one all of them
+#
+# Prints medians and ratios of the same round, and writes them to build/bench.json.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh build bench
+mkdir -p build
+if ! { cmake --preset release && cmake --build --preset release -- -j"$(nproc)"; } >build/bench-build.log 2>&1; then
+    tail -n 40 build/bench-build.log >&2
+    echo "bench/run.sh: the build failed (build/bench-build.log)" >&2
+    exit 1
+fi
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+exec luajit bench/run.lua "$@"
