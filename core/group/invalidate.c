@@ -12,6 +12,12 @@ static uint64_t next_number(struct hg_groups *groups)
     return atomic_fetch_add(&groups->sequence, 1) + 1;
 }
 
+static void fence(struct hg_load *load, uint64_t number)
+{
+    if (load->fence_number <= load->start_number)
+        load->fence_number = number; /* the first since its start */
+}
+
 /* What is under way for this key was begun before: it is not to be stored. */
 static void fence_locked(struct hg_shard *shard, uint64_t hash, struct hg_bytes key, uint64_t number)
 {
@@ -20,7 +26,7 @@ static void fence_locked(struct hg_shard *shard, uint64_t hash, struct hg_bytes 
     for (size_t i = 0; i < HG_COUNT(kinds); i++) {
         struct hg_load *load = hg_load_of(hg_flight_find(&shard->flights, kinds[i], hash, key));
         if (load != NULL)
-            load->fence_number = number;
+            fence(load, number);
     }
 }
 
@@ -190,11 +196,16 @@ static struct hg_value *any_entry(const struct hg_store *store)
 }
 
 /* In slices, least recently used first; what is put meanwhile goes too. The last slice takes what is left. */
-static void flush_shard(struct hg_shard *shard)
+static void flush_shard(struct hg_shard *shard, uint64_t number)
 {
     struct hg_value *value;
 
     hg_shard_lock(shard);
+    if (shard->flush_number < number)
+        shard->flush_number = number;
+    for (size_t i = 0; i <= shard->flights.mask; i++)
+        for (struct hg_flight *flight = shard->flights.table[i]; flight != NULL; flight = flight->chain)
+            fence(hg_load_of(flight), number);
     for (size_t slices = shard->store.entry_count / SLICE; slices > 0; slices--) {
         for (size_t i = 0; i < SLICE && (value = any_entry(&shard->store)) != NULL; i++)
             hg_store_remove(&shard->store, value->hash, hg_value_key(value), HG_EVICT_REMOVED);
@@ -214,5 +225,5 @@ void hg_group_flush(struct hg_group *group, uint64_t now_ms)
     while (newest < number && !atomic_compare_exchange_weak(&group->flush_number, &newest, number))
         ;
     for (unsigned i = 0; i < group->shard_count; i++)
-        flush_shard(&group->shards[i]);
+        flush_shard(&group->shards[i], number);
 }

@@ -4,18 +4,24 @@
 #include "base/err.h"
 #include "group/freshness.h"
 
-/* Newest invalidation that concerns this key, the result's tags, or all of the group. */
-static uint64_t newest_fence(struct hg_load *load, const struct hg_value *value)
+/*
+ * The oldest invalidation since the load's start that concerns its key, the result's tags or the whole group; 0:
+ * none. The oldest, because a waiter that joined after any of them must not get what was read before it. Where it
+ * is not known exactly it is the number after the start: a waiter too many takes part in the next load.
+ */
+static uint64_t oldest_fence(const struct hg_shard *shard, struct hg_load *load, const struct hg_value *value)
 {
     struct hg_group *group = load->group;
-    uint64_t fence = load->fence_number;
+    uint64_t start = load->start_number;
+    uint64_t fence = load->fence_number > start ? load->fence_number : 0;
     uint64_t flush = atomic_load(&group->flush_number);
 
-    if (fence < flush)
-        fence = flush;
-    if (value != NULL && value->tag_count > 0) {
-        uint64_t tag = hg_tags_newest(&group->tags, value);
-        if (fence < tag)
+    /* A flush has its number, but has not come to this shard yet. */
+    if (flush > start && flush > shard->flush_number)
+        fence = start + 1;
+    if (value != NULL) {
+        uint64_t tag = hg_tags_oldest_after(&group->tags, value, start);
+        if (tag != 0 && (fence == 0 || tag < fence))
             fence = tag;
     }
     return fence;
@@ -105,8 +111,8 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
         return false;
     }
 
-    uint64_t fence = newest_fence(load, landing->value);
-    bool is_fenced = fence > load->start_number;
+    uint64_t fence = oldest_fence(shard, load, landing->value);
+    bool is_fenced = fence != 0;
     if (is_fenced)
         shard->counters.fenced++;
     if (has_entry) {

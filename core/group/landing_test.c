@@ -37,6 +37,46 @@ static void test_removed_meanwhile_old_waiters_get_it_and_young_ones_a_new_load(
     fake_finish(&fake);
 }
 
+/* It is the first invalidation since the start that divides old from young, not the last. */
+static void test_second_invalidation_does_not_make_young_waiters_old(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct fake fake;
+        struct asker oldest, middle, young;
+        static const struct hg_bytes tags[] = {{"t", 1}};
+
+        fake_init(&fake);
+        fake_start(&fake);
+        assert_int_equal(ask(&fake, &oldest, "k"), HG_PENDING);
+        for (int times = 0; times < 2; times++) {
+            if (how == 0)
+                hg_group_remove(fake.group, HG_BYTES("k"), fake.now_ms);
+            else if (how == 1)
+                hg_group_flush(fake.group, fake.now_ms);
+            else
+                hg_group_remove_tag(fake.group, HG_BYTES("t"), false, fake.now_ms);
+            assert_int_equal(ask(&fake, times == 0 ? &middle : &young, "k"), HG_PENDING);
+        }
+        struct hg_load *load = next_load(&fake);
+        struct hg_value_spec spec = spec_of(load->flight.key, "before");
+        spec.tags = tags;
+        spec.tag_count = 1;
+        end(&fake, load, hg_value_create(&spec));
+        assert_string_equal(oldest.data, "before");
+        assert_int_equal(middle.answers, 0);
+        assert_int_equal(young.answers, 0);
+        load = next_load(&fake);
+        spec.data = HG_BYTES("after");
+        spec.key = load->flight.key;
+        end(&fake, load, hg_value_create(&spec));
+        assert_string_equal(middle.data, "after");
+        assert_string_equal(young.data, "after");
+        assert_int_equal(stats_of(&fake).entries, 1);
+        fake_finish(&fake);
+    }
+}
+
 static void test_fenced_without_young_waiters_just_ends(void **state)
 {
     struct fake fake;
@@ -270,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_removed_meanwhile_old_waiters_get_it_and_young_ones_a_new_load),
+        cmocka_unit_test(test_second_invalidation_does_not_make_young_waiters_old),
         cmocka_unit_test(test_fenced_without_young_waiters_just_ends),
         cmocka_unit_test(test_invalidations_of_other_keys_and_tags_do_not_fence),
         cmocka_unit_test(test_tag_of_the_result_fences_it),

@@ -20,6 +20,7 @@ struct hg_shard {
     struct hg_flights flights;
     struct hg_group_stats counters; /* evictions, expirations and gauges are filled in by hg_group_stats */
     uint64_t waiter_count;
+    uint64_t flush_number;  /* newest flush that has been here */
     uint64_t load_time_x16; /* moving average of a getter run, in 1/16 ms */
 };
 

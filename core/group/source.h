@@ -51,7 +51,7 @@ struct hg_load {
     bool is_detached_ok;
     bool has_slot;               /* holds a guard slot */
     uint64_t start_number;       /* invalidations up to here were before it */
-    uint64_t fence_number;       /* newest invalidation of this very key since */
+    uint64_t fence_number;       /* oldest invalidation of this very key, or flush, since; older than the start: none */
     const struct hg_guard *held[HG_DEPTH_MAX];
     unsigned held_count;
     struct hg_list nested;       /* waiters this load's getter has on other flights (edges, under edge lock) */

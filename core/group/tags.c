@@ -63,23 +63,37 @@ void hg_tags_note(struct hg_tags *tags, struct hg_bytes tag, uint64_t number)
         slot->hash = hash;
         tags->count++;
     }
-    if (slot->number < number)
+    if (slot->number < number) {
+        slot->before = slot->number;
         slot->number = number;
+    } else if (slot->before < number) {
+        slot->before = number; /* noted late by another thread */
+    }
     pthread_mutex_unlock(&tags->lock);
 }
 
-uint64_t hg_tags_newest(struct hg_tags *tags, const struct hg_value *value)
+/* Of one tag: exact while only its newest number is after the start. */
+static uint64_t oldest_of(const struct hg_tag_number *slot, uint64_t start)
 {
+    if (slot->number <= start)
+        return 0;
+    return slot->before > start ? start + 1 : slot->number;
+}
+
+uint64_t hg_tags_oldest_after(struct hg_tags *tags, const struct hg_value *value, uint64_t start)
+{
+    uint64_t oldest = 0;
+
     if (value->tag_count == 0)
         return 0;
-
     pthread_mutex_lock(&tags->lock);
-    uint64_t newest = tags->floor_number;
+    if (tags->floor_number > start)
+        oldest = start + 1;
     for (size_t i = 0; tags->count > 0 && i < value->tag_count; i++) {
-        uint64_t number = find(tags, hg_hash(hg_value_tag(value, i)))->number;
-        if (newest < number)
-            newest = number;
+        uint64_t number = oldest_of(find(tags, hg_hash(hg_value_tag(value, i))), start);
+        if (number != 0 && (oldest == 0 || number < oldest))
+            oldest = number;
     }
     pthread_mutex_unlock(&tags->lock);
-    return newest;
+    return oldest;
 }

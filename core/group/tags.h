@@ -1,5 +1,5 @@
 /*
- * tags - the newest invalidation number of each tag, in a bounded table.
+ * tags - the newest two invalidation numbers of each tag, in a bounded table.
  *
  * When it is full, everything in it is forgotten and the floor rises to the newest number: a load begun before
  * the floor is treated as if each of its tags had been removed since. Tags are known by their hash; a collision
@@ -18,6 +18,7 @@
 
 struct hg_tag_number {
     uint64_t hash, number; /* number 0: free */
+    uint64_t before;       /* the newest but one; 0: there was none */
 };
 
 struct hg_tags {
@@ -30,7 +31,10 @@ struct hg_tags {
 void hg_tags_init(struct hg_tags *tags);
 void hg_tags_finish(struct hg_tags *tags);
 void hg_tags_note(struct hg_tags *tags, struct hg_bytes tag, uint64_t number);
-/* Newest number that concerns a result with these tags; 0 for one without tags. */
-uint64_t hg_tags_newest(struct hg_tags *tags, const struct hg_value *value);
+/*
+ * The oldest number after `start` that concerns a result with these tags; 0: none. Where more is not known it
+ * is start + 1, which is never too late.
+ */
+uint64_t hg_tags_oldest_after(struct hg_tags *tags, const struct hg_value *value, uint64_t start);
 
 #endif
