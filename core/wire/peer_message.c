@@ -52,10 +52,14 @@ struct cursor {
     const unsigned char *at, *end;
 };
 
-static bool take_varint(struct cursor *cursor, uint64_t *out)
+/* Bytes of a varint; protobuf-c reads no more of a tag or a length. */
+#define VARINT_BYTES 10
+#define SHORT_BYTES  5
+
+static bool take_varint(struct cursor *cursor, unsigned bytes_max, uint64_t *out)
 {
     uint64_t value = 0;
-    for (unsigned shift = 0; shift < 70; shift += 7) {
+    for (unsigned shift = 0; shift < 7 * bytes_max; shift += 7) {
         if (cursor->at == cursor->end)
             return false;
         unsigned char byte = *cursor->at++;
@@ -92,7 +96,7 @@ static int inspect(struct hg_bytes message, const ProtobufCMessageDescriptor *de
         return HG_EPROTO;
     while (cursor.at < cursor.end) {
         uint64_t tag, value;
-        if (++fields > FIELDS_MAX || !take_varint(&cursor, &tag) || tag >> 3 == 0 ||
+        if (++fields > FIELDS_MAX || !take_varint(&cursor, SHORT_BYTES, &tag) || tag >> 3 == 0 ||
             tag > UINT32_MAX)
             return HG_EPROTO;
         unsigned wire_type = tag & 7;
@@ -107,9 +111,10 @@ static int inspect(struct hg_bytes message, const ProtobufCMessageDescriptor *de
             if (wire_type != wanted)
                 return HG_EPROTO;
         }
-        bool is_whole = wire_type == 0   ? take_varint(&cursor, &value)
+        bool is_whole = wire_type == 0   ? take_varint(&cursor, VARINT_BYTES, &value)
                         : wire_type == 1 ? skip(&cursor, 8)
-                        : wire_type == 2 ? take_varint(&cursor, &value) && skip(&cursor, value)
+                        : wire_type == 2
+                            ? take_varint(&cursor, SHORT_BYTES, &value) && skip(&cursor, value)
                         : wire_type == 5 ? skip(&cursor, 4)
                                          : false;
         if (!is_whole)

@@ -22,7 +22,8 @@ size_t hg_route_param_names(struct hg_bytes method_and_pattern, struct hg_bytes 
 struct hg_route_match {
     void *target;             /* NULL: none for this method */
     struct hg_path_params params;
-    unsigned allowed_methods; /* bit per enum hg_method with a route for this path; 0 = no such path */
+    /* Bit per enum hg_method with a route for this path; 0 = no such path. Complete where target is NULL. */
+    unsigned allowed_methods;
 };
 /* HG_OK (see match), HG_EPROTO: badly percent-encoded path. */
 int hg_routes_match(const struct hg_routes *routes, enum hg_method method, struct hg_bytes raw_path, struct hg_route_match *out_match);
