@@ -1,0 +1,523 @@
+/*
+ * libcurl asks for descriptors to be watched and for one timer; libuv does both and tells libcurl what happened.
+ *
+ *   uv_poll, uv_timer -> curl_multi_socket_action -> finished easy handles -> done
+ *
+ * done is only ever called from our own callbacks and never from inside libcurl, so it may start and cancel.
+ */
+#include <assert.h>
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "net/fetch_impl.h"
+
+#define EASY_POOL_MAX          32
+#define CONNECT_TIMEOUT_MS     250
+#define HOST_CONNECTIONS       64
+#define POOLED_CONNECTIONS     256
+#define HEADERS_MAX            65536
+#define BODY_MAX_DEFAULT       ((size_t)64 << 20)
+#define TIMEOUT_MS_MAX         ((uint64_t)1 << 30) /* 12 days; beyond that there is none */
+
+struct watch { /* of one descriptor of libcurl's */
+    uv_poll_t poll;
+    struct hg_fetcher *fetcher;
+    curl_socket_t fd;
+};
+
+struct hg_fetcher {
+    struct hg_loop *loop;
+    CURLM *multi;
+    uv_timer_t timer;
+    struct hg_list fetches;
+    CURL *easy_pool[EASY_POOL_MAX];
+    unsigned easy_count;
+    unsigned open_handles; /* libuv's, the timer among them */
+    bool is_closing;
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+};
+
+struct hg_fetch {
+    struct hg_list link;
+    struct hg_fetcher *fetcher;
+    CURL *easy;
+    struct curl_slist *header_list;
+    char *request_body;
+    struct hg_buf headers, body;
+    hg_fetch_fn done;
+    void *ctx;
+    uint64_t timeout_ms;
+    int cancel_err;     /* not HG_OK: canceled with this, `mail` is under way */
+    int open_errno;     /* of socket(): a lack of ours, not a fault of theirs */
+    bool is_too_big, is_out_of_memory;
+    struct hg_mail mail;
+    char error[CURL_ERROR_SIZE];
+};
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+static CURLcode curl_ready;
+
+static void curl_start(void)
+{
+    curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+static int err_from_curl(CURLcode code)
+{
+    switch (code) {
+    case CURLE_OK:
+        return HG_OK;
+    case CURLE_OUT_OF_MEMORY:
+        return HG_ENOMEM;
+    case CURLE_OPERATION_TIMEDOUT:
+        return HG_ETIMEDOUT;
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_URL_MALFORMAT:
+        return HG_EINVAL;
+    case CURLE_FILESIZE_EXCEEDED:
+        return HG_ETOOBIG;
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_HTTP2:
+    case CURLE_BAD_CONTENT_ENCODING:
+        return HG_EPROTO;
+    default:
+        return HG_EPEER;
+    }
+}
+
+static void fetcher_reap(struct hg_fetcher *fetcher);
+
+static void on_handle_closed(struct hg_fetcher *fetcher)
+{
+    if (--fetcher->open_handles > 0)
+        return;
+    void (*closed)(void *) = fetcher->closed;
+    void *closed_ctx = fetcher->closed_ctx;
+    hg_free(fetcher);
+    if (closed != NULL)
+        closed(closed_ctx);
+}
+
+static void on_watch_closed(uv_handle_t *handle)
+{
+    struct watch *watch = handle->data;
+    struct hg_fetcher *fetcher = watch->fetcher;
+    hg_free(watch);
+    on_handle_closed(fetcher);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    on_handle_closed(handle->data);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+    struct watch *watch = poll->data;
+    struct hg_fetcher *fetcher = watch->fetcher;
+    int flags = 0, running;
+
+    if (status < 0)
+        flags = CURL_CSELECT_ERR;
+    if (events & UV_READABLE)
+        flags |= CURL_CSELECT_IN;
+    if (events & UV_WRITABLE)
+        flags |= CURL_CSELECT_OUT;
+    curl_multi_socket_action(fetcher->multi, watch->fd, flags, &running);
+    fetcher_reap(fetcher);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct hg_fetcher *fetcher = timer->data;
+    int running;
+    curl_multi_socket_action(fetcher->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    fetcher_reap(fetcher);
+}
+
+/* libcurl: watch this descriptor. */
+static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx)
+{
+    struct hg_fetcher *fetcher = ctx;
+    struct watch *watch = socket_ctx;
+    (void)easy;
+
+    if (what == CURL_POLL_REMOVE) {
+        if (watch != NULL) {
+            curl_multi_assign(fetcher->multi, fd, NULL);
+            uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
+        }
+        return 0;
+    }
+    if (watch == NULL) {
+        watch = hg_calloc(1, sizeof(*watch));
+        if (watch == NULL || uv_poll_init_socket(&fetcher->loop->uv, &watch->poll, fd) < 0) {
+            hg_free(watch);
+            return -1;
+        }
+        watch->fetcher = fetcher;
+        watch->fd = fd;
+        watch->poll.data = watch;
+        fetcher->open_handles++;
+        curl_multi_assign(fetcher->multi, fd, watch);
+    }
+    int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
+    uv_poll_start(&watch->poll, events, on_ready);
+    return 0;
+}
+
+/* libcurl: call me in so many ms. Never at once: this may be inside hg_fetch_start. */
+static int on_curl_timer(CURLM *multi, long timeout_ms, void *ctx)
+{
+    struct hg_fetcher *fetcher = ctx;
+    (void)multi;
+    if (timeout_ms < 0)
+        uv_timer_stop(&fetcher->timer);
+    else if (!uv_is_closing((uv_handle_t *)&fetcher->timer))
+        uv_timer_start(&fetcher->timer, on_timer, (uint64_t)timeout_ms, 0);
+    return 0;
+}
+
+static curl_socket_t on_curl_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct hg_fetch *fetch = ctx;
+    (void)purpose;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                    address->protocol);
+    if (fd < 0)
+        fetch->open_errno = errno;
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+static size_t on_curl_body(char *data, size_t size, size_t count, void *ctx)
+{
+    struct hg_fetch *fetch = ctx;
+    int err = hg_buf_append(&fetch->body, data, size * count);
+    if (err == HG_OK)
+        return size * count;
+    fetch->is_too_big = err == HG_ETOOBIG;
+    fetch->is_out_of_memory = err != HG_ETOOBIG;
+    return CURL_WRITEFUNC_ERROR;
+}
+
+static size_t on_curl_header(char *data, size_t size, size_t count, void *ctx)
+{
+    struct hg_fetch *fetch = ctx;
+    struct hg_bytes line = hg_bytes(data, size * count);
+    if (hg_bytes_has_prefix(line, HG_BYTES("HTTP/"))) {
+        hg_buf_clear(&fetch->headers); /* 100 Continue came before */
+        return line.len;
+    }
+    int err = hg_buf_append_bytes(&fetch->headers, line);
+    if (err == HG_OK)
+        return line.len;
+    fetch->is_too_big = err == HG_ETOOBIG;
+    fetch->is_out_of_memory = err != HG_ETOOBIG;
+    return CURL_WRITEFUNC_ERROR;
+}
+
+int hg_fetcher_create(struct hg_loop *loop, struct hg_fetcher **out_fetcher)
+{
+    pthread_once(&curl_once, curl_start);
+    if (curl_ready != CURLE_OK)
+        return HG_ENOMEM;
+    struct hg_fetcher *fetcher = hg_calloc(1, sizeof(*fetcher));
+    if (fetcher == NULL)
+        return HG_ENOMEM;
+    fetcher->multi = curl_multi_init();
+    if (fetcher->multi == NULL) {
+        hg_free(fetcher);
+        return HG_ENOMEM;
+    }
+    fetcher->loop = loop;
+    hg_list_init(&fetcher->fetches);
+    uv_timer_init(&loop->uv, &fetcher->timer);
+    fetcher->timer.data = fetcher;
+    fetcher->open_handles = 1;
+    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETDATA, fetcher);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERDATA, fetcher);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_MAXCONNECTS, (long)POOLED_CONNECTIONS);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)HOST_CONNECTIONS);
+    curl_multi_setopt(fetcher->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+    *out_fetcher = fetcher;
+    return HG_OK;
+}
+
+void hg_fetcher_limit_host(struct hg_fetcher *fetcher, long connection_count)
+{
+    curl_multi_setopt(fetcher->multi, CURLMOPT_MAX_HOST_CONNECTIONS, connection_count);
+}
+
+bool hg_fetch_is_sent(const struct hg_fetch *fetch)
+{
+    long sent_bytes = 0;
+    if (fetch->easy != NULL)
+        curl_easy_getinfo(fetch->easy, CURLINFO_REQUEST_SIZE, &sent_bytes);
+    return sent_bytes > 0;
+}
+
+/* Out of libcurl; the handle is reset and kept for another fetch. */
+static void fetch_detach(struct hg_fetch *fetch)
+{
+    struct hg_fetcher *fetcher = fetch->fetcher;
+    if (fetch->easy == NULL)
+        return;
+    curl_multi_remove_handle(fetcher->multi, fetch->easy);
+    curl_easy_reset(fetch->easy);
+    if (fetcher->easy_count < EASY_POOL_MAX && !fetcher->is_closing)
+        fetcher->easy_pool[fetcher->easy_count++] = fetch->easy;
+    else
+        curl_easy_cleanup(fetch->easy);
+    fetch->easy = NULL;
+}
+
+static void fetch_free(struct hg_fetch *fetch)
+{
+    fetch_detach(fetch);
+    hg_list_remove(&fetch->link);
+    curl_slist_free_all(fetch->header_list);
+    hg_free(fetch->request_body);
+    hg_buf_finish(&fetch->headers);
+    hg_buf_finish(&fetch->body);
+    hg_free(fetch);
+}
+
+/* libcurl is done with everything; what is left are libuv's close callbacks. */
+static void fetcher_shut(struct hg_fetcher *fetcher)
+{
+    while (fetcher->easy_count > 0)
+        curl_easy_cleanup(fetcher->easy_pool[--fetcher->easy_count]);
+    curl_multi_cleanup(fetcher->multi);
+    fetcher->multi = NULL;
+    uv_close((uv_handle_t *)&fetcher->timer, on_timer_closed);
+}
+
+/* The one place where done is called. */
+static void fetch_end(struct hg_fetch *fetch, const struct hg_fetch_response *response)
+{
+    struct hg_fetcher *fetcher = fetch->fetcher;
+    fetch_detach(fetch);
+    hg_list_remove(&fetch->link);
+    fetch->done(fetch->ctx, response);
+    fetch_free(fetch);
+    if (fetcher->is_closing && hg_list_is_empty(&fetcher->fetches) && fetcher->multi != NULL)
+        fetcher_shut(fetcher);
+}
+
+static void on_canceled(struct hg_mail *mail)
+{
+    struct hg_fetch *fetch = hg_container_of(mail, struct hg_fetch, mail);
+    struct hg_fetch_response response = {
+        .err = fetch->cancel_err,
+        .err_text = hg_err_text(fetch->cancel_err),
+    };
+    fetch_end(fetch, &response);
+}
+
+void hg_fetch_cancel(struct hg_fetch *fetch, int err)
+{
+    if (fetch->cancel_err != HG_OK)
+        return;
+    fetch->cancel_err = err;
+    fetch->mail.deliver = on_canceled;
+    fetch_detach(fetch);
+    hg_loop_post(fetch->fetcher->loop, &fetch->mail);
+}
+
+static void fetch_finish(struct hg_fetch *fetch, CURLcode code)
+{
+    struct hg_fetch_response response = {.err = err_from_curl(code), .err_text = "ok"};
+    long status = 0;
+    curl_off_t total_us = 0;
+    bool is_sent = hg_fetch_is_sent(fetch);
+
+    curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(fetch->easy, CURLINFO_TOTAL_TIME_T, &total_us);
+    if (code != CURLE_OK)
+        response.err_text = fetch->error[0] != '\0' ? fetch->error : curl_easy_strerror(code);
+    if (fetch->is_too_big)
+        response.err = HG_ETOOBIG;
+    else if (fetch->is_out_of_memory)
+        response.err = HG_ENOMEM;
+    else if (code == CURLE_UNSUPPORTED_PROTOCOL && is_sent)
+        response.err = HG_EPROTO; /* an answer without a status line */
+    else if (fetch->open_errno != 0 && !is_sent)
+        response.err = hg_err_from_errno(fetch->open_errno);
+    else if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
+        response.is_connect_error = true;
+    else if (code == CURLE_OPERATION_TIMEDOUT && !is_sent &&
+             (fetch->timeout_ms == 0 || (uint64_t)total_us / 1000 + 1 < fetch->timeout_ms)) {
+        response.err = HG_EPEER; /* no connection in time; the whole exchange had more */
+        response.is_connect_error = true;
+    }
+    if (response.err == HG_OK) {
+        response.status = (int)status;
+        response.headers = hg_buf_bytes(&fetch->headers);
+        response.body = hg_buf_bytes(&fetch->body);
+    }
+    fetch_end(fetch, &response);
+}
+
+/*
+ * Calls done for what has finished. A done may close the fetcher, whose multi is then gone, and with it the
+ * fetcher itself only after close callbacks: later.
+ */
+static void fetcher_reap(struct hg_fetcher *fetcher)
+{
+    CURLMsg *message;
+    int left;
+
+    while (fetcher->multi != NULL && (message = curl_multi_info_read(fetcher->multi, &left)) != NULL) {
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        struct hg_fetch *fetch;
+        CURLcode code = message->data.result;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &fetch);
+        fetch_finish(fetch, code);
+    }
+}
+
+static bool add_header(struct hg_fetch *fetch, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(fetch->header_list, line);
+    if (longer == NULL)
+        return false;
+    fetch->header_list = longer;
+    return true;
+}
+
+static bool add_headers(struct hg_fetch *fetch, const struct hg_fetch_options *options)
+{
+    bool has_type = false;
+    for (const char *const *line = options->headers; line != NULL && *line != NULL; line++) {
+        if (strpbrk(*line, "\r\n") != NULL || !add_header(fetch, *line))
+            return false;
+        has_type = has_type || strncasecmp(*line, "Content-Type:", 13) == 0;
+    }
+    if (options->body.data == NULL)
+        return true;
+    return add_header(fetch, "Expect:") && (has_type || add_header(fetch, "Content-Type:"));
+}
+
+static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *options)
+{
+    CURL *easy = fetch->easy;
+    const char *method = options->method != NULL ? options->method : "GET";
+    uint64_t connect_ms =
+        options->connect_timeout_ms != 0 ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS;
+
+    if (!add_headers(fetch, options))
+        return HG_EINVAL;
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, fetch);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, fetch->error);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                     options->timeout_ms > TIMEOUT_MS_MAX ? 0L : (long)options->timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_open);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_curl_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, fetch);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_curl_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, fetch);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, fetch->header_list);
+    if (options->fresh_connection) {
+        curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+        curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+    }
+    if (options->body.data != NULL) {
+        fetch->request_body = hg_strndup(options->body.data, options->body.len);
+        if (fetch->request_body == NULL)
+            return HG_ENOMEM;
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)options->body.len);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, fetch->request_body);
+    }
+    if (strcmp(method, "HEAD") == 0) {
+        curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    } else {
+        /* A length that is too big is refused before the first byte. */
+        curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)fetch->body.max_bytes);
+    }
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+    return curl_easy_setopt(easy, CURLOPT_URL, options->url) == CURLE_OK ? HG_OK : HG_ENOMEM;
+}
+
+int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *options,
+                   hg_fetch_fn done, void *ctx, struct hg_fetch **out_fetch)
+{
+    if (fetcher->is_closing)
+        return HG_ECANCELED;
+    struct hg_fetch *fetch = hg_calloc(1, sizeof(*fetch));
+    if (fetch == NULL)
+        return HG_ENOMEM;
+    hg_list_init(&fetch->link);
+    fetch->fetcher = fetcher;
+    fetch->done = done;
+    fetch->ctx = ctx;
+    fetch->timeout_ms = options->timeout_ms;
+    hg_buf_init(&fetch->headers, HEADERS_MAX);
+    hg_buf_init(&fetch->body, options->body_max != 0 ? options->body_max : BODY_MAX_DEFAULT);
+    fetch->easy = fetcher->easy_count > 0 ? fetcher->easy_pool[--fetcher->easy_count]
+                                          : curl_easy_init();
+    int err = fetch->easy == NULL ? HG_ENOMEM : fetch_set_up(fetch, options);
+    if (err == HG_OK && curl_multi_add_handle(fetcher->multi, fetch->easy) != CURLM_OK)
+        err = HG_ENOMEM;
+    if (err < 0) {
+        fetch_free(fetch);
+        return err;
+    }
+    hg_list_push_back(&fetcher->fetches, &fetch->link);
+    if (out_fetch != NULL)
+        *out_fetch = fetch;
+    return HG_OK;
+}
+
+void hg_fetcher_close(struct hg_fetcher *fetcher, void (*closed)(void *ctx), void *ctx)
+{
+    if (fetcher->is_closing)
+        return;
+    fetcher->is_closing = true;
+    fetcher->closed = closed;
+    fetcher->closed_ctx = ctx;
+    if (hg_list_is_empty(&fetcher->fetches)) {
+        fetcher_shut(fetcher);
+        return;
+    }
+    hg_list_for_each(link, &fetcher->fetches)
+        hg_fetch_cancel(hg_container_of(link, struct hg_fetch, link), HG_ECANCELED);
+}
+
+struct hg_bytes hg_fetch_header(const struct hg_fetch_response *response, const char *name)
+{
+    struct hg_bytes rest = response->headers, wanted = hg_bytes_str(name);
+    while (rest.len > 0) {
+        const char *end = memchr(rest.data, '\n', rest.len);
+        size_t len = end == NULL ? rest.len : (size_t)(end - rest.data) + 1;
+        struct hg_bytes line = hg_bytes(rest.data, len);
+        const char *colon = memchr(line.data, ':', line.len);
+        if (colon != NULL &&
+            hg_bytes_eq_nocase(hg_bytes(line.data, (size_t)(colon - line.data)), wanted)) {
+            struct hg_bytes value = hg_bytes(colon + 1, line.len - (size_t)(colon - line.data) - 1);
+            while (value.len > 0 && (value.data[value.len - 1] == '\n' || value.data[value.len - 1] == '\r'))
+                value.len--;
+            return hg_bytes_trim(value);
+        }
+        rest = hg_bytes(rest.data + len, rest.len - len);
+    }
+    return HG_BYTES_NONE;
+}

@@ -1,0 +1,229 @@
+#include "net/peers.h"
+
+#include <pthread.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "net/clock.h"
+#include "net/log.h"
+#include "net/peer_state.h"
+
+#define NAME_MAX_BYTES 512
+
+struct hg_peer {
+    pthread_mutex_t lock; /* health, silence_number */
+    struct hg_health health;
+    uint64_t silence_number;
+    _Atomic bool is_up; /* health.is_up for readers without the lock */
+    _Atomic bool is_destroyed;
+    _Atomic unsigned refs;
+    _Atomic uint64_t asks, errors, probes;
+    char *base_url;
+    char name[];
+};
+
+static bool is_plain(struct hg_bytes text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        if (c <= ' ' || c >= 0x7f || strchr("\"<>\\^`{|}@?#", c) != NULL)
+            return false;
+    }
+    return true;
+}
+
+int hg_peer_create(struct hg_bytes name, const struct hg_peers_config *config, struct hg_peer **out_peer,
+                   char *error, size_t error_size)
+{
+    char shown[128];
+    struct hg_bytes authority = name, scheme = HG_BYTES("http://");
+
+    if (hg_bytes_has_prefix(name, HG_BYTES("http://")) || hg_bytes_has_prefix(name, HG_BYTES("https://"))) {
+        scheme.len = (size_t)(strstr(name.data, "//") - name.data) + 2;
+        scheme.data = name.data;
+        authority = hg_bytes(name.data + scheme.len, name.len - scheme.len);
+    }
+    while (authority.len > 0 && authority.data[authority.len - 1] == '/')
+        authority.len--;
+    if (authority.len == 0 || name.len > NAME_MAX_BYTES || !is_plain(authority) ||
+        memchr(authority.data, '/', authority.len) != NULL) {
+        snprintf(error, error_size, "bad peer \"%s\": expected http://host:port or host:port",
+                 hg_bytes_escape(name, shown, sizeof(shown)));
+        return HG_EINVAL;
+    }
+
+    struct hg_peer *peer = hg_calloc(1, sizeof(*peer) + name.len + 1);
+    char *base_url = hg_malloc(scheme.len + authority.len + 1);
+    if (peer == NULL || base_url == NULL) {
+        hg_free(peer);
+        hg_free(base_url);
+        snprintf(error, error_size, "out of memory");
+        return HG_ENOMEM;
+    }
+    memcpy(peer->name, name.data, name.len);
+    memcpy(base_url, scheme.data, scheme.len);
+    memcpy(base_url + scheme.len, authority.data, authority.len);
+    base_url[scheme.len + authority.len] = '\0';
+    peer->base_url = base_url;
+    pthread_mutex_init(&peer->lock, NULL);
+    hg_health_init(&peer->health, config->timeout_ms, hg_clock_boot_ms());
+    peer->is_up = true;
+    peer->refs = 1;
+    *out_peer = peer;
+    return HG_OK;
+}
+
+struct hg_peer *hg_peer_ref(struct hg_peer *peer)
+{
+    atomic_fetch_add(&peer->refs, 1);
+    return peer;
+}
+
+void hg_peer_unref(struct hg_peer *peer)
+{
+    if (atomic_fetch_sub(&peer->refs, 1) > 1)
+        return;
+    pthread_mutex_destroy(&peer->lock);
+    hg_free(peer->base_url);
+    hg_free(peer);
+}
+
+void hg_peer_destroy(struct hg_peer *peer)
+{
+    if (peer == NULL)
+        return;
+    peer->is_destroyed = true;
+    hg_peer_unref(peer);
+}
+
+bool hg_peer_is_destroyed(const struct hg_peer *peer)
+{
+    return peer->is_destroyed;
+}
+
+bool hg_peer_is_up(const struct hg_peer *peer)
+{
+    return peer->is_up;
+}
+
+const char *hg_peer_name(const struct hg_peer *peer)
+{
+    return peer->name;
+}
+
+const char *hg_peer_base_url(const struct hg_peer *peer)
+{
+    return peer->base_url;
+}
+
+void hg_peer_stats(const struct hg_peer *peer, struct hg_peer_stats *out_stats)
+{
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&peer->lock;
+    pthread_mutex_lock(lock);
+    *out_stats = (struct hg_peer_stats){
+        .asks = peer->asks,
+        .errors = peer->errors,
+        .probes = peer->probes,
+        .downs = peer->health.downs,
+        .is_up = peer->health.is_up,
+        .outstanding = peer->health.outstanding,
+        .last_heard_ms = peer->health.heard_ms,
+    };
+    pthread_mutex_unlock(lock);
+}
+
+static void peer_lock(struct hg_peer *peer)
+{
+    pthread_mutex_lock(&peer->lock);
+}
+
+static void peer_unlock(struct hg_peer *peer)
+{
+    peer->is_up = peer->health.is_up;
+    pthread_mutex_unlock(&peer->lock);
+}
+
+static void log_down(const struct hg_peer *peer, const char *why)
+{
+    hg_log(HG_LOG_WARN, "peer down name=%s err=\"%s\"", peer->name, why);
+}
+
+uint64_t hg_peer_asked(struct hg_peer *peer, uint64_t now_ms)
+{
+    atomic_fetch_add_explicit(&peer->asks, 1, memory_order_relaxed);
+    peer_lock(peer);
+    hg_health_asked(&peer->health, now_ms);
+    uint64_t number = peer->silence_number;
+    peer_unlock(peer);
+    return number;
+}
+
+void hg_peer_done(struct hg_peer *peer, uint64_t now_ms)
+{
+    peer_lock(peer);
+    hg_health_done(&peer->health, now_ms);
+    peer_unlock(peer);
+}
+
+void hg_peer_heard(struct hg_peer *peer, uint64_t now_ms)
+{
+    peer_lock(peer);
+    bool is_back = hg_health_heard(&peer->health, now_ms);
+    peer_unlock(peer);
+    if (is_back)
+        hg_log(HG_LOG_INFO, "peer up name=%s", peer->name);
+}
+
+void hg_peer_failed(struct hg_peer *peer, uint64_t now_ms, const char *why)
+{
+    peer_lock(peer);
+    bool is_change = hg_health_failed(&peer->health, now_ms);
+    peer_unlock(peer);
+    if (is_change)
+        log_down(peer, why);
+}
+
+void hg_peer_probe_failed(struct hg_peer *peer, uint64_t now_ms, const char *why)
+{
+    peer_lock(peer);
+    bool is_change = hg_health_probe_failed(&peer->health, now_ms);
+    if (is_change)
+        peer->silence_number++;
+    peer_unlock(peer);
+    if (is_change)
+        log_down(peer, why);
+}
+
+void hg_peer_probe_forget(struct hg_peer *peer)
+{
+    peer_lock(peer);
+    peer->health.is_probing = false;
+    peer_unlock(peer);
+}
+
+enum hg_health_step hg_peer_tick(struct hg_peer *peer, uint64_t now_ms)
+{
+    peer_lock(peer);
+    enum hg_health_step step = hg_health_tick(&peer->health, now_ms);
+    if (step == HG_HEALTH_FAILED)
+        peer->silence_number++;
+    peer_unlock(peer);
+    if (step == HG_HEALTH_FAILED)
+        log_down(peer, "silence");
+    if (step == HG_HEALTH_PROBE)
+        atomic_fetch_add_explicit(&peer->probes, 1, memory_order_relaxed);
+    return step;
+}
+
+uint64_t hg_peer_silence_number(struct hg_peer *peer)
+{
+    peer_lock(peer);
+    uint64_t number = peer->silence_number;
+    peer_unlock(peer);
+    return number;
+}
+
+void hg_peer_count_error(struct hg_peer *peer)
+{
+    atomic_fetch_add_explicit(&peer->errors, 1, memory_order_relaxed);
+}

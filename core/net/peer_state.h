@@ -1,0 +1,29 @@
+/*
+ * peer_state - inside of peers: what all loops share of one peer, its health under a mutex. For peers.c and peer.c only.
+ *
+ * Counted, because a loop may still have an ask under way when the membership drops the peer. Changes between up
+ * and down are logged here, once each.
+ */
+#ifndef HG_NET_PEER_STATE_H
+#define HG_NET_PEER_STATE_H
+
+#include "cluster/health.h"
+#include "net/peers.h"
+
+struct hg_peer *hg_peer_ref(struct hg_peer *peer);
+void hg_peer_unref(struct hg_peer *peer);
+bool hg_peer_is_destroyed(const struct hg_peer *peer);
+const char *hg_peer_base_url(const struct hg_peer *peer); /* "http://host:port" */
+
+/* Returns the silence number: an ask whose number is not the current one any more has failed. */
+uint64_t hg_peer_asked(struct hg_peer *peer, uint64_t now_ms);
+void hg_peer_done(struct hg_peer *peer, uint64_t now_ms);
+void hg_peer_heard(struct hg_peer *peer, uint64_t now_ms);
+void hg_peer_failed(struct hg_peer *peer, uint64_t now_ms, const char *why);
+void hg_peer_probe_failed(struct hg_peer *peer, uint64_t now_ms, const char *why);
+void hg_peer_probe_forget(struct hg_peer *peer); /* it ended for reasons of our own */
+enum hg_health_step hg_peer_tick(struct hg_peer *peer, uint64_t now_ms);
+uint64_t hg_peer_silence_number(struct hg_peer *peer);
+void hg_peer_count_error(struct hg_peer *peer);
+
+#endif
