@@ -65,9 +65,9 @@ count() {
     fi
 }
 
-# The sum of the numbers that the pattern (with one group) finds in a file.
+# The sum of the numbers in all that the pattern finds in a file; a pattern has one number in it.
 sum() {
-    sed -nE "s/.*$1.*/\\1/p" "$2" 2>/dev/null | awk '{ n += $1 } END { print n + 0 }'
+    grep -oE "$1" "$2" 2>/dev/null | grep -oE '[0-9]+' | awk '{ n += $1 } END { print n + 0 }'
 }
 
 # build PRESET SECONDS [TARGET...]: configures and builds; once a run for each preset when no target is named.
@@ -93,10 +93,10 @@ run_ctest() {
     last="build/$preset/Testing/Temporary/LastTest.log"
     rm -f "$last"
     run "$name" 900 ctest --preset "$preset" -j"$jobs" "$@" || code=$?
-    bad=$(sum '\[  FAILED  \] ([0-9]+) test\(s\)' "$last")
-    programs=$(sum ', ([0-9]+) tests? failed out of' "$log")
+    bad=$(sum '\[  FAILED  \] [0-9]+ test\(s\)' "$last")
+    programs=$(sum ', [0-9]+ tests? failed out of' "$log")
     [ "$bad" -ge "$programs" ] || bad=$programs
-    count "$name" "$(sum '\[  PASSED  \] ([0-9]+) test\(s\)' "$last")" "$bad" "$code"
+    count "$name" "$(sum '\[  PASSED  \] [0-9]+ test\(s\)' "$last")" "$bad" "$code"
 }
 
 run_busted() {
@@ -109,17 +109,17 @@ run_busted() {
         return
     fi
     run "$name" "$limit" busted --lua=luajit -o plainTerminal "$folder" || code=$?
-    count "$name" "$(sum '([0-9]+) success(es)? /' "$log")" \
-        $(($(sum '/ ([0-9]+) failures? /' "$log") + $(sum '/ ([0-9]+) errors? /' "$log"))) "$code"
+    count "$name" "$(sum '[0-9]+ success(es)? /' "$log")" \
+        $(($(sum '/ [0-9]+ failures? /' "$log") + $(sum '/ [0-9]+ errors? /' "$log"))) "$code"
 }
 
 step_floors() {
     local code=0
     run floors-self-test 60 luajit scripts/floors.lua --self-test || code=$?
-    count "floors self-test" "$(sum 'self-test: ([0-9]+) passed' "$log")" "$(sum ' ([0-9]+) failed' "$log")" "$code"
+    count "floors self-test" "$(sum 'self-test: [0-9]+ passed' "$log")" "$(sum ' [0-9]+ failed' "$log")" "$code"
     code=0
     run floors 60 luajit scripts/floors.lua || code=$?
-    count "floors" $((code == 0)) "$(sum ' ([0-9]+) violations' "$log")" "$code"
+    count "floors" $((code == 0)) "$(sum ' [0-9]+ violations' "$log")" "$code"
 }
 
 step_lint() {
