@@ -63,7 +63,7 @@ for name in ([[clock_gettime gettimeofday timespec_get time clock localtime_r
 end
 
 -- Tests and what only tests include: they may print and read clocks, but a floor's tests see no other floors than it.
-local TESTS = { "_test%.c$", "/testing%.h$", "/fake_[%w_]+%.[ch]$" }
+local TESTS = { "_test%.c$", "/testing%.h$", "/test_[%w_]+%.[ch]$", "/fake_[%w_]+%.[ch]$", "_fixture%.h$" }
 
 local function contains(list, wanted)
     for _, item in ipairs(list) do
