@@ -35,7 +35,8 @@ static void test_cut_chains_are_malformed_at_every_byte(void **state)
         memcpy(cut, bytes, len);
         int depth = hg_chain_depth(hg_bytes(cut, len));
         assert_int_equal(depth, len % size == 0 ? (int)(len / size) : HG_EINVAL);
-        assert_int_equal(hg_chain_has(hg_bytes(cut, len), HG_BYTES("g"), HG_BYTES("abc")), len == 2 * size);
+        assert_int_equal(hg_chain_has(hg_bytes(cut, len), HG_BYTES("g"), HG_BYTES("abc")),
+                         len == 2 * size);
         free(cut);
     }
 }

@@ -28,7 +28,8 @@ static bool reaches(struct hg_edges *edges, struct hg_load *from, const struct h
         stack = load->walk_next;
         if (load == parent || hg_chain_has_load(chain, load))
             return true;
-        hg_list_for_each (it, &load->nested) {
+        hg_list_for_each(it, &load->nested)
+        {
             struct hg_load *next = hg_container_of(it, struct hg_waiter, edge)->load;
             if (next->walk_number == number)
                 continue;
@@ -67,7 +68,8 @@ void hg_edges_move(struct hg_edges *edges, struct hg_list *waiters, struct hg_lo
                    struct hg_list *out_circles)
 {
     pthread_mutex_lock(&edges->lock);
-    hg_list_for_each_safe (it, waiters) {
+    hg_list_for_each_safe(it, waiters)
+    {
         struct hg_waiter *waiter = hg_container_of(it, struct hg_waiter, link);
         if (waiter->parent != NULL && reaches(edges, to, waiter->parent, HG_BYTES_NONE)) {
             hg_list_remove(&waiter->edge);
@@ -102,7 +104,8 @@ void hg_edges_held(struct hg_edges *edges, const struct hg_list *waiters, struct
 {
     load->held_count = 0;
     pthread_mutex_lock(&edges->lock);
-    hg_list_for_each (it, waiters) {
+    hg_list_for_each(it, waiters)
+    {
         const struct hg_load *parent = hg_container_of(it, struct hg_waiter, link)->parent;
         if (parent == NULL)
             continue;

@@ -17,8 +17,8 @@ static void bench_init(struct bench *bench)
     for (unsigned i = 0; i < LOADS; i++) {
         char key[16];
         snprintf(key, sizeof(key), "%u", i);
-        bench->loads[i] = hg_load_create(bench->fake.group, HG_FLIGHT_LOCAL, i + 1, hg_bytes_str(key),
-                                         HG_BYTES_NONE, NULL);
+        bench->loads[i] = hg_load_create(bench->fake.group, HG_FLIGHT_LOCAL, i + 1,
+                                         hg_bytes_str(key), HG_BYTES_NONE, NULL);
         assert_non_null(bench->loads[i]);
     }
 }
@@ -38,7 +38,8 @@ static bool join(struct bench *bench, struct hg_waiter *waiter, int from, int to
     memset(waiter, 0, sizeof(*waiter));
     hg_list_init(&waiter->link);
     hg_list_init(&waiter->edge);
-    return hg_edges_join(&bench->edges, waiter, bench->loads[from], HG_BYTES_NONE, bench->loads[to]);
+    return hg_edges_join(&bench->edges, waiter, bench->loads[from], HG_BYTES_NONE,
+                         bench->loads[to]);
 }
 
 static void test_circles_are_refused_and_diamonds_are_not(void **state)

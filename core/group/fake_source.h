@@ -18,7 +18,7 @@
 #include "group/group_impl.h"
 
 #define MEMBERS_MAX 8
-#define UNUSED __attribute__((unused))
+#define UNUSED      __attribute__((unused))
 
 struct hg_loop {
     struct hg_list mail;
@@ -106,7 +106,8 @@ static UNUSED void fake_wake(void *ctx, struct hg_loop *loop, struct hg_list *wa
     hg_list_splice_back(&loop->mail, waiters);
 }
 
-static UNUSED void fake_evicted(void *ctx, struct hg_group *group, struct hg_value *value, int reason)
+static UNUSED void fake_evicted(void *ctx, struct hg_group *group, struct hg_value *value,
+                                int reason)
 {
     struct fake *fake = ctx;
     (void)group;
@@ -203,8 +204,8 @@ static UNUSED void fake_finish(struct fake *fake)
         hg_group_stats(group, &stats);
         assert_int_equal(stats.flights, 0);
         assert_int_equal(stats.waiters, 0);
-        assert_int_equal(stats.gets, stats.hits + stats.hot_hits + stats.stale_hits + stats.negative_hits +
-                                         stats.error_hits + stats.misses);
+        assert_int_equal(stats.gets, stats.hits + stats.hot_hits + stats.stale_hits +
+                                         stats.negative_hits + stats.error_hits + stats.misses);
         assert_int_equal(stats.misses, stats.loads + stats.loads_deduped + stats.refused);
         for (unsigned s = 0; s < group->shard_count; s++) {
             assert_true(hg_store_validate(&group->shards[s].store));
@@ -325,7 +326,8 @@ static UNUSED struct hg_load *next_ask(struct fake *fake)
 
 static UNUSED struct hg_value_spec spec_of(struct hg_bytes key, const char *data)
 {
-    return (struct hg_value_spec){.status = HG_STATUS_VALUE, .key = key, .data = hg_bytes_str(data)};
+    return (struct hg_value_spec){
+        .status = HG_STATUS_VALUE, .key = key, .data = hg_bytes_str(data)};
 }
 
 static UNUSED struct hg_value *value_of(struct hg_load *load, const char *data)
@@ -344,10 +346,13 @@ static UNUSED struct hg_value *missing_of(struct hg_load *load)
     return value;
 }
 
-static UNUSED struct hg_value *error_of(struct hg_load *load, enum hg_class klass, const char *message)
+static UNUSED struct hg_value *error_of(struct hg_load *load, enum hg_class klass,
+                                        const char *message)
 {
-    struct hg_value_spec spec = {
-        .status = HG_STATUS_ERROR, .klass = klass, .key = load->flight.key, .data = hg_bytes_str(message)};
+    struct hg_value_spec spec = {.status = HG_STATUS_ERROR,
+                                 .klass = klass,
+                                 .key = load->flight.key,
+                                 .data = hg_bytes_str(message)};
     struct hg_value *value = hg_value_create(&spec);
     assert_non_null(value);
     return value;

@@ -51,7 +51,8 @@ static double exponential(uint64_t random)
     return result < 0 ? 0 : result;
 }
 
-bool hg_is_early(double beta, uint64_t load_time_x16, uint64_t expires_ms, uint64_t now_ms, uint64_t random)
+bool hg_is_early(double beta, uint64_t load_time_x16, uint64_t expires_ms, uint64_t now_ms,
+                 uint64_t random)
 {
     if (!(beta > 0) || expires_ms == HG_FOREVER || now_ms >= expires_ms)
         return false;
@@ -78,7 +79,8 @@ static struct windows windows_of(const struct hg_value *value, const struct hg_g
     return windows;
 }
 
-bool hg_value_fill_windows(struct hg_value *value, const struct hg_group_config *config, bool is_copy)
+bool hg_value_fill_windows(struct hg_value *value, const struct hg_group_config *config,
+                           bool is_copy)
 {
     if (value->is_private_copy || atomic_load_explicit(&value->refs, memory_order_acquire) != 1)
         return false;
@@ -89,8 +91,8 @@ bool hg_value_fill_windows(struct hg_value *value, const struct hg_group_config 
     return true;
 }
 
-struct hg_value *hg_value_copy_windows(const struct hg_value *value, const struct hg_group_config *config,
-                                       bool is_copy)
+struct hg_value *hg_value_copy_windows(const struct hg_value *value,
+                                       const struct hg_group_config *config, bool is_copy)
 {
     struct windows windows = windows_of(value, config, is_copy);
     struct hg_bytes tags[HG_TAGS_MAX];

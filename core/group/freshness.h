@@ -24,16 +24,18 @@ bool hg_value_is_good_on_timeout(const struct hg_value *value, uint64_t now_ms);
  * XFetch (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015):
  * refresh now when now - load_time x beta x ln(u) >= expiry, u uniform in (0, 1].
  */
-bool hg_is_early(double beta, uint64_t load_time_x16, uint64_t expires_ms, uint64_t now_ms, uint64_t random);
+bool hg_is_early(double beta, uint64_t load_time_x16, uint64_t expires_ms, uint64_t now_ms,
+                 uint64_t random);
 
 /*
  * The value as a group stores it: windows filled in from the group where the getter gave none, or none at all
  * for a copy. `fill` does it in place and only where the caller's reference is the only one, so that nobody reads
  * it yet; false otherwise. `copy` makes another value; NULL: out of memory.
  */
-bool hg_value_fill_windows(struct hg_value *value, const struct hg_group_config *config, bool is_copy);
-struct hg_value *hg_value_copy_windows(const struct hg_value *value, const struct hg_group_config *config,
-                                       bool is_copy);
+bool hg_value_fill_windows(struct hg_value *value, const struct hg_group_config *config,
+                           bool is_copy);
+struct hg_value *hg_value_copy_windows(const struct hg_value *value,
+                                       const struct hg_group_config *config, bool is_copy);
 /* Either: takes over the reference and returns one, or NULL and the reference stays the caller's. */
 struct hg_value *hg_value_with_windows(struct hg_value *value, const struct hg_group_config *config,
                                        bool is_copy);

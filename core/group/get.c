@@ -25,7 +25,8 @@ static int fail(struct hg_result *out_result, int err)
     return err;
 }
 
-static int check(const struct hg_group *group, const struct hg_get *get, const struct hg_waiter *waiter)
+static int check(const struct hg_group *group, const struct hg_get *get,
+                 const struct hg_waiter *waiter)
 {
     if (get->key.len == 0)
         return HG_EINVAL;
@@ -39,8 +40,8 @@ static int check(const struct hg_group *group, const struct hg_get *get, const s
 }
 
 /* Whether the entry answers now; counts it. */
-static bool count_hit(struct hg_group_stats *counters, const struct hg_value *value, uint64_t now_ms,
-                      enum hg_how *out_how)
+static bool count_hit(struct hg_group_stats *counters, const struct hg_value *value,
+                      uint64_t now_ms, enum hg_how *out_how)
 {
     if (hg_value_is_fresh(value, now_ms)) {
         if (value->status == HG_STATUS_NOT_FOUND) {
@@ -94,14 +95,15 @@ static int peek(struct lookup *lookup, struct hg_result *out_result, struct hg_h
 
 /* A flight for this key, begun; NULL with *out_err. `value` is what the store has, maybe NULL. */
 static struct hg_load *begin_locked(struct lookup *lookup, enum hg_flight_kind kind, bool is_mine,
-                                    enum hg_load_reason reason, struct hg_value *value, int *out_err)
+                                    enum hg_load_reason reason, struct hg_value *value,
+                                    int *out_err)
 {
     const struct hg_get *get = lookup->get;
     bool is_miss = reason == HG_LOAD_MISS;
 
-    struct hg_load *load = hg_load_create(lookup->group, kind, lookup->hash, get->key,
-                                          is_miss ? lookup->chain : HG_BYTES_NONE,
-                                          is_miss ? get->parent : NULL);
+    struct hg_load *load =
+        hg_load_create(lookup->group, kind, lookup->hash, get->key,
+                       is_miss ? lookup->chain : HG_BYTES_NONE, is_miss ? get->parent : NULL);
     if (load == NULL) {
         *out_err = HG_ENOMEM;
         return NULL;
@@ -120,7 +122,8 @@ static struct hg_load *begin_locked(struct lookup *lookup, enum hg_flight_kind k
 }
 
 /* A flight that no waiter needs, unless one flies already. Failing is silent: the next stale hit tries again. */
-static bool refresh_locked(struct lookup *lookup, struct hg_value *value, enum hg_load_reason reason)
+static bool refresh_locked(struct lookup *lookup, struct hg_value *value,
+                           enum hg_load_reason reason)
 {
     const struct hg_get *get = lookup->get;
     bool is_mine = hg_view_is_mine(lookup->view, get->key);
@@ -160,7 +163,8 @@ static bool is_recursive(const struct lookup *lookup)
 
     if (depth > HG_DEPTH_MAX)
         return true;
-    if (parent != NULL && parent->group == lookup->group && hg_bytes_eq(parent->flight.key, get->key))
+    if (parent != NULL && parent->group == lookup->group &&
+        hg_bytes_eq(parent->flight.key, get->key))
         return true;
     return lookup->chain.len > 0 &&
            hg_chain_has(lookup->chain, hg_bytes_str(lookup->group->name), get->key);
@@ -261,7 +265,8 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     lend(value, how, out_result, out_hold);
     bool is_refreshed = how == HG_HOW_STALE;
     if (how == HG_HOW_HIT && beta > 0 &&
-        hg_is_early(beta, lookup.shard->load_time_x16, value->expires_ms, get->now_ms, lookup.random)) {
+        hg_is_early(beta, lookup.shard->load_time_x16, value->expires_ms, get->now_ms,
+                    lookup.random)) {
         is_refreshed = true;
         reason = HG_LOAD_EARLY;
     }

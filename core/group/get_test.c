@@ -172,7 +172,8 @@ static void test_refresh_that_cannot_start_is_silent(void **state)
     assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
     assert_int_equal(asker.how, HG_HOW_STALE);
     assert_int_equal(hg_groups_flight_count(fake.groups), 0);
-    assert_int_equal(ask(&fake, &asker, "k"), HG_OK); /* the old value is still there, and tried again */
+    assert_int_equal(ask(&fake, &asker, "k"),
+                     HG_OK); /* the old value is still there, and tried again */
     end_next(&fake, "new");
     fake_finish(&fake);
 }
@@ -290,7 +291,8 @@ static void test_nested_load_carries_chain_depth_and_deadline(void **state)
     fake.now_ms += 5;
     for (int i = 1; i <= HG_DEPTH_MAX; i++) {
         snprintf(key, sizeof(key), "k%d", i);
-        assert_int_equal(ask_nested(&fake, fake.group, &inner[i - 1], key, loads[i - 1]), HG_PENDING);
+        assert_int_equal(ask_nested(&fake, fake.group, &inner[i - 1], key, loads[i - 1]),
+                         HG_PENDING);
         loads[i] = next_load(&fake);
         assert_int_equal(loads[i]->depth, i);
         assert_int_equal(hg_chain_depth(loads[i]->chain), i);

@@ -21,27 +21,27 @@
 /* A ring snapshot and who we are in it. Immutable; published by one atomic pointer; freed by who made it. */
 struct hg_view {
     const struct hg_ring *ring;
-    long self;           /* our index, or -1: not a member (every key is somebody else's) */
-    void *const *peers;  /* what the source knows each member by; peers[self] is NULL */
+    long self;          /* our index, or -1: not a member (every key is somebody else's) */
+    void *const *peers; /* what the source knows each member by; peers[self] is NULL */
 };
 
 /* Limits and switches shared by all groups of a node. */
 struct hg_groups_config {
-    size_t key_max;       /* bytes, default 1024 */
-    size_t value_max;     /* default 8 MiB */
-    size_t flights_max;   /* in the node, default 65536 */
-    size_t waiters_max;   /* on one flight, default 10000 */
-    uint64_t lease_ms;    /* life of copies, default 2000 */
-    unsigned shards;      /* of a group with shards = auto */
+    size_t key_max;     /* bytes, default 1024 */
+    size_t value_max;   /* default 8 MiB */
+    size_t flights_max; /* in the node, default 65536 */
+    size_t waiters_max; /* on one flight, default 10000 */
+    uint64_t lease_ms;  /* life of copies, default 2000 */
+    unsigned shards;    /* of a group with shards = auto */
 };
 
 struct hg_group_config {
     const char *name;
     size_t capacity_bytes;
-    unsigned shards;      /* 0 = auto */
-    double hot;           /* share of capacity, 0 without a cluster */
-    uint64_t ttl_ms;      /* HG_FOREVER = without end; 0 = do not cache */
-    double ttl_jitter;    /* 0..1 */
+    unsigned shards;                        /* 0 = auto */
+    double hot;                             /* share of capacity, 0 without a cluster */
+    uint64_t ttl_ms;                        /* HG_FOREVER = without end; 0 = do not cache */
+    double ttl_jitter;                      /* 0..1 */
     uint64_t negative_ttl_ms, error_ttl_ms; /* 0 = do not remember */
     uint64_t stale_while_revalidate_ms, stale_if_error_ms;
     double early_refresh; /* XFetch beta, 0 = off */
@@ -52,11 +52,13 @@ struct hg_group_config {
 };
 
 /* INTERFACES "/stats", in its order. Sums over shards; they add up at any moment of a scrape. */
+/* clang-format off */
 #define HG_GROUP_COUNTERS(X)                                                                       \
     X(gets) X(hits) X(hot_hits) X(stale_hits) X(negative_hits) X(error_hits) X(misses) X(loads)    \
     X(loads_deduped) X(refused) X(refreshes) X(local_loads) X(local_load_errors) X(peer_loads)     \
     X(peer_errors) X(fallbacks) X(peer_requests) X(guard_refused) X(evictions) X(expirations)      \
     X(too_large) X(fenced) X(recursive) X(waiter_timeouts)
+/* clang-format on */
 #define HG_GROUP_GAUGES(X) X(entries) X(bytes) X(capacity) X(flights) X(waiters)
 
 struct hg_group_stats {
@@ -68,8 +70,8 @@ struct hg_group_stats {
 
 /* How an answer came about: Cache-Status and counters. */
 enum hg_how {
-    HG_HOW_HIT,       /* fresh, main tier */
-    HG_HOW_HOT,       /* fresh copy */
+    HG_HOW_HIT, /* fresh, main tier */
+    HG_HOW_HOT, /* fresh copy */
     HG_HOW_STALE,
     HG_HOW_NEGATIVE,  /* remembered not-found */
     HG_HOW_ERROR,     /* remembered error */
@@ -79,11 +81,13 @@ enum hg_how {
 
 /* What a get ends with. `value` is lent for the call or held by the caller's hold. */
 struct hg_result {
-    int err;                /* HG_OK: value is set and typed. Else HG_ETOOBIG, HG_EINVAL (empty key), HG_ELIMIT (flights or waiters),
-                               HG_ETIMEDOUT, HG_ENOMEM, HG_ECANCELED, HG_ERECURSIVE */
+    /* HG_OK: value is set and typed. Else HG_ETOOBIG, HG_EINVAL (empty key, malformed chain), HG_ENOENT (peek),
+     * HG_ELIMIT (flights or waiters), HG_ENOMEM, HG_ERECURSIVE, HG_ETIMEDOUT, HG_ECANCELED. */
+    int err;
     enum hg_how how;
     struct hg_value *value;
-    uint64_t created_ms, expires_ms; /* of the entry; expires_ms 0 = not stored. Read under the lock */
+    /* of the entry; expires_ms 0 = not stored. Read under the lock */
+    uint64_t created_ms, expires_ms;
     uint64_t retry_after_ms;
 };
 
@@ -96,13 +100,13 @@ typedef void (*hg_answer_fn)(struct hg_waiter *waiter, const struct hg_result *r
 
 struct hg_waiter {
     struct hg_list link;
-    struct hg_loop *loop;    /* the loop that waits; set by the caller before get */
-    hg_answer_fn answer;     /* set by the caller before get */
+    struct hg_loop *loop; /* the loop that waits; set by the caller before get */
+    hg_answer_fn answer;  /* set by the caller before get */
     /* The group's own from here. */
     _Atomic(struct hg_group *) group; /* NULL unless waiting */
-    uint64_t hash;           /* finds the shard */
-    struct hg_load *load;    /* whose flight it is on, while linked */
-    uint8_t state;           /* enum hg_waiter_state; under the shard's lock */
+    uint64_t hash;                    /* finds the shard */
+    struct hg_load *load;             /* whose flight it is on, while linked */
+    uint8_t state;                    /* enum hg_waiter_state; under the shard's lock */
     bool from_peer;
     bool is_nested;          /* a getter waits: there is an edge to take back */
     uint64_t deadline_ms;    /* of this get; for the counter of timeouts */
@@ -114,22 +118,29 @@ struct hg_waiter {
 
 struct hg_get {
     struct hg_bytes key;
-    uint64_t now_ms, deadline_ms; /* absolute; the caller also runs a timer and calls hg_waiter_cancel then */
-    bool from_peer;               /* local flights only, never forwarded */
-    bool is_peek;                 /* the store only: a miss is HG_ENOENT, no load, not counted */
-    struct hg_load *parent;       /* the load whose getter asks, or NULL */
-    struct hg_bytes chain;        /* from the wire (encoded as hg_load.chain); with parent set it is taken from there */
-    struct hg_loop *loop;         /* where this runs; NULL = on none */
+    /* absolute; the caller also runs a timer and calls hg_waiter_cancel then */
+    uint64_t now_ms, deadline_ms;
+    bool from_peer;         /* local flights only, never forwarded */
+    bool is_peek;           /* the store only: a miss is HG_ENOENT, no load, not counted */
+    struct hg_load *parent; /* the load whose getter asks, or NULL */
+    /* from the wire (encoded as hg_load.chain); with parent set it is taken from there */
+    struct hg_bytes chain;
+    struct hg_loop *loop; /* where this runs; NULL = on none */
 };
 
-struct hg_groups; /* all groups of a node: name -> group, node-wide limits, edges, invalidation numbers */
+/* all groups of a node: name -> group, node-wide limits, edges, invalidation numbers */
+struct hg_groups;
 
-int hg_groups_create(const struct hg_groups_config *config, const struct hg_source *source, struct hg_groups **out_groups);
+int hg_groups_create(const struct hg_groups_config *config, const struct hg_source *source,
+                     struct hg_groups **out_groups);
 void hg_groups_destroy(struct hg_groups *groups); /* no flight may be left; NULL is fine */
-int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config, struct hg_group **out_group); /* before threads start */
+/* before threads start */
+int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config,
+                  struct hg_group **out_group);
 struct hg_group *hg_groups_find(const struct hg_groups *groups, struct hg_bytes name);
 size_t hg_groups_count(const struct hg_groups *groups);
-struct hg_group *hg_groups_at(const struct hg_groups *groups, size_t index); /* in the order added */
+/* in the order added */
+struct hg_group *hg_groups_at(const struct hg_groups *groups, size_t index);
 /* Publishes a membership; NULL = a cluster of one. The old view must stay alive as long as loads may use it. */
 void hg_groups_set_view(struct hg_groups *groups, const struct hg_view *view);
 const struct hg_view *hg_groups_view(const struct hg_groups *groups);
@@ -147,8 +158,8 @@ size_t hg_group_index(const struct hg_group *group);
  * Negative: out_result->err is the same; value may be an error result with class and Retry-After for refusals.
  * waiter may be NULL when is_peek.
  */
-int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_waiter *waiter, struct hg_result *out_result,
-                 struct hg_hold *out_hold);
+int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_waiter *waiter,
+                 struct hg_result *out_result, struct hg_hold *out_hold);
 
 /*
  * The caller leaves or its deadline passed. True: the waiter is unlinked and will not be called; free it. With
@@ -159,10 +170,20 @@ bool hg_waiter_cancel(struct hg_waiter *waiter, uint64_t now_ms, struct hg_hold 
 /* On the waiter's loop, for each waiter that wake() handed over: calls answer. */
 void hg_waiter_deliver(struct hg_waiter *waiter);
 
-/* Invalidation on this node: numbered, fences loads in flight. */
-int hg_group_set(struct hg_group *group, struct hg_value *value /* borrowed; status VALUE */, uint64_t now_ms);
+/* ---- invalidation on this node: numbered, fences loads in flight ---- */
+
+/*
+ * Stores a value (status VALUE) for its own or the group's life; a key of another owner as a copy for the lease.
+ * `value` is borrowed: where the caller's reference is the only one its windows are filled in and it is stored
+ * itself, else a copy is. HG_EINVAL, HG_ENOMEM, HG_ETOOBIG over a limit: nothing happened. HG_ETOOBIG or HG_ELIMIT
+ * from the store: it does not fit and the older entry is gone.
+ */
+int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms);
+/* True if there was an entry. */
 bool hg_group_remove(struct hg_group *group, struct hg_bytes key, uint64_t now_ms);
-bool hg_group_expire(struct hg_group *group, struct hg_bytes key, uint64_t now_ms); /* soft: stale from now */
+/* Soft: stale from now, its windows count from now. */
+bool hg_group_expire(struct hg_group *group, struct hg_bytes key, uint64_t now_ms);
+/* HG_OK; HG_EINVAL for an empty tag, HG_ETOOBIG for one over HG_TAG_MAX. */
 int hg_group_remove_tag(struct hg_group *group, struct hg_bytes tag, bool soft, uint64_t now_ms);
 void hg_group_flush(struct hg_group *group, uint64_t now_ms);
 
@@ -170,7 +191,6 @@ void hg_group_flush(struct hg_group *group, uint64_t now_ms);
 size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_buckets);
 
 void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats);
-/* Counts what the floors above did for it (peer_requests when a peer asked comes from get itself). */
 
 /* Everything `explain` tells about a key on this node. */
 struct hg_explain {
@@ -185,7 +205,7 @@ struct hg_explain {
     enum hg_flight_kind flight_kind;
     struct hg_bytes owner; /* member string; empty in a cluster of one */
 };
-void hg_group_explain(struct hg_group *group, struct hg_bytes key, uint64_t now_ms, struct hg_explain *out_explain,
-                      struct hg_hold *out_hold);
+void hg_group_explain(struct hg_group *group, struct hg_bytes key, uint64_t now_ms,
+                      struct hg_explain *out_explain, struct hg_hold *out_hold);
 
 #endif

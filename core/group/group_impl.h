@@ -49,7 +49,8 @@ struct hg_group {
     char *name;
     size_t index;
     struct hg_budget budget;
-    void *shard_block;       /* holds the shards, one more than needed so that they start on a cache line */
+    /* holds the shards, one more than needed so that they start on a cache line */
+    void *shard_block;
     struct hg_shard *shards;
     unsigned shard_count;
     atomic_uint_fast64_t flush_number;
@@ -71,11 +72,13 @@ struct hg_value *hg_groups_error(struct hg_groups *groups, enum hg_class klass, 
 /* view.c */
 bool hg_view_is_mine(const struct hg_view *view, struct hg_bytes key);
 /* True with *out_member: whom to ask when `failed` did not answer. False: load it here. */
-bool hg_view_second(const struct hg_view *view, struct hg_bytes key, size_t failed, size_t *out_member);
+bool hg_view_second(const struct hg_view *view, struct hg_bytes key, size_t failed,
+                    size_t *out_member);
 
 /* load.c. Creating takes nothing but memory; the flight is begun by who created it, under the lock. */
 struct hg_load *hg_load_create(struct hg_group *group, enum hg_flight_kind kind, uint64_t hash,
-                               struct hg_bytes key, struct hg_bytes chain, const struct hg_load *parent);
+                               struct hg_bytes key, struct hg_bytes chain,
+                               const struct hg_load *parent);
 /* HG_ELIMIT when the node has as many flights as it may. */
 int hg_load_begin_locked(struct hg_shard *shard, struct hg_load *load, const struct hg_view *view,
                          enum hg_load_reason reason, uint64_t now_ms);
@@ -89,7 +92,8 @@ void hg_load_run(struct hg_load *load, struct hg_turn *turn);
 void hg_load_refuse(struct hg_load *load, struct hg_bytes why, uint64_t retry_after_ms,
                     struct hg_turn *turn);
 /* Under the lock: its waiters now wait on a getter of this node, so a slot that one of them holds is enough. */
-void hg_load_inherit_locked(struct hg_load *load, const struct hg_load *parent, struct hg_turn *turn);
+void hg_load_inherit_locked(struct hg_load *load, const struct hg_load *parent,
+                            struct hg_turn *turn);
 
 /* remote.c */
 void hg_load_ask(struct hg_load *load, struct hg_turn *turn);
@@ -101,7 +105,7 @@ struct hg_landing {
     bool is_stored;         /* store it (unless fenced) in `tier` */
     enum hg_tier tier;
     uint64_t created_ms, expires_ms;
-    bool stale_wins;        /* an entry within stale_if_error is the better answer */
+    bool stale_wins; /* an entry within stale_if_error is the better answer */
 };
 /* Puts, unlinks, detaches; the load is gone afterwards, or begun anew for waiters younger than a fence. */
 void hg_load_land(struct hg_load *load, struct hg_landing *landing, struct hg_turn *turn);

@@ -80,7 +80,8 @@ static unsigned shard_count(const struct hg_groups *groups, const struct hg_grou
     return count;
 }
 
-int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config, struct hg_group **out_group)
+int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config,
+                  struct hg_group **out_group)
 {
     if (config->name == NULL || config->name[0] == '\0')
         return HG_EINVAL;

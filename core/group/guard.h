@@ -11,13 +11,13 @@
 #include "group/source.h"
 
 struct hg_guard_config {
-    unsigned concurrency; /* default 64 */
-    unsigned queue;       /* default 1024; 0 = none waits */
-    uint64_t timeout_ms;  /* of one getter run; default 5000 */
-    unsigned retries;     /* default 0; done by the source, not here */
-    uint64_t backoff_ms;  /* default 50; doubled with each try, jittered */
-    unsigned breaker_failures;     /* default 5; 0 = no breaker */
-    uint64_t breaker_cooldown_ms;  /* default 5000 */
+    unsigned concurrency;         /* default 64 */
+    unsigned queue;               /* default 1024; 0 = none waits */
+    uint64_t timeout_ms;          /* of one getter run; default 5000 */
+    unsigned retries;             /* default 0; done by the source, not here */
+    uint64_t backoff_ms;          /* default 50; doubled with each try, jittered */
+    unsigned breaker_failures;    /* default 5; 0 = no breaker */
+    uint64_t breaker_cooldown_ms; /* default 5000 */
 };
 
 enum hg_guard_verdict { HG_GUARD_RUN, HG_GUARD_QUEUED, HG_GUARD_FULL, HG_GUARD_OPEN };
@@ -29,7 +29,7 @@ struct hg_guard {
     unsigned running, queued, failures_in_a_row;
     enum hg_breaker_state breaker;
     uint64_t open_until_ms;
-    struct hg_list queue; /* of hg_load.link */
+    struct hg_list queue;     /* of hg_load.link */
     uint64_t refused, opened; /* counters */
 };
 

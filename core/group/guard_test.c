@@ -11,8 +11,7 @@ static struct hg_guard_config config(unsigned concurrency, unsigned queue, unsig
 static size_t list_count(const struct hg_list *list)
 {
     size_t count = 0;
-    hg_list_for_each (it, list)
-        count++;
+    hg_list_for_each(it, list) count++;
     return count;
 }
 

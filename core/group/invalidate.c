@@ -19,7 +19,8 @@ static void fence(struct hg_load *load, uint64_t number)
 }
 
 /* What is under way for this key was begun before: it is not to be stored. */
-static void fence_locked(struct hg_shard *shard, uint64_t hash, struct hg_bytes key, uint64_t number)
+static void fence_locked(struct hg_shard *shard, uint64_t hash, struct hg_bytes key,
+                         uint64_t number)
 {
     static const enum hg_flight_kind kinds[] = {HG_FLIGHT_LOCAL, HG_FLIGHT_REMOTE};
 
@@ -61,7 +62,8 @@ int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms
     fence_locked(shard, value->hash, key, next_number(groups));
     if (is_stored)
         err = hg_shard_put(shard, group->shards, group->shard_count, stored,
-                           is_mine ? HG_TIER_MAIN : HG_TIER_HOT, now_ms, hg_time_add(now_ms, life_ms));
+                           is_mine ? HG_TIER_MAIN : HG_TIER_HOT, now_ms,
+                           hg_time_add(now_ms, life_ms));
     if (!is_stored || err < 0)
         hg_store_remove(&shard->store, value->hash, key, HG_EVICT_REPLACED);
     hg_shard_unlock(shard);
@@ -112,10 +114,12 @@ static void untag_locked(struct hg_shard *shard, struct hg_value *value, bool so
         hg_store_remove(&shard->store, value->hash, hg_value_key(value), HG_EVICT_REMOVED);
 }
 
-static void untag_all_locked(struct hg_shard *shard, struct hg_bytes tag, bool soft, uint64_t now_ms)
+static void untag_all_locked(struct hg_shard *shard, struct hg_bytes tag, bool soft,
+                             uint64_t now_ms)
 {
     for (int tier = 0; tier < HG_TIER_COUNT; tier++)
-        hg_list_for_each_safe (it, &shard->store.order[tier]) {
+        hg_list_for_each_safe(it, &shard->store.order[tier])
+        {
             struct hg_value *value = hg_container_of(it, struct hg_value, order);
             if (hg_value_has_tag(value, tag))
                 untag_locked(shard, value, soft, now_ms);
@@ -144,7 +148,8 @@ static void untag_shard(struct hg_shard *shard, struct hg_bytes tag, bool soft, 
         for (; bucket <= mask && seen < SLICE; bucket++, seen++) {
             size_t before = count;
             bool is_full = false;
-            for (struct hg_value *value = store->table[bucket]; value != NULL; value = value->chain) {
+            for (struct hg_value *value = store->table[bucket]; value != NULL;
+                 value = value->chain) {
                 if (!hg_value_has_tag(value, tag))
                     continue;
                 is_full = count == HG_COUNT(found);
@@ -204,7 +209,8 @@ static void flush_shard(struct hg_shard *shard, uint64_t number)
     if (shard->flush_number < number)
         shard->flush_number = number;
     for (size_t i = 0; i <= shard->flights.mask; i++)
-        for (struct hg_flight *flight = shard->flights.table[i]; flight != NULL; flight = flight->chain)
+        for (struct hg_flight *flight = shard->flights.table[i]; flight != NULL;
+             flight = flight->chain)
             fence(hg_load_of(flight), number);
     for (size_t slices = shard->store.entry_count / SLICE; slices > 0; slices--) {
         for (size_t i = 0; i < SLICE && (value = any_entry(&shard->store)) != NULL; i++)

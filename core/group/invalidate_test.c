@@ -73,7 +73,8 @@ static void test_set_of_a_borrowed_value_copies_it_when_others_hold_it(void **st
     assert_int_equal(hg_group_set(fake.group, value, fake.now_ms), HG_OK);
     assert_int_equal(value->stale_while_revalidate_ms, 777);
     assert_true(value->stored);
-    assert_int_equal(hg_group_set(fake.group, value, fake.now_ms), HG_OK); /* again: a copy takes its place */
+    assert_int_equal(hg_group_set(fake.group, value, fake.now_ms),
+                     HG_OK); /* again: a copy takes its place */
     assert_false(value->stored);
     hg_value_unref(value);
     assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
@@ -165,7 +166,8 @@ static void test_expire_makes_stale_and_the_windows_count_from_now(void **state)
     fake.now_ms += 10;
     assert_true(hg_group_expire(fake.group, HG_BYTES("k"), fake.now_ms));
     fake.now_ms += 999;
-    assert_true(hg_group_expire(fake.group, HG_BYTES("k"), fake.now_ms)); /* does not prolong the window */
+    assert_true(
+        hg_group_expire(fake.group, HG_BYTES("k"), fake.now_ms)); /* does not prolong the window */
     assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
     assert_int_equal(asker.how, HG_HOW_STALE);
     end_next(&fake, "2");
@@ -196,7 +198,8 @@ static void test_remove_tag_finds_every_tagged_entry(void **state)
                     assert_int_equal(hg_group_set(fake.group, value, fake.now_ms), HG_OK);
                     hg_value_unref(value);
                 }
-                assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("t"), soft, fake.now_ms), HG_OK);
+                assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("t"), soft, fake.now_ms),
+                                 HG_OK);
                 for (int i = 0; i < count; i++) {
                     char key[16];
                     snprintf(key, sizeof(key), "k%d", i);
@@ -224,7 +227,8 @@ static void test_bad_tags_are_refused(void **state)
     fake_start(&fake);
     memset(tag, 't', sizeof(tag));
     assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES_NONE, false, 0), HG_EINVAL);
-    assert_int_equal(hg_group_remove_tag(fake.group, hg_bytes(tag, sizeof(tag)), false, 0), HG_ETOOBIG);
+    assert_int_equal(hg_group_remove_tag(fake.group, hg_bytes(tag, sizeof(tag)), false, 0),
+                     HG_ETOOBIG);
     assert_int_equal(hg_group_remove_tag(fake.group, hg_bytes(tag, HG_TAG_MAX), false, 0), HG_OK);
     fake_finish(&fake);
 }
@@ -243,7 +247,8 @@ static void test_more_tags_than_the_table_holds_fence_every_tagged_load(void **s
     for (int i = 0; i <= HG_TAGS_KNOWN_MAX; i++) {
         char tag[16];
         snprintf(tag, sizeof(tag), "t%d", i);
-        assert_int_equal(hg_group_remove_tag(fake.group, hg_bytes_str(tag), false, fake.now_ms), HG_OK);
+        assert_int_equal(hg_group_remove_tag(fake.group, hg_bytes_str(tag), false, fake.now_ms),
+                         HG_OK);
     }
     struct hg_load *load = next_load(&fake);
     struct hg_value_spec spec = spec_of(load->flight.key, "v");

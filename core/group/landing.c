@@ -9,7 +9,8 @@
  * none. The oldest, because a waiter that joined after any of them must not get what was read before it. Where it
  * is not known exactly it is the number after the start: a waiter too many takes part in the next load.
  */
-static uint64_t oldest_fence(const struct hg_shard *shard, struct hg_load *load, const struct hg_value *value)
+static uint64_t oldest_fence(const struct hg_shard *shard, struct hg_load *load,
+                             const struct hg_value *value)
 {
     struct hg_group *group = load->group;
     uint64_t start = load->start_number;
@@ -41,7 +42,8 @@ void hg_waiter_detach_locked(struct hg_shard *shard, struct hg_waiter *waiter, s
 }
 
 /* True if the entry is in the store as planned. */
-static bool keep_locked(struct hg_shard *shard, struct hg_load *load, const struct hg_landing *landing)
+static bool keep_locked(struct hg_shard *shard, struct hg_load *load,
+                        const struct hg_landing *landing)
 {
     struct hg_group *group = load->group;
     struct hg_value *value = landing->value;
@@ -67,8 +69,8 @@ static bool restart_locked(struct hg_shard *shard, struct hg_load *load, struct 
     const struct hg_view *view = hg_groups_view(group->groups);
     bool is_nested = false;
 
-    hg_list_for_each (it, &load->flight.waiters)
-        is_nested |= hg_container_of(it, struct hg_waiter, link)->is_nested;
+    hg_list_for_each(it, &load->flight.waiters) is_nested |=
+        hg_container_of(it, struct hg_waiter, link)->is_nested;
     if (!is_nested) {
         load->chain.len = 0;
         load->depth = 0;
@@ -94,7 +96,8 @@ static bool restart_locked(struct hg_shard *shard, struct hg_load *load, struct 
     return true;
 }
 
-static bool land(struct hg_load *load, struct hg_landing *landing, bool only_stale, struct hg_turn *turn)
+static bool land(struct hg_load *load, struct hg_landing *landing, bool only_stale,
+                 struct hg_turn *turn)
 {
     struct hg_group *group = load->group;
     struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
@@ -104,8 +107,8 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
 
     hg_shard_lock(shard);
     struct hg_value *entry = hg_store_peek(&shard->store, load->flight.hash, load->flight.key);
-    bool has_entry = landing->stale_wins && entry != NULL &&
-                     hg_value_is_good_on_error(entry, turn->now_ms);
+    bool has_entry =
+        landing->stale_wins && entry != NULL && hg_value_is_good_on_error(entry, turn->now_ms);
     if (only_stale && !has_entry) {
         hg_shard_unlock(shard);
         return false;
@@ -126,7 +129,8 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
     }
 
     hg_flight_end(&shard->flights, &load->flight);
-    hg_list_for_each_safe (it, &load->flight.waiters) {
+    hg_list_for_each_safe(it, &load->flight.waiters)
+    {
         struct hg_waiter *waiter = hg_container_of(it, struct hg_waiter, link);
         if (is_fenced && waiter->join_number >= fence)
             continue;

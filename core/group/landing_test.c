@@ -256,8 +256,12 @@ static void test_waiters_are_answered_here_or_mailed_in_one_batch(void **state)
     for (int i = 0; i < 3; i++)
         assert_string_equal(there[i].data, "v");
 
-    assert_int_equal(get_with(&fake, fake.group, &there[0], &(struct hg_get){
-        .key = HG_BYTES("l"), .now_ms = fake.now_ms, .deadline_ms = HG_FOREVER, .loop = &fake.loop}), HG_PENDING);
+    assert_int_equal(get_with(&fake, fake.group, &there[0],
+                              &(struct hg_get){.key = HG_BYTES("l"),
+                                               .now_ms = fake.now_ms,
+                                               .deadline_ms = HG_FOREVER,
+                                               .loop = &fake.loop}),
+                     HG_PENDING);
     struct hg_load *load = next_load(&fake);
     hg_load_finish(load, value_of(load, "w"), fake.now_ms, NULL); /* on no loop: all are mailed */
     assert_int_equal(there[0].answers, 0);
@@ -296,7 +300,8 @@ static void test_callee_may_come_back(void **state)
     chained.fake = &fake;
     chained.asker.waiter.loop = &fake.loop;
     chained.asker.waiter.answer = on_answer_get_again;
-    assert_int_equal(hg_group_get(fake.group, &get, &chained.asker.waiter, &result, &hold), HG_PENDING);
+    assert_int_equal(hg_group_get(fake.group, &get, &chained.asker.waiter, &result, &hold),
+                     HG_PENDING);
     assert_int_equal(ask(&fake, &after, "k"), HG_PENDING);
     end_next(&fake, "v");
     assert_string_equal(chained.asker.data, "v");

@@ -32,7 +32,8 @@ static void take_held(struct hg_load *load, const struct hg_load *parent)
 }
 
 struct hg_load *hg_load_create(struct hg_group *group, enum hg_flight_kind kind, uint64_t hash,
-                               struct hg_bytes key, struct hg_bytes chain, const struct hg_load *parent)
+                               struct hg_bytes key, struct hg_bytes chain,
+                               const struct hg_load *parent)
 {
     struct hg_bytes parent_name = HG_BYTES_NONE;
     size_t chain_len = chain.len;
@@ -100,7 +101,8 @@ void hg_load_destroy(struct hg_load *load)
     hg_free(load);
 }
 
-void hg_load_inherit_locked(struct hg_load *load, const struct hg_load *parent, struct hg_turn *turn)
+void hg_load_inherit_locked(struct hg_load *load, const struct hg_load *parent,
+                            struct hg_turn *turn)
 {
     struct hg_guard *guard = load->group->config.guard;
 
@@ -217,7 +219,8 @@ static void plan_store(const struct hg_load *load, const struct hg_value *value,
     landing->tier = load->is_fallback ? HG_TIER_HOT : HG_TIER_MAIN;
     landing->created_ms = now_ms;
     if (value->status != HG_STATUS_VALUE) {
-        life_ms = value->status == HG_STATUS_NOT_FOUND ? config->negative_ttl_ms : config->error_ttl_ms;
+        life_ms =
+            value->status == HG_STATUS_NOT_FOUND ? config->negative_ttl_ms : config->error_ttl_ms;
         landing->tier = HG_TIER_NEGATIVE;
     }
     if (value->has_ttl)
@@ -258,7 +261,8 @@ static void land_and_leave(struct hg_load *load, struct hg_landing *landing, boo
     hg_turn_run(turn);
 }
 
-void hg_load_finish(struct hg_load *load, struct hg_value *result, uint64_t now_ms, struct hg_loop *here)
+void hg_load_finish(struct hg_load *load, struct hg_value *result, uint64_t now_ms,
+                    struct hg_loop *here)
 {
     struct hg_group *group = load->group;
     struct hg_groups *groups = group->groups;
@@ -312,7 +316,8 @@ void hg_load_keep(struct hg_load *load, uint64_t ttl_ms, uint64_t now_ms, struct
     struct hg_turn turn;
 
     if (load->old == NULL) {
-        hg_load_fail(load, HG_CLASS_INTERNAL, HG_BYTES("there is no old value to keep"), now_ms, here);
+        hg_load_fail(load, HG_CLASS_INTERNAL, HG_BYTES("there is no old value to keep"), now_ms,
+                     here);
         return;
     }
     hg_turn_init(&turn, load->group->groups, now_ms, here);
@@ -334,9 +339,10 @@ void hg_load_keep(struct hg_load *load, uint64_t ttl_ms, uint64_t now_ms, struct
     land_and_leave(load, &landing, false, &turn);
 }
 
-void hg_load_fail(struct hg_load *load, enum hg_class klass, struct hg_bytes message, uint64_t now_ms,
-                  struct hg_loop *here)
+void hg_load_fail(struct hg_load *load, enum hg_class klass, struct hg_bytes message,
+                  uint64_t now_ms, struct hg_loop *here)
 {
-    struct hg_value *error = hg_groups_error(load->group->groups, klass, load->flight.key, message, 0);
+    struct hg_value *error =
+        hg_groups_error(load->group->groups, klass, load->flight.key, message, 0);
     hg_load_finish(load, error, now_ms, here);
 }

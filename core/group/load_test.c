@@ -504,8 +504,8 @@ static void test_long_message_is_cut(void **state)
     fake_start(&fake);
     memset(message, 'm', sizeof(message));
     assert_int_equal(ask(&fake, &asker, "k"), HG_PENDING);
-    hg_load_fail(next_load(&fake), HG_CLASS_INTERNAL, hg_bytes(message, sizeof(message)), fake.now_ms,
-                 &fake.loop);
+    hg_load_fail(next_load(&fake), HG_CLASS_INTERNAL, hg_bytes(message, sizeof(message)),
+                 fake.now_ms, &fake.loop);
     struct hg_get get = get_of(&fake, "k");
     struct hg_result result;
     struct hg_hold hold;

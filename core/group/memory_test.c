@@ -17,13 +17,15 @@ static void end_all(struct fake *fake, uint64_t ttl_ms)
             spec.tags = &tag;
             spec.tag_count = 1;
             struct hg_value *value = hg_value_create(&spec);
-            struct hg_value *shared = value == NULL ? NULL : hg_value_ref(value); /* makes the group copy it */
+            struct hg_value *shared =
+                value == NULL ? NULL : hg_value_ref(value); /* makes the group copy it */
             hg_load_finish(load, value, fake->now_ms, &fake->loop);
             hg_value_unref(shared);
         } else if ((node = hg_list_pop_front(&fake->asks)) != NULL) {
             struct hg_load *load = hg_container_of(node, struct hg_load, link);
             struct hg_value_spec spec = spec_of(load->flight.key, "remote");
-            struct hg_ask_answer answer = {.outcome = HG_ASK_TYPED, .sent_ms = fake->now_ms, .ttl_ms = ttl_ms};
+            struct hg_ask_answer answer = {
+                .outcome = HG_ASK_TYPED, .sent_ms = fake->now_ms, .ttl_ms = ttl_ms};
             answer.result = hg_value_create(&spec);
             hg_load_asked(load, &answer, fake->now_ms, &fake->loop);
         } else {

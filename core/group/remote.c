@@ -10,8 +10,8 @@ static bool is_up(const struct hg_groups *groups, const struct hg_view *view, si
     return source->is_up == NULL || source->is_up(source->ctx, view, member);
 }
 
-static void land_error(struct hg_load *load, enum hg_class klass, struct hg_bytes message, bool stale_wins,
-                       struct hg_turn *turn)
+static void land_error(struct hg_load *load, enum hg_class klass, struct hg_bytes message,
+                       bool stale_wins, struct hg_turn *turn)
 {
     struct hg_landing landing = {
         .value = hg_groups_error(load->group->groups, klass, load->flight.key, message, 0),
@@ -23,13 +23,13 @@ static void land_error(struct hg_load *load, enum hg_class klass, struct hg_byte
 
 static void land_timeout(struct hg_load *load, struct hg_turn *turn)
 {
-    land_error(load, HG_CLASS_TIMEOUT, HG_BYTES("deadline passed"), load->group->config.stale_on_timeout,
-               turn);
+    land_error(load, HG_CLASS_TIMEOUT, HG_BYTES("deadline passed"),
+               load->group->config.stale_on_timeout, turn);
 }
 
 /* Whom a circle would have closed on is told so; the others go on. */
-static void answer_circles_locked(struct hg_shard *shard, struct hg_load *load, struct hg_list *circles,
-                                  struct hg_turn *turn)
+static void answer_circles_locked(struct hg_shard *shard, struct hg_load *load,
+                                  struct hg_list *circles, struct hg_turn *turn)
 {
     struct hg_list *node;
 
@@ -138,13 +138,15 @@ void hg_load_ask(struct hg_load *load, struct hg_turn *turn)
     } while (fall_back(load, turn));
 }
 
-static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer, struct hg_turn *turn)
+static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
+                       struct hg_turn *turn)
 {
     struct hg_group *group = load->group;
     struct hg_groups *groups = group->groups;
     struct hg_value *value = answer->result;
     uint64_t sent_ms = answer->sent_ms < turn->now_ms ? answer->sent_ms : turn->now_ms;
-    uint64_t life_ms = answer->ttl_ms < groups->config.lease_ms ? answer->ttl_ms : groups->config.lease_ms;
+    uint64_t life_ms =
+        answer->ttl_ms < groups->config.lease_ms ? answer->ttl_ms : groups->config.lease_ms;
     struct hg_landing landing = {
         .tier = value->status == HG_STATUS_VALUE ? HG_TIER_HOT : HG_TIER_NEGATIVE,
         .created_ms = sent_ms > answer->age_ms ? sent_ms - answer->age_ms : 0,
@@ -157,7 +159,8 @@ static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
         shard->counters.too_large++;
         hg_shard_unlock(shard);
         hg_value_unref(value);
-        land_error(load, HG_CLASS_TOO_LARGE, HG_BYTES("the value is over the size limit"), false, turn);
+        land_error(load, HG_CLASS_TOO_LARGE, HG_BYTES("the value is over the size limit"), false,
+                   turn);
         return;
     }
     bool has_room = value->status == HG_STATUS_NOT_FOUND ||

@@ -55,8 +55,9 @@ static size_t evict_from(struct hg_store *store, enum hg_tier tier, size_t bytes
     return 0;
 }
 
-int hg_shard_put(struct hg_shard *shard, struct hg_shard *all, unsigned count, struct hg_value *value,
-                 enum hg_tier tier, uint64_t created_ms, uint64_t expires_ms)
+int hg_shard_put(struct hg_shard *shard, struct hg_shard *all, unsigned count,
+                 struct hg_value *value, enum hg_tier tier, uint64_t created_ms,
+                 uint64_t expires_ms)
 {
     unsigned index = (unsigned)(shard - all);
     unsigned tries = count * 2;

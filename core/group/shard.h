@@ -18,13 +18,15 @@ struct hg_shard {
     _Alignas(HG_CACHE_LINE) pthread_mutex_t lock;
     struct hg_store store;
     struct hg_flights flights;
-    struct hg_group_stats counters; /* evictions, expirations and gauges are filled in by hg_group_stats */
+    /* evictions, expirations and gauges are filled in by hg_group_stats */
+    struct hg_group_stats counters;
     uint64_t waiter_count;
     uint64_t flush_number;  /* newest flush that has been here */
     uint64_t load_time_x16; /* moving average of a getter run, in 1/16 ms */
 };
 
-int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget, hg_evict_fn on_evict, void *ctx);
+int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget, hg_evict_fn on_evict,
+                  void *ctx);
 void hg_shard_finish(struct hg_shard *shard); /* no flight may be left; zeroed memory is fine */
 
 static inline void hg_shard_lock(struct hg_shard *shard)
@@ -41,8 +43,9 @@ static inline void hg_shard_unlock(struct hg_shard *shard)
  * hg_store_put that may evict in the group's other shards (trylock, a bounded number of tries) when this one
  * has nothing left to evict. Errors as hg_store_put.
  */
-int hg_shard_put(struct hg_shard *shard, struct hg_shard *all, unsigned count, struct hg_value *value,
-                 enum hg_tier tier, uint64_t created_ms, uint64_t expires_ms);
+int hg_shard_put(struct hg_shard *shard, struct hg_shard *all, unsigned count,
+                 struct hg_value *value, enum hg_tier tier, uint64_t created_ms,
+                 uint64_t expires_ms);
 void hg_shard_note_load_time(struct hg_shard *shard, uint64_t load_ms);
 
 #endif

@@ -17,13 +17,15 @@ static void test_any_value_up_to_the_limit_fits_at_any_shard_count(void **state)
     for (int i = 0; i < 30; i++) { /* shard 0 takes it all */
         char key[16];
         snprintf(key, sizeof(key), "k%d", i);
-        struct hg_value_spec spec = {.status = HG_STATUS_VALUE, .key = hg_bytes_str(key), .data = {data, 500}};
+        struct hg_value_spec spec = {
+            .status = HG_STATUS_VALUE, .key = hg_bytes_str(key), .data = {data, 500}};
         struct hg_value *value = hg_value_create(&spec);
         assert_int_equal(hg_shard_put(&shards[0], shards, 2, value, HG_TIER_MAIN, 0, 100), HG_OK);
         hg_value_unref(value);
     }
     size_t before = shards[0].store.entry_count;
-    struct hg_value_spec spec = {.status = HG_STATUS_VALUE, .key = HG_BYTES("other"), .data = {data, 500}};
+    struct hg_value_spec spec = {
+        .status = HG_STATUS_VALUE, .key = HG_BYTES("other"), .data = {data, 500}};
     struct hg_value *value = hg_value_create(&spec);
     assert_int_equal(hg_store_put(&shards[1].store, value, HG_TIER_MAIN, 0, 100), HG_ELIMIT);
 
@@ -42,8 +44,10 @@ static void test_any_value_up_to_the_limit_fits_at_any_shard_count(void **state)
         snprintf(key, sizeof(key), "n%d", i);
         struct hg_value_spec missing = {.status = HG_STATUS_NOT_FOUND, .key = hg_bytes_str(key)};
         value = hg_value_create(&missing);
-        size_t main_count = shards[0].store.tier_count[HG_TIER_MAIN] + shards[1].store.tier_count[HG_TIER_MAIN];
-        assert_int_equal(hg_shard_put(&shards[i % 2], shards, 2, value, HG_TIER_NEGATIVE, 0, 100), HG_OK);
+        size_t main_count =
+            shards[0].store.tier_count[HG_TIER_MAIN] + shards[1].store.tier_count[HG_TIER_MAIN];
+        assert_int_equal(hg_shard_put(&shards[i % 2], shards, 2, value, HG_TIER_NEGATIVE, 0, 100),
+                         HG_OK);
         if (i > 10) /* no main entry has to go for what only its own tier has no room for */
             assert_int_equal(main_count, shards[0].store.tier_count[HG_TIER_MAIN] +
                                              shards[1].store.tier_count[HG_TIER_MAIN]);

@@ -35,32 +35,35 @@ struct hg_load {
     struct hg_group *group;  /* borrowed; outlives every load */
     struct hg_loop *loop;    /* where it was started, NULL if on none; a hint for ask() */
     enum hg_load_reason reason;
-    struct hg_value *old;    /* stale value for ctx.old, or NULL; the load's reference */
+    struct hg_value *old; /* stale value for ctx.old, or NULL; the load's reference */
     uint64_t started_ms;
-    uint64_t deadline_ms;    /* of the whole load; a source gives up then at the latest */
-    unsigned depth;          /* 0 for one that no getter asked for */
-    struct hg_bytes chain;   /* ancestors, outermost first: each a length byte pair (big-endian 16 bit) and group NUL key */
-    struct hg_list link;     /* the source's own, or the guard's queue */
-    void *above;             /* the source's own */
+    uint64_t deadline_ms; /* of the whole load; a source gives up then at the latest */
+    unsigned depth;       /* 0 for one that no getter asked for */
+    /* ancestors, outermost first: each a length byte pair (big-endian 16 bit) and group NUL key */
+    struct hg_bytes chain;
+    struct hg_list link; /* the source's own, or the guard's queue */
+    void *above;         /* the source's own */
 
     /* The group's own. */
-    const struct hg_view *view;  /* the ring it was decided on */
-    size_t member;               /* whom it asks (remote) */
-    bool is_second;              /* asking the second point after the owner failed */
-    bool is_fallback;            /* local load of a key of another owner: hot tier, at most 10 s */
+    const struct hg_view *view; /* the ring it was decided on */
+    size_t member;              /* whom it asks (remote) */
+    bool is_second;             /* asking the second point after the owner failed */
+    bool is_fallback;           /* local load of a key of another owner: hot tier, at most 10 s */
     bool is_detached_ok;
-    bool has_slot;               /* holds a guard slot */
-    uint64_t start_number;       /* invalidations up to here were before it */
-    uint64_t fence_number;       /* oldest invalidation of this very key, or flush, since; older than the start: none */
+    bool has_slot;         /* holds a guard slot */
+    uint64_t start_number; /* invalidations up to here were before it */
+    /* oldest invalidation of this very key, or flush, since; older than the start: none */
+    uint64_t fence_number;
     const struct hg_guard *held[HG_DEPTH_MAX];
     unsigned held_count;
-    struct hg_list nested;       /* waiters this load's getter has on other flights (edges, under edge lock) */
-    uint8_t state;               /* enum in group_impl.h; catches a second report */
-    bool is_queued;              /* in the guard's queue, under the guard's lock */
-    uint64_t run_ms;             /* when the getter was called */
-    uint64_t walk_number;        /* edge lock: last walk of the edges that came by */
-    struct hg_load *walk_next;   /* edge lock: still to be looked at by this walk */
-    char storage[];              /* key, chain */
+    /* waiters this load's getter has on other flights (edges, under edge lock) */
+    struct hg_list nested;
+    uint8_t state;             /* enum in group_impl.h; catches a second report */
+    bool is_queued;            /* in the guard's queue, under the guard's lock */
+    uint64_t run_ms;           /* when the getter was called */
+    uint64_t walk_number;      /* edge lock: last walk of the edges that came by */
+    struct hg_load *walk_next; /* edge lock: still to be looked at by this walk */
+    char storage[];            /* key, chain */
 };
 
 /* How an ask ended. */
@@ -68,7 +71,7 @@ enum hg_ask_outcome {
     HG_ASK_TYPED,     /* result: value, not_found, error or no_such_group; final */
     HG_ASK_UNTYPED,   /* the peer failed in words that are not ours (a Go node): one local load */
     HG_ASK_TRANSPORT, /* connect error, reset, silence, garbage: stale, second point, local load */
-    HG_ASK_DEADLINE,  /* the load's own deadline: neither a fallback nor a mark on the peer's health */
+    HG_ASK_DEADLINE, /* the load's own deadline: neither a fallback nor a mark on the peer's health */
 };
 
 struct hg_ask_answer {
@@ -98,14 +101,16 @@ struct hg_source {
  * A local load is done. `result` (reference taken over) is a typed result; load is not to be touched again.
  * `here` is the loop this runs on, whose waiters are answered directly, or NULL: all are mailed.
  */
-void hg_load_finish(struct hg_load *load, struct hg_value *result, uint64_t now_ms, struct hg_loop *here);
+void hg_load_finish(struct hg_load *load, struct hg_value *result, uint64_t now_ms,
+                    struct hg_loop *here);
 /* hg.keep: the old value still holds for ttl_ms (HG_FOREVER allowed; UINT64_MAX - 1 = the group's ttl). */
 #define HG_TTL_OF_GROUP (UINT64_MAX - 1)
 void hg_load_keep(struct hg_load *load, uint64_t ttl_ms, uint64_t now_ms, struct hg_loop *here);
 /* An ask is done. */
-void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uint64_t now_ms, struct hg_loop *here);
+void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uint64_t now_ms,
+                   struct hg_loop *here);
 /* Shorthand: finish with an error result (the message is cut at 512 bytes). Works out of memory too. */
-void hg_load_fail(struct hg_load *load, enum hg_class klass, struct hg_bytes message, uint64_t now_ms,
-                  struct hg_loop *here);
+void hg_load_fail(struct hg_load *load, enum hg_class klass, struct hg_bytes message,
+                  uint64_t now_ms, struct hg_loop *here);
 
 #endif

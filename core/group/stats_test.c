@@ -43,7 +43,8 @@ static void test_expired_entries_are_swept(void **state)
     fill(&fake, "a", "v");
     fill(&fake, "b", "v");
     fake.now_ms += 60999;
-    assert_int_equal(hg_group_expire_step(fake.group, fake.now_ms, 1000), 0); /* still in its window */
+    assert_int_equal(hg_group_expire_step(fake.group, fake.now_ms, 1000),
+                     0); /* still in its window */
     fake.now_ms += 1;
     assert_int_equal(hg_group_expire_step(fake.group, fake.now_ms, 1000), 2);
     assert_int_equal(stats_of(&fake).expirations, 2);

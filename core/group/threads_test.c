@@ -106,12 +106,15 @@ static void thread_reads_mail(struct thread *thread)
         hg_waiter_deliver(hg_container_of(node, struct hg_waiter, link));
 }
 
-static void thread_gets(struct thread *thread, struct hg_list *open, const char *key, uint64_t now_ms)
+static void thread_gets(struct thread *thread, struct hg_list *open, const char *key,
+                        uint64_t now_ms)
 {
     struct world *world = thread->world;
     struct call *call = calloc(1, sizeof(*call));
-    struct hg_get get = {
-        .key = hg_bytes_str(key), .now_ms = now_ms, .deadline_ms = now_ms + 1000, .loop = &thread->loop};
+    struct hg_get get = {.key = hg_bytes_str(key),
+                         .now_ms = now_ms,
+                         .deadline_ms = now_ms + 1000,
+                         .loop = &thread->loop};
     struct hg_result result;
     struct hg_hold hold;
 
@@ -130,7 +133,8 @@ static void thread_gets(struct thread *thread, struct hg_list *open, const char 
     if (rc == HG_OK) {
         thread->answered++;
         if (hold.value->status == HG_STATUS_VALUE)
-            assert_true(hg_bytes_eq(hg_value_data(hold.value), get.key)); /* read outside the lock */
+            assert_true(
+                hg_bytes_eq(hg_value_data(hold.value), get.key)); /* read outside the lock */
         hg_hold_release(&hold);
     } else {
         assert_int_equal(rc, HG_ELIMIT);
@@ -164,8 +168,8 @@ static void thread_invalidates(struct world *world, uint64_t dice, const char *k
     }
     case 5:
         hg_group_stats(world->group, &stats);
-        assert_int_equal(stats.gets, stats.hits + stats.hot_hits + stats.stale_hits + stats.negative_hits +
-                                         stats.error_hits + stats.misses);
+        assert_int_equal(stats.gets, stats.hits + stats.hot_hits + stats.stale_hits +
+                                         stats.negative_hits + stats.error_hits + stats.misses);
         assert_int_equal(stats.misses, stats.loads + stats.loads_deduped + stats.refused);
         break;
     case 6:
@@ -223,10 +227,12 @@ static void on_nested_answer(struct hg_waiter *waiter, const struct hg_result *r
 }
 
 /* A getter that gets of the other group waits by hand: it has no loop, so it cancels what is not there at once. */
-static void getter_nests(struct world *world, struct hg_load *load, uint64_t now_ms, struct thread *here)
+static void getter_nests(struct world *world, struct hg_load *load, uint64_t now_ms,
+                         struct thread *here)
 {
     struct hg_waiter *waiter = calloc(1, sizeof(*waiter));
-    struct hg_get get = {.key = HG_BYTES("k0"), .now_ms = now_ms, .deadline_ms = now_ms + 5, .parent = load};
+    struct hg_get get = {
+        .key = HG_BYTES("k0"), .now_ms = now_ms, .deadline_ms = now_ms + 5, .parent = load};
     struct hg_result result;
     struct hg_hold hold;
 
@@ -293,7 +299,8 @@ static void world_run(struct world *world)
     for (int i = 0; i < GETTERS; i++)
         assert_int_equal(pthread_create(&world->getters[i], NULL, getter_runs, world), 0);
     for (int i = 0; i < LOOPS; i++)
-        assert_int_equal(pthread_create(&world->loops[i].id, NULL, thread_runs, &world->loops[i]), 0);
+        assert_int_equal(pthread_create(&world->loops[i].id, NULL, thread_runs, &world->loops[i]),
+                         0);
     for (int i = 0; i < LOOPS; i++)
         pthread_join(world->loops[i].id, NULL);
     while (hg_groups_flight_count(world->groups) > 0)
@@ -310,16 +317,24 @@ static void test_four_loops_and_two_getters_on_one_group(void **state)
     static struct world world;
     size_t live = hg_alloc_live_bytes();
     static const struct hg_bytes names[2] = {{"a", 1}, {"b", 1}};
-    struct hg_groups_config limits = {
-        .key_max = 100, .value_max = 1000, .flights_max = 20, .waiters_max = 50, .lease_ms = 10, .shards = 4};
-    struct hg_guard_config guard = {.concurrency = 4, .queue = 16, .breaker_failures = 4, .breaker_cooldown_ms = 5};
+    struct hg_groups_config limits = {.key_max = 100,
+                                      .value_max = 1000,
+                                      .flights_max = 20,
+                                      .waiters_max = 50,
+                                      .lease_ms = 10,
+                                      .shards = 4};
+    struct hg_guard_config guard = {
+        .concurrency = 4, .queue = 16, .breaker_failures = 4, .breaker_cooldown_ms = 5};
     struct hg_group_stats stats;
     unsigned ended = 0;
 
     (void)state;
     memset(&world, 0, sizeof(world));
-    world.source = (struct hg_source){
-        .ctx = &world, .load = pool_load, .is_up = never_up, .wake = wake_thread, .random = any_random};
+    world.source = (struct hg_source){.ctx = &world,
+                                      .load = pool_load,
+                                      .is_up = never_up,
+                                      .wake = wake_thread,
+                                      .random = any_random};
     atomic_init(&world.clock_ms, 16000);
     atomic_init(&world.seed, 1);
     hg_list_init(&world.pool.loads);
@@ -338,8 +353,10 @@ static void test_four_loops_and_two_getters_on_one_group(void **state)
                                      .guard = &world.guard};
     assert_int_equal(hg_groups_create(&limits, &world.source, &world.groups), HG_OK);
     assert_int_equal(hg_groups_add(world.groups, &config, &world.group), HG_OK);
-    assert_int_equal(hg_ring_create(hg_ring_preset_find(HG_BYTES("groupcache")), names, 2, &world.ring), HG_OK);
-    world.view = (struct hg_view){.ring = world.ring, .self = 0}; /* b is down: all falls back to us */
+    assert_int_equal(
+        hg_ring_create(hg_ring_preset_find(HG_BYTES("groupcache")), names, 2, &world.ring), HG_OK);
+    world.view =
+        (struct hg_view){.ring = world.ring, .self = 0}; /* b is down: all falls back to us */
     for (int i = 0; i < LOOPS; i++) {
         world.loops[i].world = &world;
         world.loops[i].seed = (uint64_t)i + 1;
@@ -357,7 +374,8 @@ static void test_four_loops_and_two_getters_on_one_group(void **state)
     assert_true(stats.gets >= LOOPS * GETS);
     assert_true(stats.fallbacks > 0);
     assert_true(stats.fenced > 0);
-    print_message("%u hits, %u stale, %u loads, %u shared, %u refused, %u fenced, %u fallbacks, %u evictions\n",
+    print_message("%u hits, %u stale, %u loads, %u shared, %u refused, %u fenced, %u fallbacks, %u "
+                  "evictions\n",
                   (unsigned)stats.hits, (unsigned)stats.stale_hits, (unsigned)stats.loads,
                   (unsigned)stats.loads_deduped, (unsigned)stats.refused, (unsigned)stats.fenced,
                   (unsigned)stats.fallbacks, (unsigned)stats.evictions);

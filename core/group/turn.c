@@ -2,7 +2,8 @@
 
 #include "group/group_impl.h"
 
-void hg_turn_init(struct hg_turn *turn, struct hg_groups *groups, uint64_t now_ms, struct hg_loop *here)
+void hg_turn_init(struct hg_turn *turn, struct hg_groups *groups, uint64_t now_ms,
+                  struct hg_loop *here)
 {
     turn->groups = groups;
     turn->now_ms = now_ms;
@@ -33,7 +34,8 @@ static void mail(struct hg_turn *turn, struct hg_list *local)
         }
         struct hg_list batch = HG_LIST_INIT(batch);
         hg_list_push_back(&batch, node);
-        hg_list_for_each_safe (it, &turn->waiters) {
+        hg_list_for_each_safe(it, &turn->waiters)
+        {
             if (hg_container_of(it, struct hg_waiter, link)->loop != loop)
                 continue;
             hg_list_remove(it);

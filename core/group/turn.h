@@ -20,7 +20,8 @@ struct hg_turn {
     struct hg_list waiters; /* detached, with their results */
 };
 
-void hg_turn_init(struct hg_turn *turn, struct hg_groups *groups, uint64_t now_ms, struct hg_loop *here);
+void hg_turn_init(struct hg_turn *turn, struct hg_groups *groups, uint64_t now_ms,
+                  struct hg_loop *here);
 void hg_turn_run(struct hg_turn *turn);
 
 #endif

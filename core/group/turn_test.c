@@ -41,7 +41,8 @@ static void test_each_loop_is_woken_once_in_order(void **state)
     for (int i = 0; i < 3; i++) {
         assert_int_equal(loops[i].wakes, i != 1);
         int expected = i;
-        hg_list_for_each (it, &loops[i].mail) {
+        hg_list_for_each(it, &loops[i].mail)
+        {
             assert_ptr_equal(it, &askers[expected].waiter.link);
             expected += 3;
         }

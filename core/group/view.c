@@ -7,7 +7,8 @@ bool hg_view_is_mine(const struct hg_view *view, struct hg_bytes key)
     return view->self >= 0 && hg_ring_owner(view->ring, key) == (size_t)view->self;
 }
 
-bool hg_view_second(const struct hg_view *view, struct hg_bytes key, size_t failed, size_t *out_member)
+bool hg_view_second(const struct hg_view *view, struct hg_bytes key, size_t failed,
+                    size_t *out_member)
 {
     size_t second = hg_ring_second(view->ring, key);
 

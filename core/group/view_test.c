@@ -30,7 +30,8 @@ static void test_owner_self_and_second(void **state)
             assert_int_equal(member, second);
         else
             assert_int_equal(member, 99);
-        assert_false(hg_view_second(&fake.view, bytes, second, &member)); /* it is the one that failed */
+        assert_false(
+            hg_view_second(&fake.view, bytes, second, &member)); /* it is the one that failed */
     }
     assert_true(mine > 300);
     assert_true(second_is_self > 300);
