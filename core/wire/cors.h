@@ -1,5 +1,6 @@
 /*
  * cors - cross-origin answers without Lua. Exact origins are echoed with "Vary: Origin" always; "*" is literal, without Vary;
+ * "*" is sent on every answer, with or without Origin, so that shared caches stay right; it stands alone in the list.
  * "*" with credentials is a configuration error; an origin that is not listed gets no CORS field (but Vary stays). "null" is only matched if listed.
  * Source: Fetch standard, "CORS protocol".
  */

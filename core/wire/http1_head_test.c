@@ -51,6 +51,10 @@ static void test_e6_malformed_lines_and_fields_are_refused(void **state)
         {"space before colon", GET("X-A : b\r\n"), 400},
         {"tab before colon", GET("X-A\t: b\r\n"), 400},
         {"Host with space before colon", B("GET / HTTP/1.1\r\nHost : h\r\n\r\n"), 400},
+        {"known name with space before colon", GET("Connection : close\r\n"), 400},
+        {"length with space before colon", GET("Content-Length : 0\r\n"), 400},
+        {"upgrade with space before colon", GET("Upgrade : h2c\r\n"), 400},
+        {"two spaces before colon", GET("Expect  : 100-continue\r\n"), 400},
         {"leading space", GET(" X-A: b\r\n"), 400},
         {"space before the first field", B("GET / HTTP/1.1\r\n Host: h\r\n\r\n"), 400},
         {"bare CR in a value", GET("X-A: b\rc\r\n"), 400},
@@ -121,6 +125,11 @@ static void test_e2_header_bombs_end_at_their_limits(void **state)
     check_repeated("10,000 fields", HEAD_GET, "a:\r\n", 10000, "\r\n", 431);
     check_repeated("as many fields as allowed", HEAD_GET, "a:\r\n", limits.fields - 1, "\r\n", 0);
     check_repeated("one field more", HEAD_GET, "a:\r\n", limits.fields, "\r\n", 431);
+    limits.fields = 1000; /* what is configured cannot pass what there is room for */
+    check_repeated("as many fields as there is room for", HEAD_GET, "a:\r\n", HG_FIELDS_MAX - 1,
+                   "\r\n", 0);
+    check_repeated("one field more than that", HEAD_GET, "a:\r\n", HG_FIELDS_MAX, "\r\n", 431);
+    limits.fields = 100;
     check_repeated("one field of 100 KiB", HEAD_GET "X: ", "a", 100 << 10, "\r\n\r\n", 431);
     check_repeated("endless field name", HEAD_GET, "a", 100 << 10, "", 431);
     check_repeated("endless field name, short of the limit", HEAD_GET, "a", 200, " x\r\n\r\n", 400);

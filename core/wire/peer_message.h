@@ -1,6 +1,8 @@
 /*
  * peer_message - what nodes say to each other: protobuf Request and Response (proto/hgcache.proto), the path of a
  * peer request, and the Hgcache-Request header. Foreign bytes: every length and count has a maximum; a message is whole or an error (HG_EPROTO), never partial.
+ * Repeated fields past their maximum are HG_ELIMIT; more than 1,024 fields in all, or a status of none of ours, HG_EPROTO. Error texts are sent as
+ * valid UTF-8 without NUL (wire/utf8.h): Go refuses a message whose strings are not.
  */
 #ifndef HG_WIRE_PEER_MESSAGE_H
 #define HG_WIRE_PEER_MESSAGE_H
