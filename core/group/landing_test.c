@@ -311,6 +311,77 @@ static void test_callee_may_come_back(void **state)
     fake_finish(&fake);
 }
 
+static void test_removed_value_is_not_offered_to_the_next_load(void **state)
+{
+    struct fake fake;
+    struct asker old, young;
+
+    (void)state;
+    fake_init(&fake);
+    fake_start(&fake);
+    fill(&fake, "k", "removed");
+    fake.now_ms += 60000;
+    assert_int_equal(ask(&fake, &old, "k"), HG_PENDING);
+    assert_true(hg_group_remove(fake.group, HG_BYTES("k"), fake.now_ms));
+    assert_int_equal(ask(&fake, &young, "k"), HG_PENDING);
+    struct hg_load *load = next_load(&fake);
+    assert_non_null(load->old);
+    hg_load_keep(load, 1000, fake.now_ms, &fake.loop);
+    assert_string_equal(old.data, "removed");
+    assert_int_equal(stats_of(&fake).entries, 0);
+    load = next_load(&fake);
+    assert_null(load->old);
+    end(&fake, load, value_of(load, "new"));
+    assert_string_equal(young.data, "new");
+    fake_finish(&fake);
+}
+
+static void test_flush_that_has_not_come_by_yet_fences_too(void **state)
+{
+    struct fake fake;
+    struct asker old, young;
+
+    (void)state;
+    fake_init(&fake);
+    fake_start(&fake);
+    assert_int_equal(ask(&fake, &old, "k"), HG_PENDING);
+    /* Another thread is in hg_group_flush: it has its number, but not this shard's lock. */
+    atomic_store(&fake.group->flush_number, atomic_fetch_add(&fake.groups->sequence, 1) + 1);
+    assert_int_equal(ask(&fake, &young, "k"), HG_PENDING);
+    end_next(&fake, "before");
+    assert_string_equal(old.data, "before");
+    assert_int_equal(young.answers, 0);
+    assert_int_equal(stats_of(&fake).entries, 0);
+    end_next(&fake, "after");
+    assert_string_equal(young.data, "after");
+    fake_finish(&fake);
+}
+
+static void test_ancestors_that_were_answered_are_none_of_the_next_load(void **state)
+{
+    struct fake fake;
+    struct asker outer, old, young;
+
+    (void)state;
+    fake_init(&fake);
+    fake_start(&fake);
+    assert_int_equal(ask(&fake, &outer, "a"), HG_PENDING);
+    struct hg_load *a = next_load(&fake);
+    assert_int_equal(ask_nested(&fake, fake.group, &old, "b", a), HG_PENDING);
+    hg_group_remove(fake.group, HG_BYTES("b"), fake.now_ms);
+    assert_int_equal(ask(&fake, &young, "b"), HG_PENDING);
+    struct hg_load *b = next_load(&fake);
+    assert_int_equal(b->depth, 1);
+    end(&fake, b, value_of(b, "before"));
+    assert_string_equal(old.data, "before");
+    b = next_load(&fake);
+    assert_int_equal(b->depth, 0);
+    assert_int_equal(b->chain.len, 0);
+    end(&fake, b, value_of(b, "after"));
+    end(&fake, a, value_of(a, "A"));
+    fake_finish(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +396,9 @@ int main(void)
         cmocka_unit_test(test_fenced_nested_load_needs_no_slot_the_second_time),
         cmocka_unit_test(test_waiters_are_answered_here_or_mailed_in_one_batch),
         cmocka_unit_test(test_callee_may_come_back),
+        cmocka_unit_test(test_removed_value_is_not_offered_to_the_next_load),
+        cmocka_unit_test(test_flush_that_has_not_come_by_yet_fences_too),
+        cmocka_unit_test(test_ancestors_that_were_answered_are_none_of_the_next_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

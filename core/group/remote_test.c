@@ -392,6 +392,57 @@ static void test_remote_value_over_the_limit_is_an_error(void **state)
     fake_finish(&fake);
 }
 
+static void test_slot_of_who_joined_the_ask_is_enough_too(void **state)
+{
+    struct fake fake;
+    struct asker first, outer, inner;
+
+    (void)state;
+    fake_init(&fake);
+    fake.has_guard = true;
+    fake.guard_config.concurrency = 1;
+    three(&fake);
+    const char *ours = key_of(&fake, 0, -1);
+    const char *theirs = key_of(&fake, 1, 0);
+    assert_int_equal(ask(&fake, &first, theirs), HG_PENDING); /* begun by no getter */
+    assert_int_equal(ask(&fake, &outer, ours), HG_PENDING);
+    struct hg_load *load = next_load(&fake);
+    assert_int_equal(ask_nested(&fake, fake.group, &inner, theirs, load), HG_PENDING);
+    end_ask(&fake, next_ask(&fake), HG_ASK_TRANSPORT, NULL, 0);
+    end_next(&fake, "T");
+    assert_string_equal(first.data, "T");
+    assert_string_equal(inner.data, "T");
+    end(&fake, load, value_of(load, "O"));
+    fake_finish(&fake);
+}
+
+static void test_queued_load_runs_when_a_slots_holder_is_spliced_into_it(void **state)
+{
+    struct fake fake;
+    struct asker outer, inner, peers;
+
+    (void)state;
+    fake_init(&fake);
+    fake.has_guard = true;
+    fake.guard_config.concurrency = 1;
+    three(&fake);
+    const char *ours = key_of(&fake, 0, -1);
+    const char *theirs = key_of(&fake, 1, 0);
+    assert_int_equal(ask(&fake, &outer, ours), HG_PENDING);
+    struct hg_load *load = next_load(&fake);
+    assert_int_equal(ask_nested(&fake, fake.group, &inner, theirs, load), HG_PENDING);
+    assert_int_equal(ask_as_peer(&fake, &peers, theirs), HG_PENDING);
+    assert_true(
+        hg_list_is_empty(&fake.loads)); /* queued behind ours, which is about to wait for it */
+    end_ask(&fake, next_ask(&fake), HG_ASK_TRANSPORT, NULL, 0);
+    end_next(&fake, "T");
+    assert_string_equal(inner.data, "T");
+    assert_string_equal(peers.data, "T");
+    end(&fake, load, value_of(load, "O"));
+    assert_int_equal(fake.guard.running, 0);
+    fake_finish(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +462,8 @@ int main(void)
         cmocka_unit_test(test_spliced_getters_slot_is_enough_for_the_local_load),
         cmocka_unit_test(test_garbage_is_a_transport_failure),
         cmocka_unit_test(test_remote_value_over_the_limit_is_an_error),
+        cmocka_unit_test(test_slot_of_who_joined_the_ask_is_enough_too),
+        cmocka_unit_test(test_queued_load_runs_when_a_slots_holder_is_spliced_into_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -153,6 +153,61 @@ static void test_waiter_may_be_freed_in_its_answer(void **state)
     fake_finish(&fake);
 }
 
+static void test_queued_refresh_stays_when_its_only_waiter_leaves(void **state)
+{
+    struct fake fake;
+    struct asker other, asker;
+
+    (void)state;
+    fake_init(&fake);
+    fake.has_guard = true;
+    fake.guard_config.concurrency = 1;
+    fake.config.stale_while_revalidate_ms = 100;
+    fake_start(&fake);
+    fill(&fake, "k", "old");
+    fake.now_ms += 60000;
+    assert_int_equal(ask(&fake, &other, "a"), HG_PENDING);
+    assert_int_equal(ask(&fake, &asker, "k"), HG_OK); /* stale: a refresh queues */
+    assert_int_equal(fake.guard.queued, 1);
+    fake.now_ms += 100;
+    assert_int_equal(ask(&fake, &asker, "k"), HG_PENDING);
+    assert_true(hg_waiter_cancel(&asker.waiter, fake.now_ms, NULL));
+    assert_int_equal(fake.guard.queued, 1);
+    end_next(&fake, "A");
+    end_next(&fake, "new");
+    assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
+    assert_string_equal(asker.data, "new");
+    fake_finish(&fake);
+}
+
+static void test_load_that_lost_its_waiters_on_the_way_to_its_slot_is_dropped(void **state)
+{
+    struct fake fake;
+    struct asker first, second;
+    struct hg_turn turn;
+
+    (void)state;
+    fake_init(&fake);
+    fake.has_guard = true;
+    fake.guard_config.concurrency = 1;
+    fake_start(&fake);
+    assert_int_equal(ask(&fake, &first, "a"), HG_PENDING);
+    assert_int_equal(ask(&fake, &second, "b"), HG_PENDING);
+    struct hg_load *a = next_load(&fake);
+    /* Another thread gives a's slot to b; before it runs b, b's only waiter leaves. */
+    hg_turn_init(&turn, fake.groups, fake.now_ms, NULL);
+    a->has_slot = false;
+    hg_guard_leave(&fake.guard, false, fake.now_ms, &turn.ready, &turn.refused);
+    assert_int_equal(fake.guard.queued, 0);
+    assert_true(hg_waiter_cancel(&second.waiter, fake.now_ms, NULL));
+    hg_turn_run(&turn);
+    assert_int_equal(fake.loads_started, 1);
+    assert_int_equal(fake.guard.running, 0);
+    assert_int_equal(hg_groups_flight_count(fake.groups), 1);
+    end(&fake, a, value_of(a, "A"));
+    fake_finish(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +218,8 @@ int main(void)
         cmocka_unit_test(test_cancelled_nested_waiter_leaves_no_edge),
         cmocka_unit_test(test_getter_may_end_while_it_still_waits),
         cmocka_unit_test(test_waiter_may_be_freed_in_its_answer),
+        cmocka_unit_test(test_queued_refresh_stays_when_its_only_waiter_leaves),
+        cmocka_unit_test(test_load_that_lost_its_waiters_on_the_way_to_its_slot_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
