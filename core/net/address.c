@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -136,15 +137,22 @@ bool hg_address_is_loopback(const struct hg_address *address)
     return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
 }
 
-/* Whether the socket file is a left-over: nobody accepts there any more. */
+/* Whether the socket file is a left-over: nobody accepts there any more. A file that is no socket is none of ours. */
 static bool unix_is_stale(const struct hg_address *address)
 {
+    struct stat stat;
+    const char *path = ((const struct sockaddr_un *)(const void *)&address->storage)->sun_path;
+    if (lstat(path, &stat) < 0 || !S_ISSOCK(stat.st_mode)) {
+        errno = EADDRINUSE;
+        return false;
+    }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return false;
     bool is_refused = connect(fd, (const struct sockaddr *)&address->storage, address->len) < 0 &&
                       errno == ECONNREFUSED;
     close(fd);
+    errno = EADDRINUSE;
     return is_refused;
 }
 
