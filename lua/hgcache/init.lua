@@ -1,0 +1,134 @@
+--- The script library: `local hg = require "hgcache"`.
+--
+-- Tables that only describe something carry `__hgcache`: "serve" and "source" for the configuration; "not_found",
+-- "fail", "keep" and "value" for what a getter returns; "reply" for what a route returns. Everything that waits blocks its own
+-- coroutine only. Misuse raises at the caller's line; trouble in the world is returned: nil, message, code.
+
+local core = require "hgcache.core"
+
+local hg = {
+    null = core.null,
+    log = core.log,
+    now = core.now,
+    monotonic = core.monotonic,
+    sleep = core.sleep,
+    spawn = core.spawn,
+    group = core.group,
+}
+
+local function describe(kind, fields)
+    fields.__hgcache = kind
+    return fields
+end
+
+local function check_fields(what, fields, known)
+    if fields == nil then
+        return {}
+    end
+    if type(fields) ~= "table" then
+        error(what .. ": expected a table of options, found " .. type(fields), 3)
+    end
+    local copy = {}
+    for key, value in pairs(fields) do
+        if not known[key] then
+            error(what .. ": unknown option '" .. tostring(key) .. "'", 3)
+        end
+        copy[key] = value
+    end
+    return copy
+end
+
+local function set(list)
+    local out = {}
+    for name in list:gmatch("%S+") do
+        out[name] = true
+    end
+    return out
+end
+
+-- Configuration -------------------------------------------------------------------------------------------------
+
+local serve_options = set "key as type headers cache_control timeout cors"
+local source_options = set "concurrency queue timeout retries backoff breaker"
+
+--- Serve a group natively. group: its name, or nil to take it from {query.group} or the only one.
+-- opts: { key = "{query.key}", as = "raw"|"envelope", type=, headers = {}, cache_control = true, timeout=, cors= }
+function hg.serve(group, opts)
+    if type(group) == "table" and opts == nil then
+        group, opts = nil, group
+    end
+    if group ~= nil and type(group) ~= "string" then
+        error("hg.serve: expected a group's name, found " .. type(group), 2)
+    end
+    local target = check_fields("hg.serve", opts, serve_options)
+    target.group = group
+    return describe("serve", target)
+end
+
+--- A source that several groups share: one guard before all of them.
+function hg.source(opts)
+    return describe("source", check_fields("hg.source", opts, source_options))
+end
+
+-- What getters and routes return ----------------------------------------------------------------------------------
+
+local value_options = set "ttl stale_while_revalidate stale_if_error tags type etag meta uncacheable"
+local not_found_options, keep_options = set "ttl", set "ttl"
+local fail_options = set "class message retry_after"
+local reply_options = set "status body headers"
+
+--- There is no such key. opts: { ttl = negative_ttl of the group }
+function hg.not_found(opts)
+    return describe("not_found", check_fields("hg.not_found", opts, not_found_options))
+end
+
+--- It failed. opts: { class = "internal"|"unavailable"|"timeout"|"denied"|"too_large", message=, retry_after= }, or the message
+function hg.fail(opts)
+    if type(opts) == "string" then
+        opts = { message = opts }
+    end
+    return describe("fail", check_fields("hg.fail", opts, fail_options))
+end
+
+--- The old value still holds. opts: { ttl = the group's }
+function hg.keep(opts)
+    return describe("keep", check_fields("hg.keep", opts, keep_options))
+end
+
+--- A value with its options in one: the same as `return value, opts`.
+function hg.value(value, opts)
+    return describe("value", { value = value, options = check_fields("hg.value", opts, value_options) })
+end
+
+--- A route's whole answer. opts: { status = 200, body = "", headers = { [name] = value or list of values } }
+function hg.reply(opts)
+    return describe("reply", check_fields("hg.reply", opts, reply_options))
+end
+
+-- hg.args cannot be changed: every state of the node must see the same. ---------------------------------------------
+
+local args = core.args
+hg.args = setmetatable({}, {
+    __index = args,
+    __newindex = function()
+        error("hg.args is read-only", 2)
+    end,
+    __pairs = function()
+        return next, args, nil
+    end,
+    __metatable = "read-only",
+})
+
+-- lua-cjson is loaded when it is first used.
+setmetatable(hg, {
+    __index = function(self, name)
+        if name == "json" then
+            local json = require "cjson"
+            rawset(self, "json", json)
+            return json
+        end
+        return nil
+    end,
+})
+
+return hg
