@@ -3,20 +3,19 @@
 #include "base/err.h"
 #include "group/group.h"
 
-/* The next entry of *chain, which is moved past it. False at the end; *bad where it is cut. */
-static bool next_entry(struct hg_bytes *chain, struct hg_bytes *out_entry, bool *bad)
+bool hg_chain_next(struct hg_bytes *chain, struct hg_bytes *out_entry, bool *out_is_bad)
 {
     if (chain->len == 0)
         return false;
     if (chain->len < 2) {
-        *bad = true;
+        *out_is_bad = true;
         return false;
     }
 
     const unsigned char *bytes = (const unsigned char *)chain->data;
     size_t len = (size_t)bytes[0] << 8 | bytes[1];
     if (len > chain->len - 2) {
-        *bad = true;
+        *out_is_bad = true;
         return false;
     }
     *out_entry = hg_bytes(chain->data + 2, len);
@@ -30,7 +29,7 @@ int hg_chain_depth(struct hg_bytes chain)
     bool bad = false;
     int depth = 0;
 
-    while (next_entry(&chain, &entry, &bad))
+    while (hg_chain_next(&chain, &entry, &bad))
         depth++;
     return bad ? HG_EINVAL : depth;
 }
@@ -47,7 +46,7 @@ bool hg_chain_has(struct hg_bytes chain, struct hg_bytes group, struct hg_bytes 
     struct hg_bytes entry;
     bool bad = false;
 
-    while (next_entry(&chain, &entry, &bad))
+    while (hg_chain_next(&chain, &entry, &bad))
         if (entry_is(entry, group, key))
             return true;
     return false;

@@ -9,6 +9,8 @@
 
 struct hg_load;
 
+/* Takes the first entry off *chain. False at the end, with *out_is_bad where it is cut. */
+bool hg_chain_next(struct hg_bytes *chain, struct hg_bytes *out_entry, bool *out_is_bad);
 /* Number of ancestors; negative (HG_EINVAL) where it is malformed. */
 int hg_chain_depth(struct hg_bytes chain);
 bool hg_chain_has(struct hg_bytes chain, struct hg_bytes group, struct hg_bytes key);

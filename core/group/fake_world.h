@@ -426,7 +426,7 @@ static int node_ask(void *ctx, struct hg_load *load)
           call);
     if (sim->rules->loses && chance(sim, 10)) {
         call->answer.outcome = HG_ASK_TRANSPORT;
-        after(sim, 100 + below(sim, 900), call_returns, call);
+        after(sim, 50 + below(sim, 100), call_returns, call);
     } else {
         after(sim, below(sim, 30), call_arrives, call);
     }

@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "group/chain.h"
 #include "group/freshness.h"
+#include "group/held.h"
 
 /* One look-up, as far as it is known. */
 struct lookup {
@@ -14,6 +15,8 @@ struct lookup {
     uint64_t hash;
     uint64_t random; /* for the early refresh; drawn before the lock */
     struct hg_bytes chain;
+    const struct hg_guard *held[HG_DEPTH_MAX]; /* by who asks from another node */
+    unsigned held_count;
     struct hg_turn turn;
 };
 
@@ -195,6 +198,7 @@ static int wait_locked(struct lookup *lookup, struct hg_waiter *waiter, struct h
             return err;
         if (get->parent != NULL)
             hg_edges_join(&groups->edges, waiter, get->parent, HG_BYTES_NONE, load);
+        hg_load_hold_locked(load, lookup->held, lookup->held_count, &lookup->turn);
         counters->loads++;
         join_locked(lookup, waiter, load, HG_HOW_MISS);
         return HG_PENDING;
@@ -207,6 +211,7 @@ static int wait_locked(struct lookup *lookup, struct hg_waiter *waiter, struct h
         return HG_ERECURSIVE;
     if (get->parent != NULL && kind == HG_FLIGHT_LOCAL)
         hg_load_inherit_locked(load, get->parent, &lookup->turn);
+    hg_load_hold_locked(load, lookup->held, lookup->held_count, &lookup->turn);
     counters->loads_deduped++;
     join_locked(lookup, waiter, load, HG_HOW_COLLAPSED);
     return HG_PENDING;
@@ -254,6 +259,9 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     lookup.random = beta > 0 ? source->random(source->ctx) : 0;
     if (get->is_peek)
         return peek(&lookup, out_result, out_hold);
+    lookup.held_count = 0;
+    if (get->parent == NULL && get->chain.len > 0)
+        lookup.held_count = hg_held_by_chain(group->groups, get->chain, lookup.held);
 
     hg_shard_lock(lookup.shard);
     lookup.shard->counters.gets++;

@@ -2,7 +2,7 @@
  * group_impl - what the files of this floor share and nobody above sees.
  *
  *   get.c       look up, join or begin          edges.c     who waits on whom, recursion
- *   load.c      start, finish, keep             chain.c     ancestors of a load
+ *   load.c      start, finish, keep             chain.c     ancestors of a load, held.c their slots
  *   remote.c    asks and their fallbacks        tags.c      invalidation numbers of tags
  *   landing.c   put, unlink, detach             freshness.c lives, windows, early refresh
  *   turn.c      what happens after unlocking    shard.c     one lock, its store and flights
@@ -91,6 +91,9 @@ void hg_load_run(struct hg_load *load, struct hg_turn *turn);
 /* The guard ended it. */
 void hg_load_refuse(struct hg_load *load, struct hg_bytes why, uint64_t retry_after_ms,
                     struct hg_turn *turn);
+/* Under the lock: who waits on it holds these guards already. If it queues for one of them it is let out. */
+void hg_load_hold_locked(struct hg_load *load, const struct hg_guard *const *held, unsigned count,
+                         struct hg_turn *turn);
 /* Under the lock: its waiters now wait on a getter of this node, so a slot that one of them holds is enough. */
 void hg_load_inherit_locked(struct hg_load *load, const struct hg_load *parent,
                             struct hg_turn *turn);

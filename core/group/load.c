@@ -19,16 +19,19 @@ const char *hg_load_reason_name(enum hg_load_reason reason)
     return "unknown";
 }
 
+static void take_one(struct hg_load *load, const struct hg_guard *guard)
+{
+    if (load->held_count < HG_DEPTH_MAX && !hg_guard_is_held(guard, load))
+        load->held[load->held_count++] = guard;
+}
+
 /* An ancestor's guards, and the slot it holds itself. It is running, so neither changes. */
 static void take_held(struct hg_load *load, const struct hg_load *parent)
 {
-    const struct hg_guard *own = parent->has_slot ? parent->group->config.guard : NULL;
-
-    for (unsigned i = 0; i < parent->held_count && load->held_count < HG_DEPTH_MAX; i++)
-        if (!hg_guard_is_held(parent->held[i], load))
-            load->held[load->held_count++] = parent->held[i];
-    if (own != NULL && load->held_count < HG_DEPTH_MAX && !hg_guard_is_held(own, load))
-        load->held[load->held_count++] = own;
+    for (unsigned i = 0; i < parent->held_count; i++)
+        take_one(load, parent->held[i]);
+    if (parent->has_slot)
+        take_one(load, parent->group->config.guard);
 }
 
 struct hg_load *hg_load_create(struct hg_group *group, enum hg_flight_kind kind, uint64_t hash,
@@ -101,17 +104,33 @@ void hg_load_destroy(struct hg_load *load)
     hg_free(load);
 }
 
-void hg_load_inherit_locked(struct hg_load *load, const struct hg_load *parent,
-                            struct hg_turn *turn)
+/* If it queues for a guard that is held, it is let out. */
+static void unqueue_if_held(struct hg_load *load, struct hg_turn *turn)
 {
     struct hg_guard *guard = load->group->config.guard;
 
-    /* A running load gave its guards to its children already; only one that is still to run can learn. */
+    if (guard != NULL && hg_guard_is_held(guard, load) && hg_guard_unqueue(guard, load))
+        hg_list_push_back(&turn->ready, &load->link);
+}
+
+/* A running load gave its guards to its children already; only one that is still to run can learn. */
+void hg_load_hold_locked(struct hg_load *load, const struct hg_guard *const *held, unsigned count,
+                         struct hg_turn *turn)
+{
+    if (load->state != HG_LOAD_BEGUN)
+        return;
+    for (unsigned i = 0; i < count; i++)
+        take_one(load, held[i]);
+    unqueue_if_held(load, turn);
+}
+
+void hg_load_inherit_locked(struct hg_load *load, const struct hg_load *parent,
+                            struct hg_turn *turn)
+{
     if (load->state != HG_LOAD_BEGUN)
         return;
     take_held(load, parent);
-    if (guard != NULL && hg_guard_is_held(guard, load) && hg_guard_unqueue(guard, load))
-        hg_list_push_back(&turn->ready, &load->link);
+    unqueue_if_held(load, turn);
 }
 
 void hg_load_start(struct hg_load *load, struct hg_turn *turn)
@@ -183,12 +202,11 @@ void hg_load_run(struct hg_load *load, struct hg_turn *turn)
 
     if (!is_late && source->load(source->ctx, load) >= 0)
         return;
-    if (!is_late) {
-        hg_shard_lock(shard);
-        shard->counters.local_load_errors++;
-        hg_shard_unlock(shard);
-    }
+    hg_shard_lock(shard);
+    load->state = HG_LOAD_REPORTED;
     load->has_slot = false;
+    shard->counters.local_load_errors += !is_late;
+    hg_shard_unlock(shard);
     if (is_late)
         land_error(load, HG_CLASS_TIMEOUT, HG_BYTES("deadline passed in the queue"), 0, turn);
     else
