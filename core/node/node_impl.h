@@ -73,6 +73,7 @@ struct hg_node {
     struct hg_config *config;
     struct hg_vm *control_vm;
     struct hg_runtime *runtime;
+    struct hg_source source;          /* what groups ask of us; they borrow it */
     struct hg_groups *groups;
     struct hg_guard *guards;
     struct hg_view *view;             /* NULL in a cluster of one */

@@ -124,7 +124,7 @@ int hg_node_source_init(struct hg_node *node)
     bool wants_evicted = false;
     for (size_t i = 0; i < config->group_count; i++)
         wants_evicted |= config->groups[i].has_on_evict;
-    struct hg_source source = {
+    node->source = (struct hg_source){
         .ctx = node,
         .load = source_load,
         .ask = source_ask,
@@ -141,7 +141,7 @@ int hg_node_source_init(struct hg_node *node)
         .lease_ms = config->lease_ms,
         .shards = node->worker_count == 1 ? 1 : node->worker_count * 8,
     };
-    int err = hg_groups_create(&groups_config, &source, &node->groups);
+    int err = hg_groups_create(&groups_config, &node->source, &node->groups);
     if (err < 0)
         return err;
 
