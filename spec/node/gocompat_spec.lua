@@ -1,0 +1,221 @@
+-- Peers that know only HgCache v1's or groupcache's protocol: bytes on the wire as they write and read them.
+
+local node = require "spec.support.node"
+local http = require "spec.support.http"
+local posix = require "spec.support.posix"
+local protobuf = require "spec.support.protobuf"
+
+local CONFIG = [[
+local db = { Tom = "630", ["a b"] = "space", ["a/b"] = "slash", ["a+b"] = "plus" }
+return {
+    node = { listen = listen() },
+    cluster = hg.args.self and cluster { ring = "hgcache", timeout = "1s" } or nil,
+    groups = {
+        test = {
+            source = { retries = 0 },
+            getter = function(key)
+                hg.log.info("[SlowDB] search key %s", key)
+                if key == "bad" then
+                    return nil, "why"
+                end
+                return db[key] or key:match("^any") and "local " .. key or nil
+            end,
+        },
+        ["scores of/all"] = { getter = function(key) return "all " .. key end },
+    },
+    routes = { ["GET /api"] = hg.serve("test") },
+}
+]]
+
+describe("a client that knows only v1's protocol", function()
+    local n
+
+    setup(function()
+        n = node.start { config = CONFIG }
+    end)
+    teardown(function()
+        assert.equal(0, n:stop())
+        node.finish()
+    end)
+
+    local function ask(path)
+        -- What Go's http.Get sends.
+        return http.get(n.peer_port, path, { headers = { ["User-Agent"] = "Go-http-client/1.1",
+            ["Accept-Encoding"] = "gzip" } })
+    end
+
+    it("gets Response{value} on both paths", function()
+        for _, base in ipairs { "/_hgcache/", "/_groupcache/" } do
+            local r = ask(base .. "test/Tom")
+            assert.equal(200, r.status)
+            assert.equal("application/x-protobuf", r.headers["content-type"])
+            assert.equal("630", protobuf.decode(r.body)[1])
+            assert.is_nil(r.headers["content-encoding"])
+        end
+    end)
+
+    it("may write a key as QueryEscape does, or with %20", function()
+        for path, value in pairs { ["a+b"] = "space", ["a%20b"] = "space", ["a%2Fb"] = "slash", ["a%2fb"] = "slash",
+            ["a%2Bb"] = "plus" } do
+            assert.equal(value, protobuf.decode(ask("/_hgcache/test/" .. path).body)[1], path)
+        end
+        assert.equal("all x", protobuf.decode(ask("/_hgcache/scores+of%2Fall/x").body)[1])
+    end)
+
+    it("gets a failure for what is not there or failed", function()
+        for path, status in pairs { ["test/nobody"] = 404, ["nope/Tom"] = 404, ["test/bad"] = 502 } do
+            local r = ask("/_hgcache/" .. path)
+            assert.equal(status, r.status, path)
+            local message = protobuf.decode(r.body)
+            assert.is_nil(message[1])
+            assert.is_true((message[10] or 0) > 0)
+        end
+        for _, path in ipairs { "test", "test/", "", "test/%", "test/%zz" } do
+            assert.is_true(ask("/_hgcache/" .. path).status >= 400, path)
+        end
+    end)
+end)
+
+-- A peer in a child process: answers every request with what answer(path) returns, and notes each path in a file.
+local function fake_peer(port, notes, answer)
+    local listener = assert(posix.listen(port, 256))
+    local pid = posix.fork(function()
+        while true do
+            local fd = posix.accept(listener)
+            local data = ""
+            while fd do
+                local bytes, message = posix.recv(fd)
+                if bytes == "" or message then
+                    break
+                end
+                data = data .. (bytes or "")
+                local _, stop = data:find("\r\n\r\n", 1, true)
+                if stop then
+                    local path = data:match("^%u+ (%S+)")
+                    data = data:sub(stop + 1)
+                    local file = io.open(notes, "ab")
+                    file:write(path, "\n")
+                    file:close()
+                    local reply = answer(path)
+                    posix.send(fd, reply)
+                    if not reply:find("Content%-Length") then
+                        break
+                    end
+                end
+            end
+            if fd then
+                posix.close(fd)
+            end
+        end
+    end)
+    posix.close(listener)
+    return pid
+end
+
+local function reply(status, body, type)
+    return ("HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"):format(status, type
+        or "application/x-protobuf", #body, body)
+end
+
+describe("a Go peer in the ring", function()
+    local pid
+
+    after_each(function()
+        if pid then
+            posix.kill(pid, posix.SIGKILL)
+            posix.reap(pid, true)
+            pid = nil
+        end
+        node.finish()
+    end)
+
+    -- One real node, one fake; asks keys until the fake has been asked `wanted` times. -> node, list of those keys
+    local function with_peer(answer, wanted)
+        local own, other = posix.free_port(), posix.free_port()
+        local notes = node.dir() .. "/notes"
+        pid = fake_peer(other, notes, answer)
+        local members = { "http://127.0.0.1:" .. own, "http://127.0.0.1:" .. other }
+        local n = node.start { config = CONFIG, peer_port = own, args = {
+            self = members[1], peers = table.concat(members, ","), peer = "127.0.0.1:" .. own,
+        } }
+        local results, i = {}, 0
+        while #results < wanted do
+            i = i + 1
+            assert.is_true(i < 200, "the fake peer owns no key: " .. n:log())
+            local key = "any" .. i
+            local r = n:get("/api?key=" .. key)
+            if node.read(notes):find("/_hgcache/test/" .. key .. "\n", 1, true) then
+                results[#results + 1] = { key = key, response = r }
+            end
+        end
+        return n, results, notes
+    end
+
+    it("is believed: Response{value} with nothing else", function()
+        local n, results = with_peer(function(path)
+            return reply("200 OK", protobuf.bytes(1, "go " .. path:match("[^/]+$")))
+        end, 3)
+        for _, one in ipairs(results) do
+            assert.equal(200, one.response.status)
+            assert.equal("go " .. one.key, one.response.body)
+            assert.equal(0, n:count("search key " .. one.key .. "\n"))
+        end
+        assert.equal(0, n:stop())
+    end)
+
+    it("that answers bare 500s costs one local load, and no client sees an error", function()
+        local n, results = with_peer(function()
+            return reply("500 Internal Server Error", "boom\n", "text/plain; charset=utf-8")
+        end, 3)
+        for _, one in ipairs(results) do
+            assert.equal(200, one.response.status)
+            assert.equal("local " .. one.key, one.response.body)
+            assert.equal(1, n:count("search key " .. one.key .. "\n"))
+            assert.equal("local " .. one.key, n:get("/api?key=" .. one.key).body)
+            assert.equal(1, n:count("search key " .. one.key .. "\n"), "kept for a while")
+        end
+        assert.is_true(n:stats("test").fallbacks >= 3)
+        assert.equal(0, n:stop())
+    end)
+
+    local garbage = {
+        ["A5: a cut-off message"] = reply("200 OK", "\10\100abc"),
+        ["A5: an endless number"] = reply("200 OK", ("\255"):rep(20)),
+        ["A5: a wrong wire type"] = reply("200 OK", protobuf.number(1, 5)),
+        ["A5: field 0"] = reply("200 OK", "\2\1a"),
+        ["A5: a length of 2^31"] = reply("200 OK", "\10\128\128\128\128\8abc"),
+        ["A4: bytes that are no HTTP"] = "\22\3\1\0\165\1\0\0\161",
+        ["A2: less body than promised"] = "HTTP/1.1 200 OK\r\nX-content-length: 0\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        ["A6: 100 MiB announced"] = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 104857600\r\n\r\n",
+        ["an empty answer without a body"] = "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+        ["a page of HTML"] = reply("200 OK", "<html>not found</html>", "text/html"),
+    }
+    for name, bytes in pairs(garbage) do
+        it("that answers " .. name .. " is a peer error: served by a local load", function()
+            local n, results = with_peer(function() return bytes end, 1)
+            for _, one in ipairs(results) do
+                assert.equal(200, one.response.status)
+                assert.equal("local " .. one.key, one.response.body)
+            end
+            assert.is_nil(n:ended())
+            assert.equal(0, n:stop())
+        end)
+    end
+
+    it("unknown and doubled fields are no trouble", function()
+        local n, results = with_peer(function()
+            return reply("200 OK", protobuf.bytes(1, "first") .. protobuf.bytes(99, "new") .. protobuf.number(98, 7)
+                .. protobuf.bytes(1, "last"))
+        end, 1)
+        assert.equal("last", results[1].response.body)
+        assert.equal(0, n:stop())
+    end)
+
+    it("A7: an answer to another key is a peer error", function()
+        local n, results = with_peer(function()
+            return reply("200 OK", protobuf.bytes(1, "other") .. protobuf.number(10, 1) .. "\137\1" .. ("\1"):rep(8))
+        end, 1)
+        assert.equal("local " .. results[1].key, results[1].response.body)
+        assert.equal(0, n:stop())
+    end)
+end)
