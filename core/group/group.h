@@ -98,6 +98,7 @@ struct hg_waiter;
  * (take a reference to keep it). The waiter may be freed inside. */
 typedef void (*hg_answer_fn)(struct hg_waiter *waiter, const struct hg_result *result);
 
+/* Zeroed by the caller before its first use; may be used again once answered or cancelled. */
 struct hg_waiter {
     struct hg_list link;
     struct hg_loop *loop; /* the loop that waits; set by the caller before get */
@@ -122,7 +123,8 @@ struct hg_get {
     uint64_t now_ms, deadline_ms;
     bool from_peer;         /* local flights only, never forwarded */
     bool is_peek;           /* the store only: a miss is HG_ENOENT, no load, not counted */
-    struct hg_load *parent; /* the load whose getter asks, or NULL */
+    /* The load whose getter asks, or NULL. Not yet reported; waiters it leaves behind are still answered. */
+    struct hg_load *parent;
     /* from the wire (encoded as hg_load.chain); with parent set it is taken from there */
     struct hg_bytes chain;
     struct hg_loop *loop; /* where this runs; NULL = on none */
