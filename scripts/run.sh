@@ -54,8 +54,7 @@ stop_nodes() {
     done
     pids=()
 }
-trap 'stop_nodes; exit 1' HUP TERM
-trap 'stop_nodes; exit $((once_running || failed))' INT
+trap 'stop_nodes; exit $((once_running || failed))' INT TERM HUP
 trap 'stop_nodes' EXIT
 once_running=1 # until the demonstration is over, an interruption is a failure
 
