@@ -121,8 +121,8 @@ struct hg_get {
     struct hg_bytes key;
     /* absolute; the caller also runs a timer and calls hg_waiter_cancel then */
     uint64_t now_ms, deadline_ms;
-    bool from_peer;         /* local flights only, never forwarded */
-    bool is_peek;           /* the store only: a miss is HG_ENOENT, no load, not counted */
+    bool from_peer; /* local flights only, never forwarded */
+    bool is_peek;   /* the store only: a miss is HG_ENOENT, no load, not counted */
     /* The load whose getter asks, or NULL. Not yet reported; waiters it leaves behind are still answered. */
     struct hg_load *parent;
     /* from the wire (encoded as hg_load.chain); with parent set it is taken from there */
