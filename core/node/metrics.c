@@ -95,22 +95,35 @@ static int runtime_metrics(struct hg_node *node, struct hg_buf *buf)
 }
 
 /* Peer names are the configuration's member strings. */
+static int peer_row(struct hg_buf *buf, const char *metric, const char *peer, uint64_t value)
+{
+    return hg_buf_printf(buf, "hgcache_%s{peer=\"%s\"} %llu\n", metric, peer, (unsigned long long)value);
+}
+
 static int peer_metrics(struct hg_node *node, struct hg_buf *buf)
 {
     const struct hg_view *view = node->view;
-    int err = type_line(buf, "peer_up", "gauge");
-    for (size_t i = 0; view != NULL && i < hg_ring_member_count(view->ring) && err == HG_OK; i++) {
-        if (i == (size_t)view->self)
-            continue;
-        struct hg_peer_stats stats;
-        const char *name = hg_peer_name(view->peers[i]);
-        hg_peer_stats(view->peers[i], &stats);
-        err = hg_buf_printf(buf,
-                            "hgcache_peer_up{peer=\"%s\"} %d\nhgcache_peer_asks_total{peer=\"%s\"} %llu\n"
-                            "hgcache_peer_failures_total{peer=\"%s\"} %llu\nhgcache_peer_downs_total{peer=\"%s\"} %llu\n",
-                            name, stats.is_up, name, (unsigned long long)stats.asks, name, (unsigned long long)stats.errors,
-                            name, (unsigned long long)stats.downs);
+    if (view == NULL)
+        return HG_OK;
+    size_t count = hg_ring_member_count(view->ring);
+    int err = HG_OK;
+#define ROWS(metric, type, field)                                                                  \
+    if (err == HG_OK)                                                                              \
+        err = type_line(buf, metric, type);                                                        \
+    for (size_t i = 0; i < count && err == HG_OK; i++) {                                           \
+        struct hg_peer_stats stats;                                                                \
+        if (i == (size_t)view->self)                                                               \
+            continue;                                                                              \
+        hg_peer_stats(view->peers[i], &stats);                                                     \
+        err = peer_row(buf, metric, hg_peer_name(view->peers[i]), stats.field);                    \
     }
+    ROWS("peer_up", "gauge", is_up)
+    ROWS("peer_outstanding", "gauge", outstanding)
+    ROWS("peer_asks_total", "counter", asks)
+    ROWS("peer_failures_total", "counter", errors)
+    ROWS("peer_probes_total", "counter", probes)
+    ROWS("peer_downs_total", "counter", downs)
+#undef ROWS
     return err;
 }
 
