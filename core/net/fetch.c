@@ -23,6 +23,7 @@
 #define POOLED_CONNECTIONS     256
 #define HEADERS_MAX            65536
 #define BODY_MAX_DEFAULT       ((size_t)64 << 20)
+#define CLOCK_SLACK_MS         5 /* libcurl's clock and ours are read at different moments */
 #define TIMEOUT_MS_MAX         ((uint64_t)1 << 30) /* 12 days; beyond that there is none */
 
 struct watch { /* of one descriptor of libcurl's */
@@ -53,10 +54,11 @@ struct hg_fetch {
     struct hg_buf headers, body;
     hg_fetch_fn done;
     void *ctx;
-    uint64_t timeout_ms;
+    uint64_t timeout_ms, started_ms;
     int cancel_err;     /* not HG_OK: canceled with this, `mail` is under way */
     int open_errno;     /* of socket(): a lack of ours, not a fault of theirs */
     bool is_too_big, is_out_of_memory;
+    bool has_head;      /* the empty line behind the headers has come */
     struct hg_mail mail;
     char error[CURL_ERROR_SIZE];
 };
@@ -213,8 +215,10 @@ static size_t on_curl_header(char *data, size_t size, size_t count, void *ctx)
     struct hg_bytes line = hg_bytes(data, size * count);
     if (hg_bytes_has_prefix(line, HG_BYTES("HTTP/"))) {
         hg_buf_clear(&fetch->headers); /* 100 Continue came before */
+        fetch->has_head = false;
         return line.len;
     }
+    fetch->has_head = fetch->has_head || line.len == 0 || line.data[0] == '\r' || line.data[0] == '\n';
     int err = hg_buf_append_bytes(&fetch->headers, line);
     if (err == HG_OK)
         return line.len;
@@ -337,11 +341,14 @@ static void fetch_finish(struct hg_fetch *fetch, CURLcode code)
 {
     struct hg_fetch_response response = {.err = err_from_curl(code), .err_text = "ok"};
     long status = 0;
-    curl_off_t total_us = 0;
     bool is_sent = hg_fetch_is_sent(fetch);
+    uint64_t elapsed_ms = hg_loop_now(fetch->fetcher->loop) - fetch->started_ms;
 
     curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(fetch->easy, CURLINFO_TOTAL_TIME_T, &total_us);
+    if (code == CURLE_OK && !fetch->has_head) { /* libcurl lets a head that ends early pass */
+        response.err = HG_EPEER;
+        response.err_text = "connection closed inside the head";
+    }
     if (code != CURLE_OK)
         response.err_text = fetch->error[0] != '\0' ? fetch->error : curl_easy_strerror(code);
     if (fetch->is_too_big)
@@ -355,7 +362,7 @@ static void fetch_finish(struct hg_fetch *fetch, CURLcode code)
     else if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
         response.is_connect_error = true;
     else if (code == CURLE_OPERATION_TIMEDOUT && !is_sent &&
-             (fetch->timeout_ms == 0 || (uint64_t)total_us / 1000 + 1 < fetch->timeout_ms)) {
+             (fetch->timeout_ms == 0 || elapsed_ms + CLOCK_SLACK_MS < fetch->timeout_ms)) {
         response.err = HG_EPEER; /* no connection in time; the whole exchange had more */
         response.is_connect_error = true;
     }
@@ -470,6 +477,7 @@ int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *op
     fetch->done = done;
     fetch->ctx = ctx;
     fetch->timeout_ms = options->timeout_ms;
+    fetch->started_ms = hg_loop_now(fetcher->loop);
     hg_buf_init(&fetch->headers, HEADERS_MAX);
     hg_buf_init(&fetch->body, options->body_max != 0 ? options->body_max : BODY_MAX_DEFAULT);
     fetch->easy = fetcher->easy_count > 0 ? fetcher->easy_pool[--fetcher->easy_count]

@@ -285,6 +285,41 @@ static void test_queued_fetches_end_at_their_timeout_too(void **state)
     close_setting(&setting);
 }
 
+/* Waiting for a connection is not failing to connect, however long it takes. */
+static void test_queued_fetches_outlast_the_connect_timeout(void **state)
+{
+    (void)state;
+    enum { COUNT = 100, AT_ONCE = 64 };
+    for (int closes = 0; closes < 2; closes++) {
+        struct setting setting;
+        static struct result results[COUNT];
+        open_setting(&setting);
+        memset(results, 0, sizeof(results));
+        for (int i = 0; i < COUNT; i++)
+            assert_int_equal(hg_fetch_start(setting.fetcher,
+                                            &(struct hg_fetch_options){.url = url_of(&setting, "/late"),
+                                                                       .timeout_ms = 20000,
+                                                                       .connect_timeout_ms = 250},
+                                            on_done, &results[i], NULL),
+                             HG_OK);
+        test_wait(&setting.world->loop, setting.world->late_count == AT_ONCE);
+        uint64_t until = hg_clock_boot_ms() + 400;
+        test_wait(&setting.world->loop, hg_clock_boot_ms() > until);
+        assert_int_equal(setting.world->late_count, AT_ONCE);
+        for (int i = 0; i < COUNT; i++) {
+            test_wait(&setting.world->loop, setting.world->late_count > (unsigned)i);
+            struct hg_reply reply = {.status = 200, .close = closes == 1};
+            hg_exchange_answer(setting.world->late[i % 64], &reply);
+        }
+        for (int i = 0; i < COUNT; i++) {
+            test_wait(&setting.world->loop, results[i].calls == 1);
+            if (results[i].err != HG_OK)
+                fail_msg("closes=%d i=%d: %d %s", closes, i, results[i].err, results[i].text);
+        }
+        close_setting(&setting);
+    }
+}
+
 static void test_cancel_reports_once_and_later(void **state)
 {
     (void)state;
@@ -411,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_broken_answers_are_failures_of_the_peer),
         cmocka_unit_test(test_silence_ends_at_the_timeout),
         cmocka_unit_test(test_queued_fetches_end_at_their_timeout_too),
+        cmocka_unit_test(test_queued_fetches_outlast_the_connect_timeout),
         cmocka_unit_test(test_cancel_reports_once_and_later),
         cmocka_unit_test(test_close_cancels_what_runs),
         cmocka_unit_test(test_done_may_start_another_and_close),

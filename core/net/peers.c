@@ -137,6 +137,13 @@ static void member_note(struct member *member, const struct hg_fetch_response *r
     }
 }
 
+/* A body that just ends with its connection may have been cut anywhere, and a cut message may still decode. */
+static bool is_framed(const struct hg_fetch_response *response)
+{
+    return hg_fetch_header(response, "Content-Length").len > 0 ||
+           hg_fetch_header(response, "Transfer-Encoding").len > 0;
+}
+
 static void on_answer(void *ctx, const struct hg_fetch_response *response)
 {
     struct ask *ask = ctx;
@@ -153,7 +160,8 @@ static void on_answer(void *ctx, const struct hg_fetch_response *response)
         member_note(member, response, now_ms);
     if (response->err != HG_OK) {
         answer.outcome = outcome_of_err(ask, response->err, now_ms);
-    } else if (hg_answer_from_http(response->status, response->body, load->flight.key,
+    } else if (is_framed(response) &&
+               hg_answer_from_http(response->status, response->body, load->flight.key,
                                    (uint64_t)(hg_clock_wall_s() * 1e9), &answer) < 0) {
         answer = (struct hg_ask_answer){.outcome = HG_ASK_TRANSPORT};
     }
