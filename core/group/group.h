@@ -16,6 +16,7 @@
 #include "cache/ring.h"
 #include "cache/store.h"
 #include "group/guard.h"
+#include "group/histogram.h"
 #include "group/source.h"
 
 /* A ring snapshot and who we are in it. Immutable; published by one atomic pointer; freed by who made it. */
@@ -66,6 +67,8 @@ struct hg_group_stats {
     HG_GROUP_COUNTERS(X)
     HG_GROUP_GAUGES(X)
 #undef X
+    struct hg_histogram load_time; /* of getter runs, retries and waiting for a thread included */
+    struct hg_histogram peer_time; /* of asks */
 };
 
 /* How an answer came about: Cache-Status and counters. */

@@ -262,7 +262,9 @@ static void take_report(struct hg_load *load, bool is_error, uint64_t now_ms)
     hg_shard_lock(shard);
     load->state = HG_LOAD_REPORTED;
     shard->counters.local_load_errors += is_error;
-    hg_shard_note_load_time(shard, now_ms > load->run_ms ? now_ms - load->run_ms : 0);
+    uint64_t took_ms = now_ms > load->run_ms ? now_ms - load->run_ms : 0;
+    hg_shard_note_load_time(shard, took_ms);
+    hg_histogram_note(&shard->counters.load_time, took_ms);
     hg_shard_unlock(shard);
 }
 

@@ -129,6 +129,7 @@ void hg_load_ask(struct hg_load *load, struct hg_turn *turn)
             continue;
         hg_shard_lock(shard);
         load->state = HG_LOAD_STARTED;
+        load->run_ms = turn->now_ms;
         load->start_number = hg_groups_sequence(group->groups);
         shard->counters.peer_loads++;
         hg_shard_unlock(shard);
@@ -200,6 +201,7 @@ void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uin
     assert(load->flight.kind == HG_FLIGHT_REMOTE);
     assert(load->state == HG_LOAD_STARTED);
     load->state = HG_LOAD_REPORTED;
+    hg_histogram_note(&shard->counters.peer_time, now_ms > load->run_ms ? now_ms - load->run_ms : 0);
     shard->counters.peer_errors += outcome != HG_ASK_TYPED || is_no_group;
     hg_shard_unlock(shard);
 

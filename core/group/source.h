@@ -49,7 +49,6 @@ struct hg_load {
     size_t member;              /* whom it asks (remote) */
     bool is_second;             /* asking the second point after the owner failed */
     bool is_fallback;           /* local load of a key of another owner: hot tier, at most 10 s */
-    bool is_detached_ok;
     bool has_slot;         /* holds a guard slot */
     uint64_t start_number; /* invalidations up to here were before it */
     /* oldest invalidation of this very key, or flush, since; older than the start: none */
@@ -60,7 +59,7 @@ struct hg_load {
     struct hg_list nested;
     uint8_t state;             /* enum in group_impl.h; catches a second report */
     bool is_queued;            /* in the guard's queue, under the guard's lock */
-    uint64_t run_ms;           /* when the getter was called */
+    uint64_t run_ms;           /* when the getter was called, or the peer asked */
     uint64_t walk_number;      /* edge lock: last walk of the edges that came by */
     struct hg_load *walk_next; /* edge lock: still to be looked at by this walk */
     char storage[];            /* key, chain */

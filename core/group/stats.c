@@ -13,6 +13,8 @@ void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats)
 #define X(name) sum.name += shard->counters.name;
         HG_GROUP_COUNTERS(X)
 #undef X
+        hg_histogram_add(&sum.load_time, &shard->counters.load_time);
+        hg_histogram_add(&sum.peer_time, &shard->counters.peer_time);
         sum.evictions += shard->store.counters.evictions;
         sum.expirations += shard->store.counters.expirations;
         sum.entries += shard->store.entry_count;

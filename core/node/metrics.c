@@ -1,4 +1,5 @@
 /* /metrics: Prometheus text. The label set is fixed; group names come from the configuration only. */
+#include <stdio.h>
 #include "base/alloc.h"
 #include "node/node_impl.h"
 
@@ -7,7 +8,8 @@ static int type_line(struct hg_buf *buf, const char *name, const char *type)
     return hg_buf_printf(buf, "# TYPE hgcache_%s %s\n", name, type);
 }
 
-static int group_row(struct hg_buf *buf, const char *name, const char *suffix, const char *group, uint64_t value)
+/* hgcache_<name><suffix>{group="...", without what follows the label. */
+static int group_label(struct hg_buf *buf, const char *name, const char *suffix, const char *group)
 {
     int err = hg_buf_printf(buf, "hgcache_%s%s{group=\"", name, suffix);
     for (const char *c = group; *c != 0 && err == HG_OK; c++) {
@@ -16,7 +18,33 @@ static int group_row(struct hg_buf *buf, const char *name, const char *suffix, c
         if (err == HG_OK)
             err = *c == '\n' ? hg_buf_append_str(buf, "\\n") : hg_buf_append_char(buf, *c);
     }
-    return err == HG_OK ? hg_buf_printf(buf, "\"} %llu\n", (unsigned long long)value) : err;
+    return err == HG_OK ? hg_buf_append_char(buf, '"') : err;
+}
+
+static int group_row(struct hg_buf *buf, const char *name, const char *suffix, const char *group, uint64_t value)
+{
+    int err = group_label(buf, name, suffix, group);
+    return err == HG_OK ? hg_buf_printf(buf, "} %llu\n", (unsigned long long)value) : err;
+}
+
+static int histogram_rows(struct hg_buf *buf, const char *name, const char *group, const struct hg_histogram *histogram)
+{
+    uint64_t so_far = 0;
+    int err = HG_OK;
+    for (size_t i = 0; i < HG_HISTOGRAM_BUCKETS && err == HG_OK; i++) {
+        char bound[32] = "+Inf";
+        if (i < HG_HISTOGRAM_BUCKETS - 1)
+            snprintf(bound, sizeof(bound), "%g", (double)hg_histogram_bounds_ms[i] / 1000);
+        so_far += histogram->buckets[i];
+        err = group_label(buf, name, "_bucket", group);
+        if (err == HG_OK)
+            err = hg_buf_printf(buf, ",le=\"%s\"} %llu\n", bound, (unsigned long long)so_far);
+    }
+    if (err == HG_OK)
+        err = group_label(buf, name, "_sum", group);
+    if (err == HG_OK)
+        err = hg_buf_printf(buf, "} %.3f\n", (double)histogram->sum_ms / 1000);
+    return err == HG_OK ? group_row(buf, name, "_count", group, so_far) : err;
 }
 
 static int group_metrics(struct hg_node *node, struct hg_buf *buf)
@@ -40,6 +68,14 @@ static int group_metrics(struct hg_node *node, struct hg_buf *buf)
     HG_GROUP_GAUGES(X)
 #undef X
 #undef ROWS
+#define HISTOGRAMS(name, field)                                                                    \
+    if (err == HG_OK)                                                                              \
+        err = type_line(buf, name, "histogram");                                                   \
+    for (size_t i = 0; i < count && err == HG_OK; i++)                                             \
+        err = histogram_rows(buf, name, hg_group_name(hg_groups_at(node->groups, i)), &stats[i].field);
+    HISTOGRAMS("load_seconds", load_time)
+    HISTOGRAMS("peer_seconds", peer_time)
+#undef HISTOGRAMS
     hg_free(stats);
     return err;
 }
