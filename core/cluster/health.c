@@ -91,13 +91,15 @@ enum hg_health_step hg_health_tick(struct hg_health *health, uint64_t now_ms)
         return HG_HEALTH_WAIT;
 
     uint64_t silent_ms = since(health->asked_ms, now_ms);
-    if (!health->is_probing)
-        return silent_ms >= health->timeout_ms / PROBE_SHARE ? probe(health, now_ms) : HG_HEALTH_WAIT;
-    /* Never without a probe that had its time, however late these ticks come. */
-    if (silent_ms >= health->timeout_ms && probe_age_ms >= health->timeout_ms / PROBE_SHARE) {
+    uint64_t half_ms = health->timeout_ms / PROBE_SHARE;
+    /* Never without a probe that was made in this silence and had its time, however late these ticks come. */
+    bool is_current = health->is_probing && health->probed_ms >= health->asked_ms;
+    if (is_current && silent_ms >= health->timeout_ms && probe_age_ms >= half_ms) {
         health->is_probing = false;
         hg_health_failed(health, now_ms);
         return HG_HEALTH_FAILED;
     }
-    return HG_HEALTH_WAIT;
+    bool is_free = !health->is_probing ||
+                   (!is_current && probe_age_ms >= health->timeout_ms * PROBE_LOST);
+    return is_free && silent_ms >= half_ms ? probe(health, now_ms) : HG_HEALTH_WAIT;
 }
