@@ -1,4 +1,4 @@
-#include "net/server_world.h"
+#include "net/test_world.h"
 
 static void test_pipeline_limit_pauses_and_goes_on(void **state)
 {

@@ -1,4 +1,4 @@
-#include "net/server_world.h"
+#include "net/test_world.h"
 
 static void test_request_is_answered_with_our_headers(void **state)
 {

@@ -1,5 +1,5 @@
 #include "net/fetch.h"
-#include "net/server_world.h"
+#include "net/test_world.h"
 
 struct result {
     unsigned calls;

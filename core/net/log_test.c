@@ -1,7 +1,6 @@
 #include "net/test_support.h"
 
-#include <regex.h>
-#include <signal.h>
+#include <fnmatch.h>
 #include <sys/stat.h>
 
 static char folder[64];
@@ -39,14 +38,11 @@ static char *read_all(void)
 
 static bool matches(const char *text, const char *pattern)
 {
-    regex_t regex;
-    assert_int_equal(regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB), 0);
-    bool is_match = regexec(&regex, text, 0, NULL, 0) == 0;
-    regfree(&regex);
-    return is_match;
+    return fnmatch(pattern, text, FNM_NOESCAPE) == 0;
 }
 
-#define STAMP "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z"
+#define D2    "[0-9][0-9]"
+#define STAMP D2 D2 "-" D2 "-" D2 "T" D2 ":" D2 ":" D2 "." D2 "[0-9]Z"
 
 static void test_lines_have_time_level_and_escaped_text(void **state)
 {
@@ -61,8 +57,8 @@ static void test_lines_have_time_level_and_escaped_text(void **state)
     char *text = read_all();
     char *second = strchr(text, '\n') + 1;
     second[-1] = '\0';
-    assert_true(matches(text, "^" STAMP " info  peer down name=b err=timeout$"));
-    assert_true(matches(second, "^" STAMP " warn  a\\\\x0d\\\\x0ab\\\\x00c\\\\xff\"\n$"));
+    assert_true(matches(text, STAMP " info  peer down name=b err=timeout"));
+    assert_true(matches(second, STAMP " warn  a\\x0d\\x0ab\\x00c\\xff\"\n"));
     free(text);
 }
 
@@ -75,8 +71,8 @@ static void test_json_lines_are_json(void **state)
     hg_log_finish();
     close(fd);
     char *text = read_all();
-    assert_true(matches(text, "^\\{\"time\":\"" STAMP "\",\"level\":\"debug\",\"message\":"
-                              "\"say \\\\\"hi\\\\\" \\\\\\\\ \\\\\\\\x0a\"\\}\n$"));
+    assert_true(matches(text, "{\"time\":\"" STAMP "\",\"level\":\"debug\",\"message\":"
+                              "\"say \\\"hi\\\" \\\\ \\\\x0a\"}\n"));
     free(text);
 }
 
@@ -159,7 +155,7 @@ static void test_kinds_are_limited_and_say_what_they_left_out(void **state)
     for (char *c = text; *c != '\0'; c++)
         lines += *c == '\n';
     assert_true(lines >= 3 && lines <= 5); /* a second may have ended in between */
-    assert_true(matches(text, "flood again left_out=99[0-9]\n"));
+    assert_true(matches(text, "*flood again left_out=99[0-9]\n"));
     free(text);
 }
 
@@ -185,7 +181,7 @@ static void test_lines_of_many_threads_stay_whole(void **state)
     char *text = read_all(), *rest = text, *line;
     unsigned lines = 0;
     while ((line = strsep(&rest, "\n")) != NULL && *line != '\0') {
-        assert_true(matches(line, "^" STAMP " info  thread=[0-3] i=[0-9]+$"));
+        assert_true(matches(line, STAMP " info  thread=[0-3] i=[0-9]*"));
         lines++;
     }
     assert_int_equal(lines, 2000);

@@ -1,4 +1,4 @@
-#include "net/server_world.h"
+#include "net/test_world.h"
 
 static void test_idle_connection_is_small(void **state)
 {

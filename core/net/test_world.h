@@ -1,8 +1,8 @@
 /*
- * server_world - for the tests of server, conn and exchange: a server whose handler does what the path says.
+ * test_world - for the tests of server, conn and exchange: a server whose handler does what the path says.
  */
-#ifndef HG_NET_SERVER_WORLD_H
-#define HG_NET_SERVER_WORLD_H
+#ifndef HG_NET_TEST_WORLD_H
+#define HG_NET_TEST_WORLD_H
 
 #include "net/conn.h"
 #include "net/listener.h"
