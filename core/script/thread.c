@@ -9,6 +9,7 @@
 
 /* Between two attempts to make a VM anew. */
 #define VM_RETRY_MS 1000
+#define STACK_BYTES ((size_t)64 << 20)
 
 static _Thread_local struct hg_thread *current;
 
@@ -246,6 +247,19 @@ static void on_begin(struct hg_loop *loop)
     atomic_store(&thread->has_begun, true);
 }
 
+/* With a stack of its own size: C calls that Lua nests need far more than the usual 8 MiB (vm_libs.c). Only what is touched is used. */
+static int start_loop(struct hg_thread *thread)
+{
+    pthread_attr_t before, large;
+    bool is_set = pthread_getattr_default_np(&before) == 0 && pthread_getattr_default_np(&large) == 0 &&
+                  pthread_attr_setstacksize(&large, STACK_BYTES) == 0 && pthread_setattr_default_np(&large) == 0;
+
+    int err = hg_loop_start(&thread->loop, on_begin);
+    if (is_set)
+        pthread_setattr_default_np(&before);
+    return err;
+}
+
 int hg_thread_create(struct hg_pool *pool, unsigned index, struct hg_thread **out_thread, char **out_error)
 {
     struct hg_thread *thread = hg_calloc(1, sizeof(*thread));
@@ -269,7 +283,7 @@ int hg_thread_create(struct hg_pool *pool, unsigned index, struct hg_thread **ou
     thread->loop.on_list = on_list;
     thread->loop.user = thread;
     pthread_mutex_init(&thread->lock, NULL);
-    err = hg_loop_start(&thread->loop, on_begin);
+    err = start_loop(thread);
     if (err < 0)
         goto finish_loop;
     *out_thread = thread;

@@ -1,6 +1,7 @@
 #include "script/vm_impl.h"
 
 #include <luajit.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 #include "base/alloc.h"
@@ -8,6 +9,8 @@
 
 /* Longest folder name that goes into package.path. */
 #define FOLDER_MAX 4096
+/* C stack that is left for what does not ask, where the thread has that much. */
+#define STACK_RESERVE ((size_t)24 << 20)
 
 /* core.module(name) -> loader | nil: a module that is built in.   [-0, +1, e] */
 static int l_module(lua_State *L)
@@ -74,10 +77,55 @@ static int l_unyieldable(lua_State *L)
     return 0;
 }
 
+/*
+ * LuaJIT bounds the depth of Lua calls, not of C calls between them: gsub callbacks that call gsub take 80 MiB of C stack before
+ * Lua's own limit is met. Those that can nest (gsub, sort, resuming a coroutine) ask here first.
+ */
+static void check_stack(lua_State *L)
+{
+    static _Thread_local const char *limit;
+
+    if (limit == NULL) {
+        pthread_attr_t attr;
+        void *low;
+        size_t size;
+        if (pthread_getattr_np(pthread_self(), &attr) != 0)
+            return;
+        pthread_attr_getstack(&attr, &low, &size);
+        pthread_attr_destroy(&attr);
+        limit = (const char *)low + (size / 2 < STACK_RESERVE ? size / 2 : STACK_RESERVE);
+    }
+    if ((const char *)__builtin_frame_address(0) < limit)
+        luaL_error(L, "C stack overflow");
+}
+
+/* The C function that is its upvalue, unless the C stack is nearly used up.   [-?, +?, v] */
+static int l_nesting(lua_State *L)
+{
+    lua_CFunction original = lua_tocfunction(L, lua_upvalueindex(1));
+    check_stack(L);
+    if (original != NULL)
+        return original(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static void guard_nesting(lua_State *L, const char *library, const char *name)
+{
+    lua_getglobal(L, library);
+    lua_getfield(L, -1, name);
+    lua_pushcclosure(L, l_nesting, 1);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+}
+
 /* core.is_task(coroutine): whether it is a task's own, which nobody but the runtime may resume. */
 static int l_is_task(lua_State *L)
 {
     lua_State *co = lua_tothread(L, 1);
+    check_stack(L);
     if (co == NULL)
         return 0;
     lua_rawgeti(L, LUA_REGISTRYINDEX, hg_vm_of(L)->anchors_ref);
@@ -116,6 +164,8 @@ void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args)
     int top = lua_gettop(L);
 
     luaL_openlibs(L);
+    guard_nesting(L, "string", "gsub");
+    guard_nesting(L, "table", "sort");
     /* A compiled loop ignores every hook, and getter-like code gains nothing from being compiled. */
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | (vm->jit ? LUAJIT_MODE_ON : LUAJIT_MODE_OFF));
 

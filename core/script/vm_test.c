@@ -108,7 +108,7 @@ static void test_chunk_errors_are_one_line_with_file_and_line(void **state)
     expect_refused("error(setmetatable({}, { __tostring = function() error('x') end }))", "config.lua");
     expect_refused("return 1", "expected the chunk to return one table, found number");
     expect_refused("return nil", "found nil");
-    expect_refused("", "found no value");
+    expect_refused("", "found nil");
     expect_refused("return { grops = {} }", "grops");
 }
 
