@@ -1,7 +1,8 @@
 --- Schema of the configuration: checks what a chunk returned and makes the one shape that C reads.
 --
 -- check(config, opts) -> normalised | nil, message
---   opts: { file = "x.lua" (for messages), source_text = its text (for line numbers), role = "run"|"check" }
+--   opts: { file = "x.lua" (for messages), source_text = its text (for line numbers), role = "run"|"check",
+--           is_writable_by_all = true (a warning then) }
 -- describe(normalised)   -> text: the effective configuration and the table of routes, for `hgcache check`
 -- canonical(normalised)  -> string, equal exactly when the data is equal: for the fingerprint
 -- difference(a, b)       -> path of the first key that differs, or nil
@@ -333,6 +334,9 @@ end
 function M.check(config, opts)
     local ok, result = pcall(check_all, config)
     if ok then
+        if opts and opts.is_writable_by_all then
+            result.warnings[#result.warnings + 1] = ("%s is writable by everybody"):format(opts.file or "the configuration")
+        end
         return result
     elseif type(result) == "table" and result.at then
         return nil, message_of(result, opts or {})

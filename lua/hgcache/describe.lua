@@ -290,9 +290,6 @@ function M.text(config)
             p.line("  " .. route_line(route, width, only))
         end
     end
-    for _, warning in ipairs(config.warnings) do
-        p.line("warning: " .. warning)
-    end
     return p.text()
 end
 

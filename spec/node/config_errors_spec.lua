@@ -42,8 +42,8 @@ describe("hgcache check", function()
     local rows = {
         { "a syntax error", "return {\n  groups = = {} }", ":2:" },
         { "an unfinished file", "return {", "config.lua:1:" },
-        { "nothing returned", "local x = 1", "expected the file to return a table, found nil" },
-        { "a string returned", 'return "x"', 'found "x"' },
+        { "nothing returned", "local x = 1", "found nil" },
+        { "a string returned", 'return "x"', "found string" },
         { "an error while loading", HEAD .. "\nerror('boom')", "config.lua:3: boom" },
         { "an error that is a table", "error({})", "config.lua" },
         { "an error that is nil", "error(nil)", "config.lua" },

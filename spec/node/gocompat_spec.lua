@@ -3,6 +3,7 @@
 local node = require "spec.support.node"
 local http = require "spec.support.http"
 local posix = require "spec.support.posix"
+local fake = require "spec.support.fake"
 local protobuf = require "spec.support.protobuf"
 
 local CONFIG = [[
@@ -76,55 +77,18 @@ describe("a client that knows only v1's protocol", function()
     end)
 end)
 
--- A peer in a child process: answers every request with what answer(path) returns, and notes each path in a file.
-local function fake_peer(port, notes, answer)
-    local listener = assert(posix.listen(port, 256))
-    local pid = posix.fork(function()
-        while true do
-            local fd = posix.accept(listener)
-            local data = ""
-            while fd do
-                local bytes, message = posix.recv(fd)
-                if bytes == "" or message then
-                    break
-                end
-                data = data .. (bytes or "")
-                local _, stop = data:find("\r\n\r\n", 1, true)
-                if stop then
-                    local path = data:match("^%u+ (%S+)")
-                    data = data:sub(stop + 1)
-                    local file = io.open(notes, "ab")
-                    file:write(path, "\n")
-                    file:close()
-                    local reply = answer(path)
-                    posix.send(fd, reply)
-                    if not reply:find("Content%-Length") then
-                        break
-                    end
-                end
-            end
-            if fd then
-                posix.close(fd)
-            end
-        end
-    end)
-    posix.close(listener)
-    return pid
-end
-
 local function reply(status, body, type)
     return ("HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"):format(status, type
         or "application/x-protobuf", #body, body)
 end
 
 describe("a Go peer in the ring", function()
-    local pid
+    local peer
 
     after_each(function()
-        if pid then
-            posix.kill(pid, posix.SIGKILL)
-            posix.reap(pid, true)
-            pid = nil
+        if peer then
+            peer:stop()
+            peer = nil
         end
         node.finish()
     end)
@@ -133,7 +97,7 @@ describe("a Go peer in the ring", function()
     local function with_peer(answer, wanted)
         local own, other = posix.free_port(), posix.free_port()
         local notes = node.dir() .. "/notes"
-        pid = fake_peer(other, notes, answer)
+        peer = fake.http(other, notes, answer)
         local members = { "http://127.0.0.1:" .. own, "http://127.0.0.1:" .. other }
         local n = node.start { config = CONFIG, peer_port = own, args = {
             self = members[1], peers = table.concat(members, ","), peer = "127.0.0.1:" .. own,

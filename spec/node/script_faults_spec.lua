@@ -371,7 +371,7 @@ describe("a getter", function()
     end)
 
     it("C17: returns a lifetime of 0: served and not kept; one that is none: an error", function()
-        local n = start [[
+        local n = start([[
             local bad = { negative = -1, nan = 0 / 0, inf = math.huge, huge = 1e300, text = "ten", bool = true }
             if key == "zero" then
                 return "v" .. run, { ttl = 0 }
@@ -379,7 +379,7 @@ describe("a getter", function()
                 return "v" .. run, { ttl = "10m" }
             end
             return "v", { ttl = bad[key] }
-        ]]
+        ]], { group = "source = { breaker = { failures = 0 } }," })
         assert.equal("v1", n:get("/api?key=zero").body)
         assert.equal("v2", n:get("/api?key=zero").body)
         assert.equal("v1", n:get("/api?key=good").body)
