@@ -1,0 +1,75 @@
+-- The documentation has every key and every function.
+
+local schema = require "hgcache.schema"
+
+local function text_of(path)
+    local file = assert(io.open(path, "rb"))
+    local text = file:read("*a")
+    file:close()
+    return text
+end
+
+-- A default as docs/configuration.md writes it.
+local function default_of(field)
+    if field.type.later then
+        return "later"
+    elseif field.required then
+        return "required"
+    elseif field.default == nil then
+        return "none"
+    elseif type(field.default) == "table" then
+        return nil
+    elseif type(field.default) == "string" then
+        return ('`"%s"`'):format(field.default)
+    end
+    return "`" .. tostring(field.default) .. "`"
+end
+
+describe("docs/configuration.md", function()
+    local text = text_of("docs/configuration.md")
+
+    for _, section in ipairs(schema.sections) do
+        it("has " .. (section[1] == "" and "the top" or section[1]), function()
+            local heading = section[1] == "" and "\n## The returned table\n" or "\n## `" .. section[1] .. "`\n"
+            local _, from = text:find(heading, 1, true)
+            assert.is_truthy(from, heading)
+            local part = text:sub(from, (text:find("\n## ", from, true) or #text + 1) - 1)
+            for _, field in ipairs(section[2]) do
+                local row = part:match("\n(| `" .. field.name .. "` |[^\n]*)")
+                assert.is_truthy(row, section[1] .. "." .. field.name)
+                local default = default_of(field)
+                if default then
+                    assert.is_truthy(row:find("| " .. default .. " |", 1, true), row .. " wants " .. default)
+                end
+            end
+            for name in part:gmatch("\n| `([%w_]+)` |") do
+                local known = false
+                for _, field in ipairs(section[2]) do
+                    known = known or field.name == name
+                end
+                assert.is_true(known, name .. " is documented and does not exist")
+            end
+        end)
+    end
+end)
+
+describe("docs/lua.md", function()
+    local text = text_of("docs/lua.md")
+
+    it("has every function of the library", function()
+        local source = text_of("lua/hgcache/init.lua")
+        for name in source:gmatch("\nfunction (hg%.[%w_.]+)") do
+            assert.is_truthy(text:find(name, 1, true), name)
+        end
+        for name in source:match("local hg = (%b{})"):gmatch("\n%s+([%w_]+) = core") do
+            assert.is_truthy(text:find("hg." .. name, 1, true), "hg." .. name)
+        end
+    end)
+
+    it("has every loader", function()
+        for path in io.popen("ls scripts/loaders/*.lua"):lines() do
+            local name = path:match("([%w_]+)%.lua$")
+            assert.is_truthy(text:find("loaders." .. name, 1, true), name)
+        end
+    end)
+end)
