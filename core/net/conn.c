@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #define LINGER_MS       1000
 #define SWALLOW_EXTRA   65536 /* bytes behind the last request, above what a body may have */
 #define DRAIN_IDLE_MS   250   /* a client that asks more often than this is told by its next answer */
+#define DEAD_LOOK_MS    1000  /* how often one that is not read from is looked at */
 #define BODY_UNIT_BYTES 65536 /* each such piece of a body gives it a second more */
 
 static void on_written(uv_write_t *write, int status);
@@ -22,6 +24,16 @@ static uv_os_fd_t conn_fd(const struct hg_conn *conn)
     uv_os_fd_t fd = -1;
     uv_fileno(&conn->uv.handle, &fd);
     return fd;
+}
+
+/*
+ * Both directions are over: a reset, or for unix sockets a plain close. A client that only shut its sending side is
+ * not dead and waits for its answers. Reading tells neither reliably apart nor anything while it is paused.
+ */
+static bool conn_is_dead(const struct hg_conn *conn)
+{
+    struct pollfd state = {.fd = conn_fd(conn)};
+    return poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
 }
 
 static void conn_pin(struct hg_conn *conn, size_t pinned)
@@ -242,8 +254,8 @@ static uint64_t conn_due(struct hg_conn *conn)
         return conn->progress_ms;
     if (conn->is_writing)
         return hg_time_add(conn->progress_ms, limits->write_timeout_ms);
-    if (conn->work_count > 0 || conn->kept != NULL)
-        return HG_FOREVER;
+    if (conn->work_count > 0 || conn->kept != NULL) /* nothing to wait for but us, unless it dies unseen */
+        return conn->is_reading ? HG_FOREVER : hg_loop_now(conn->server->loop) + DEAD_LOOK_MS;
     if (conn->body_ms != 0)
         return hg_time_add(conn->body_ms,
                            hg_time_add(limits->header_timeout_ms,
@@ -354,7 +366,7 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
     if (got == UV_EOF) {
         conn->has_eof = true;
         conn_set_reading(conn, false);
-        if (conn->state == HG_CONN_LINGER)
+        if (conn->state == HG_CONN_LINGER || conn_is_dead(conn))
             hg_conn_close(conn);
         else
             conn_settle(conn);
@@ -387,6 +399,10 @@ uint64_t hg_conn_check(struct hg_conn *conn, uint64_t now_ms)
 
     if (conn->state == HG_CONN_CLOSING)
         return HG_FOREVER;
+    if (!conn->is_reading && conn_is_dead(conn)) {
+        hg_conn_close(conn);
+        return HG_FOREVER;
+    }
     if (conn->is_writing && conn->state != HG_CONN_LINGER) {
         size_t unsent = uv_stream_get_write_queue_size(&conn->uv.stream);
         if (unsent < conn->unsent_seen) {

@@ -327,6 +327,25 @@ static void test_http2_preface_is_closed_cleanly(void **state)
     world_close(world);
 }
 
+/* Nothing is read while the pipeline is full, so nothing tells of the reset but a look now and then. */
+static void test_reset_of_a_paused_connection_is_noticed(void **state)
+{
+    (void)state;
+    struct hg_server_limits limits = usual_limits;
+    limits.pipeline = 1;
+    struct world *world = world_open(&limits);
+    struct test_client client;
+    world->answers_in_gone = true;
+    test_client_open(&client, world->port);
+    test_client_say(&world->loop, &client, GET("/late") GET("/x?a"));
+    test_wait(&world->loop, world->late_count == 1);
+    test_client_reset(&client);
+    test_wait(&world->loop, world->closed == 1);
+    assert_int_equal(world->gone, 1);
+    assert_int_equal(world->asked, 1);
+    world_close(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_slow_reader_pauses_reading_and_loses_nothing),
         cmocka_unit_test(test_stalled_reader_is_cut_at_the_write_timeout),
         cmocka_unit_test(test_http2_preface_is_closed_cleanly),
+        cmocka_unit_test(test_reset_of_a_paused_connection_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

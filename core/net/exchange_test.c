@@ -303,6 +303,136 @@ static void test_remote_is_the_clients_address(void **state)
     world_close(world);
 }
 
+/*
+ * Seeded: requests of all kinds in random pieces, late answers in random order, a reader that stops and goes.
+ * What comes back must be the answers, whole and in order.
+ */
+static void run_random(unsigned seed)
+{
+    enum { REQUESTS = 300 };
+    struct hg_server_limits limits = usual_limits;
+    limits.out_bytes = 100000;
+    limits.pipeline = 1 + seed % 20;
+    struct world *world = world_open(&limits);
+    struct test_client client;
+    struct hg_buf input, expected, got;
+    struct hg_exchange *pending[64];
+    unsigned pending_number[64], pending_count = 0, late_number = 0, late_seen = 0;
+    unsigned late_total = 0;
+
+    srand(seed);
+    world->big = make_value(20000);
+    hg_buf_init(&input, 1 << 24);
+    hg_buf_init(&expected, 1 << 26);
+    hg_buf_init(&got, 1 << 26);
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        int kind = rand() % 8;
+        if (kind == 0) {
+            assert_int_equal(hg_buf_append_str(&input, GET("/big")), HG_OK);
+            assert_int_equal(hg_buf_append_bytes(&expected, hg_value_data(world->big)), HG_OK);
+        } else if (kind == 1) {
+            size_t len = 1 + (size_t)rand() % 3000;
+            hg_buf_printf(&input, "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n", len);
+            for (size_t j = 0; j < len; j++) {
+                hg_buf_append_char(&input, (char)('A' + i % 26));
+                hg_buf_append_char(&expected, (char)('A' + i % 26));
+            }
+        } else if (kind < 4) {
+            hg_buf_append_str(&input, GET("/late"));
+            hg_buf_printf(&expected, "<late %u>", late_total++);
+        } else {
+            hg_buf_printf(&input, "GET /x?%u HTTP/1.1\r\nHost: t\r\n\r\n", i);
+            hg_buf_printf(&expected, "%u", i);
+        }
+    }
+
+    test_client_open(&client, world->port);
+    size_t sent = 0;
+    unsigned answers = 0;
+    uint64_t until = hg_clock_boot_ms() + TEST_PATIENCE_MS;
+    while (answers < REQUESTS) {
+        if (sent < input.len && rand() % 3 != 0) {
+            size_t piece = 1 + (size_t)rand() % (rand() % 4 == 0 ? 5 : 4000);
+            if (piece > input.len - sent)
+                piece = input.len - sent;
+            ssize_t rc = send(client.fd, input.data + sent, piece, MSG_NOSIGNAL);
+            if (rc > 0)
+                sent += (size_t)rc;
+        }
+        uv_run(&world->loop.uv, UV_RUN_NOWAIT);
+        while (late_seen < world->late_count) {
+            pending[pending_count] = world->late[late_seen++ % 64];
+            pending_number[pending_count++] = late_number++;
+        }
+        assert_true(pending_count <= limits.pipeline);
+        if (pending_count > 0 && rand() % 2 == 0) {
+            unsigned pick = (unsigned)rand() % pending_count;
+            char text[32];
+            snprintf(text, sizeof(text), "<late %u>", pending_number[pick]);
+            answer_text(pending[pick], 200, text);
+            pending_count--;
+            pending[pick] = pending[pending_count];
+            pending_number[pick] = pending_number[pending_count];
+        }
+        struct test_answer answer;
+        while (rand() % 4 == 0 && test_answer_take(&client, false, &answer)) {
+            assert_int_equal(answer.status, 200);
+            assert_int_equal(hg_buf_append_bytes(&got, hg_buf_bytes(&answer.body)), HG_OK);
+            test_answer_finish(&answer);
+            answers++;
+        }
+        if (hg_clock_boot_ms() > until)
+            fail_msg("seed %u: %u of %u answers, %zu of %zu sent", seed, answers, (unsigned)REQUESTS, sent,
+                     input.len);
+    }
+    if (got.len != expected.len || memcmp(got.data, expected.data, got.len) != 0)
+        fail_msg("seed %u: other answers than expected", seed);
+    assert_int_equal(hg_server_busy_count(world->server), 0);
+    hg_buf_finish(&input);
+    hg_buf_finish(&expected);
+    hg_buf_finish(&got);
+    test_client_finish(&client);
+    world_close(world);
+}
+
+static void test_random_conversations_come_out_in_order(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 25; seed++)
+        run_random(seed);
+}
+
+/* E14: a reset in any state of a conversation leaves nothing behind. */
+static void test_reset_at_any_moment_leaves_nothing(void **state)
+{
+    (void)state;
+    static const char input[] = GET("/late") GET("/big") GET("/x?a") "POST /x HTTP/1.1\r\nHost: t\r\n"
+                                "Content-Length: 5\r\n\r\nhello" GET("/big") GET("/late") "GET /x HTTP/1.1\r\n"
+                                "Host: t\r\nConnection: close\r\n\r\nrest";
+    struct world *world = world_open(&usual_limits);
+    world->big = make_value(3000000);
+    world->answers_in_gone = true;
+    for (size_t cut = 0; cut < sizeof(input); cut++) {
+        struct test_client client;
+        world->late_count = 0;
+        unsigned closed = world->closed, turns = (unsigned)(cut * 7 % 4);
+        test_client_open_small(&client, world->port);
+        test_client_send(&world->loop, &client, input, cut);
+        test_wait(&world->loop, hg_server_conn_count(world->server) == 1);
+        for (unsigned i = 0; i < turns; i++)
+            uv_run(&world->loop.uv, UV_RUN_NOWAIT);
+        if (cut % 2 == 0 && world->late_count > 0 && world->late[0] != NULL) {
+            answer_text(world->late[0], 200, "first");
+            world->late[0] = NULL;
+            uv_run(&world->loop.uv, UV_RUN_NOWAIT);
+        }
+        test_client_reset(&client);
+        test_wait(&world->loop, world->closed == closed + 1);
+        assert_int_equal(atomic_load(&world->big->refs), 1);
+    }
+    world_close(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +448,8 @@ int main(void)
         cmocka_unit_test(test_reset_detaches_kept_exchanges),
         cmocka_unit_test(test_close_with_kept_exchanges_tells_gone),
         cmocka_unit_test(test_remote_is_the_clients_address),
+        cmocka_unit_test(test_random_conversations_come_out_in_order),
+        cmocka_unit_test(test_reset_at_any_moment_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

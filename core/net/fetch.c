@@ -18,6 +18,7 @@
 #include "net/fetch_impl.h"
 
 #define EASY_POOL_MAX          32
+#define WATCH_BUCKETS          64
 #define CONNECT_TIMEOUT_MS     250
 #define HOST_CONNECTIONS       64
 #define POOLED_CONNECTIONS     256
@@ -26,7 +27,13 @@
 #define CLOCK_SLACK_MS         5 /* libcurl's clock and ours are read at different moments */
 #define TIMEOUT_MS_MAX         ((uint64_t)1 << 30) /* 12 days; beyond that there is none */
 
-struct watch { /* of one descriptor of libcurl's */
+/*
+ * Of one descriptor number of libcurl's. It stays, stopped, when libcurl lets go of the descriptor, which it does
+ * after every request: starting it again is one system call, a new one four. A stopped watch of a number that
+ * belongs to somebody else by now does no harm.
+ */
+struct watch {
+    struct watch *next; /* in its bucket */
     uv_poll_t poll;
     struct hg_fetcher *fetcher;
     curl_socket_t fd;
@@ -37,6 +44,7 @@ struct hg_fetcher {
     CURLM *multi;
     uv_timer_t timer;
     struct hg_list fetches;
+    struct watch *watches[WATCH_BUCKETS];
     CURL *easy_pool[EASY_POOL_MAX];
     unsigned easy_count;
     unsigned open_handles; /* libuv's, the timer among them */
@@ -144,7 +152,28 @@ static void on_timer(uv_timer_t *timer)
     fetcher_reap(fetcher);
 }
 
-/* libcurl: watch this descriptor. */
+static struct watch *watch_get(struct hg_fetcher *fetcher, curl_socket_t fd)
+{
+    struct watch **bucket = &fetcher->watches[(unsigned)fd % WATCH_BUCKETS];
+    for (struct watch *watch = *bucket; watch != NULL; watch = watch->next) {
+        if (watch->fd == fd)
+            return watch;
+    }
+    struct watch *watch = hg_calloc(1, sizeof(*watch));
+    if (watch == NULL || uv_poll_init_socket(&fetcher->loop->uv, &watch->poll, fd) < 0) {
+        hg_free(watch);
+        return NULL;
+    }
+    watch->fetcher = fetcher;
+    watch->fd = fd;
+    watch->poll.data = watch;
+    watch->next = *bucket;
+    *bucket = watch;
+    fetcher->open_handles++;
+    return watch;
+}
+
+/* libcurl: watch this descriptor, or do no longer. */
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx)
 {
     struct hg_fetcher *fetcher = ctx;
@@ -152,22 +181,15 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, voi
     (void)easy;
 
     if (what == CURL_POLL_REMOVE) {
-        if (watch != NULL) {
-            curl_multi_assign(fetcher->multi, fd, NULL);
-            uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
-        }
+        if (watch != NULL)
+            uv_poll_stop(&watch->poll);
+        curl_multi_assign(fetcher->multi, fd, NULL);
         return 0;
     }
     if (watch == NULL) {
-        watch = hg_calloc(1, sizeof(*watch));
-        if (watch == NULL || uv_poll_init_socket(&fetcher->loop->uv, &watch->poll, fd) < 0) {
-            hg_free(watch);
+        watch = watch_get(fetcher, fd);
+        if (watch == NULL)
             return -1;
-        }
-        watch->fetcher = fetcher;
-        watch->fd = fd;
-        watch->poll.data = watch;
-        fetcher->open_handles++;
         curl_multi_assign(fetcher->multi, fd, watch);
     }
     int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
@@ -302,6 +324,10 @@ static void fetcher_shut(struct hg_fetcher *fetcher)
         curl_easy_cleanup(fetcher->easy_pool[--fetcher->easy_count]);
     curl_multi_cleanup(fetcher->multi);
     fetcher->multi = NULL;
+    for (size_t i = 0; i < WATCH_BUCKETS; i++) {
+        for (struct watch *watch = fetcher->watches[i]; watch != NULL; watch = watch->next)
+            uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
+    }
     uv_close((uv_handle_t *)&fetcher->timer, on_timer_closed);
 }
 
@@ -427,6 +453,7 @@ static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *o
     curl_easy_setopt(easy, CURLOPT_PRIVATE, fetch);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, fetch->error);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a canceled look-up is left behind, not waited for */
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_PROXY, "");

@@ -112,8 +112,17 @@ static void on_turn(uv_prepare_t *turn)
     atomic_store_explicit(&loop->turned_ms, hg_loop_now(loop), memory_order_relaxed);
 }
 
+/* libuv writes without MSG_NOSIGNAL: a client that left must be an error of that write, not the end of the process. */
+static void ignore_sigpipe(void)
+{
+    struct sigaction action;
+    if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
+        signal(SIGPIPE, SIG_IGN);
+}
+
 int hg_loop_init(struct hg_loop *loop, const char *name)
 {
+    ignore_sigpipe();
     memset(loop, 0, sizeof(*loop));
     loop->name = name;
     hg_list_init(&loop->list_inbox);

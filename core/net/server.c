@@ -1,6 +1,6 @@
 #include "net/server.h"
 
-#include <assert.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "net/conn.h"
@@ -130,7 +130,12 @@ int hg_server_create(struct hg_loop *loop, const struct hg_server_limits *limits
 
 int hg_server_adopt(struct hg_server *server, int fd, unsigned roles)
 {
-    assert(!server->is_closing);
+    if (server->is_closing) { /* it was on its way here when the close began */
+        close(fd);
+        if (server->ops.closed != NULL)
+            server->ops.closed(server->ctx, roles);
+        return HG_ECLOSED;
+    }
     hg_counter_add(&server->counters.connections, 1);
     if (server->conn_count == 0) {
         server->swept_tick = hg_loop_now(server->loop) / HG_WHEEL_MS;

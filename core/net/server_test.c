@@ -137,6 +137,24 @@ static void test_failing_allocations_cost_their_own_connection_only(void **state
     fail_msg("allocations never ended");
 }
 
+static void test_socket_that_comes_too_late_is_closed(void **state)
+{
+    (void)state;
+    struct world *world = world_open(&usual_limits);
+    int pair[2];
+    char byte;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    hg_server_close(world->server, on_server_closed, world);
+    assert_int_equal(hg_server_adopt(world->server, pair[0], 7), HG_ECLOSED);
+    assert_int_equal(world->closed, 1); /* the connection cap is told */
+    assert_int_equal(read(pair[1], &byte, 1), 0);
+    close(pair[1]);
+    test_wait(&world->loop, world->is_closed);
+    hg_listener_close(world->listener, NULL, NULL);
+    assert_int_equal(hg_loop_finish(&world->loop), 0);
+    free(world);
+}
+
 /* E14 */
 static void test_clients_that_connect_and_leave_cost_nothing(void **state)
 {
@@ -168,6 +186,7 @@ int main(void)
         cmocka_unit_test(test_drain_closes_idle_and_says_so_to_the_rest),
         cmocka_unit_test(test_unix_sockets_are_served),
         cmocka_unit_test(test_failing_allocations_cost_their_own_connection_only),
+        cmocka_unit_test(test_socket_that_comes_too_late_is_closed),
         cmocka_unit_test(test_clients_that_connect_and_leave_cost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

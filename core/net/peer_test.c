@@ -1,0 +1,91 @@
+#include "net/peer_state.h"
+#include "net/test_support.h"
+
+static void test_names_of_peers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int err;
+    } cases[] = {
+        {"http://localhost:8001", HG_OK},  {"localhost:8001", HG_OK},        {"10.0.0.1:80", HG_OK},
+        {"http://[::1]:80", HG_OK},        {"https://a.example:443", HG_OK}, {"http://a:1/", HG_OK},
+        {"", HG_EINVAL},                   {"http://", HG_EINVAL},           {"http://a b:1", HG_EINVAL},
+        {"http://u:p@a:1", HG_EINVAL},     {"http://a:1/path", HG_EINVAL},   {"a:1?x", HG_EINVAL},
+        {"a:1\r\nX: y", HG_EINVAL},
+    };
+    struct hg_peers_config config = {.timeout_ms = 100};
+    for (size_t i = 0; i < HG_COUNT(cases); i++) {
+        struct hg_peer *peer = NULL;
+        char error[160] = "";
+        int err = hg_peer_create(hg_bytes_str(cases[i].name), &config, &peer, error, sizeof(error));
+        if (err != cases[i].err || (err < 0) != (error[0] != '\0'))
+            fail_msg("%s: %d %s", cases[i].name, err, error);
+        if (err == HG_OK)
+            assert_string_equal(hg_peer_name(peer), cases[i].name); /* as listed */
+        hg_peer_destroy(peer);
+    }
+}
+
+static void test_changes_between_up_and_down_are_counted_once(void **state)
+{
+    (void)state;
+    struct hg_peers_config config = {.timeout_ms = 100};
+    struct hg_peer *peer;
+    struct hg_peer_stats stats;
+    char error[160];
+    assert_int_equal(hg_peer_create(HG_BYTES("a:1"), &config, &peer, error, sizeof(error)), HG_OK);
+    assert_string_equal(hg_peer_base_url(peer), "http://a:1");
+    uint64_t number = hg_peer_asked(peer, 1000);
+    hg_peer_failed(peer, 1001, "refused");
+    hg_peer_failed(peer, 1002, "refused");
+    assert_false(hg_peer_is_up(peer));
+    assert_int_equal(hg_peer_silence_number(peer), number); /* a refusal does not fail what others wait for */
+    hg_peer_heard(peer, 1003);
+    hg_peer_heard(peer, 1004);
+    assert_true(hg_peer_is_up(peer));
+    assert_int_equal(hg_peer_tick(peer, 1060), HG_HEALTH_PROBE);
+    hg_peer_probe_failed(peer, 1070, "timeout");
+    assert_int_equal(hg_peer_silence_number(peer), number + 1);
+    hg_peer_done(peer, 1080);
+    hg_peer_stats(peer, &stats);
+    assert_int_equal(stats.asks, 1);
+    assert_int_equal(stats.downs, 2);
+    assert_int_equal(stats.probes, 1);
+    assert_int_equal(stats.outstanding, 0);
+    assert_int_equal(stats.last_heard_ms > 0, 1);
+    hg_peer_destroy(peer);
+}
+
+static void test_each_failing_allocation_is_survived(void **state)
+{
+    (void)state;
+    struct hg_peers_config config = {.timeout_ms = 100};
+    size_t live = hg_alloc_live_bytes();
+    for (size_t nth = 0;; nth++) {
+        struct hg_peer *peer = NULL;
+        char error[160];
+        hg_alloc_fail_at(nth, false);
+        int err = hg_peer_create(HG_BYTES("http://a:1"), &config, &peer, error, sizeof(error));
+        if (!hg_alloc_fail_clear()) {
+            assert_int_equal(err, HG_OK);
+            assert_int_equal(nth, 2);
+            hg_peer_destroy(peer);
+            break;
+        }
+        assert_int_equal(err, HG_ENOMEM);
+        assert_null(peer);
+        assert_int_equal(hg_alloc_live_bytes(), live);
+    }
+    assert_int_equal(hg_alloc_live_bytes(), live);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names_of_peers),
+        cmocka_unit_test(test_changes_between_up_and_down_are_counted_once),
+        cmocka_unit_test(test_each_failing_allocation_is_survived),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
