@@ -21,6 +21,7 @@ return {
         scripts = { getters = 1, routes = 1 },
         listen = { api = "127.0.0.1:" .. args.port, admin = "127.0.0.1:" .. args.admin },
         drain_delay = 0,
+        limits = { connections = 4096 },
         log = { level = "warn" },
     },
     cluster = cluster,

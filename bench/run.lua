@@ -213,6 +213,9 @@ local function measure(work, name, pid)
         local cpu, busy = cpu_seconds(pid), busy_seconds()
         local run = wrk(PORTS[name], work.connections, options.seconds, work.script, arguments)
         cpu, busy = cpu_seconds(pid) - cpu, busy_seconds() - busy
+        if cpu <= 0 then
+            error(("%s ended during the measurement (its log: %s/bench-%s.log)"):format(name, OUT, name), 0)
+        end
         if run.failed > 0 then
             error(("%s: %d of %d requests failed"):format(name, run.failed, run.requests), 0)
         end
@@ -322,8 +325,8 @@ end
 local function measure_start()
     local start_ms, rss, wrong = {}, {}, 0
     for round = 1, math.max(options.rounds, 3) * 2 do
-        local line = shell(("%s/bench/bench_start %d '/api?key=hot' %s"):format(BUILD, PORTS.hgcache,
-            hgcache_command(PORTS.hgcache, PORTS.hgcache + 100, "workers=2")))
+        local line = shell(("%s/bench/bench_start %d '/api?key=hot' %s 2>%s/bench-start.log"):format(BUILD,
+            PORTS.hgcache, hgcache_command(PORTS.hgcache, PORTS.hgcache + 100, "workers=2"), OUT))
         local ms, kib, code = line:match("start_ms=([%d%.]+) rss_kib=(%d+) exit=(-?%d+)")
         if not ms then
             error("bench_start printed: " .. line, 0)
@@ -363,7 +366,7 @@ end
 
 local function print_http(id, result)
     print(("\n%s  %s%s"):format(id, result.title, result.noisy > 0
-        and (" (%d measurements disturbed by others)"):format(result.noisy) or ""))
+        and (" (%d measurements disturbed by others, kept)"):format(result.noisy) or ""))
     print(("  %-10s %10s %12s %18s"):format("", "CPU us", "1,000 req/s", "hgcache is x this"))
     for _, name in ipairs({ "epoll", "uv", "nginx", "hgcache" }) do
         local row = result.contestants[name]
@@ -405,6 +408,10 @@ local function main()
         if is_wanted(work.id) then
             results[work.id] = measure_http(work)
             print_http(work.id, results[work.id])
+            if work.id == "P14" and results.P1 then
+                results.P14.times_a_hit = results.P14.contestants.hgcache.us / results.P1.contestants.hgcache.us
+                print(("  a miss costs %.1f times a hit"):format(results.P14.times_a_hit))
+            end
         end
     end
     if is_wanted("P9") then

@@ -1,5 +1,5 @@
 -- wrk: one key after the other. `-- PREFIX [COUNT]`: names begin with PREFIX; after COUNT it begins anew (default: never).
-local prefix, count, at = "k", math.huge, 0
+local prefix, count, at = "k", 2 ^ 40, 0
 
 function init(args)
     prefix = args[1] or prefix
