@@ -142,8 +142,8 @@ local function hgcache_command(port, admin, extra)
 end
 
 local function nginx_command(size)
-    local folder = shell("pwd"):gsub("\n", "") .. "/" .. OUT .. "/bench-nginx"
-    os.execute("mkdir -p " .. folder .. "/logs")
+    os.execute(("mkdir -p %s/bench-nginx/logs"):format(OUT))
+    local folder = shell(("realpath %s/bench-nginx"):format(OUT)):gsub("\n", "")
     write(folder .. "/nginx.conf", ([[
 load_module /usr/lib/nginx/modules/ndk_http_module.so;
 load_module %s;
