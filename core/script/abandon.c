@@ -69,7 +69,9 @@ static void refuse_pool(struct hg_pool *pool)
 {
     struct hg_list pending;
 
+    pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->is_refusing, true);
+    pthread_mutex_unlock(&pool->lock);
     hg_log(HG_LOG_ERROR, "script pool refuses work: too many abandoned threads pool=%s", pool->name);
     hg_list_init(&pending);
     hg_pool_take_expired(pool, HG_FOREVER, &pending);

@@ -58,7 +58,8 @@ int hg_pool_post(struct hg_pool *pool, struct hg_task *task)
 
     pthread_mutex_lock(&pool->lock);
     struct hg_thread *thread = pick_locked(pool);
-    if (thread == NULL)
+    /* With none it waits for the one that is being made, unless there will be none. */
+    if (atomic_load(&pool->is_refusing) || atomic_load(&pool->runtime->is_stopping))
         err = HG_EDRAINING;
     else if (is_call ? atomic_load(&pool->pending_calls) >= HG_PENDING_CALLS_MAX
                      : atomic_load(&pool->pending_count) >= HG_PENDING_LOADS_MAX)
@@ -68,7 +69,8 @@ int hg_pool_post(struct hg_pool *pool, struct hg_task *task)
         atomic_fetch_add(&pool->pending_count, 1);
         if (is_call)
             atomic_fetch_add(&pool->pending_calls, 1);
-        hg_thread_wake(thread);
+        if (thread != NULL)
+            hg_thread_wake(thread);
     }
     pthread_mutex_unlock(&pool->lock);
     if (err == HG_OK)

@@ -110,7 +110,7 @@ static int unanchor(lua_State *L)
 static void drop_coroutine(struct hg_task *task)
 {
     if (task->co != NULL && task->thread->vm != NULL)
-        hg_vm_enter(task->thread->vm, unanchor, task);
+        hg_vm_enter_reserve(task->thread->vm, unanchor, task);
     task->co = NULL;
 }
 

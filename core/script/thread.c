@@ -151,6 +151,8 @@ static void fail_all(struct hg_thread *thread, enum hg_class klass, const char *
 
 static int collect(lua_State *L)
 {
+    /* What a finalizer still held goes the second time. */
+    lua_gc(L, LUA_GCCOLLECT, 0);
     lua_gc(L, LUA_GCCOLLECT, 0);
     return 0;
 }
@@ -160,7 +162,7 @@ void hg_thread_relieve(struct hg_thread *thread)
     if (thread->vm == NULL)
         return;
     hg_thread_run_begin(thread, NULL); /* finalizers are scripts too */
-    hg_vm_enter(thread->vm, collect, NULL);
+    hg_vm_enter_reserve(thread->vm, collect, NULL);
     hg_thread_run_end(thread);
     pthread_mutex_lock(&thread->lock);
     bool is_dead = atomic_load(&thread->is_dead);

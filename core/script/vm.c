@@ -52,6 +52,14 @@ int hg_vm_enter(struct hg_vm *vm, lua_CFunction fn, void *ud)
     return rc;
 }
 
+int hg_vm_enter_reserve(struct hg_vm *vm, lua_CFunction fn, void *ud)
+{
+    vm->cap.limit_bytes += HG_VM_RESERVE;
+    int rc = hg_vm_enter(vm, fn, ud);
+    vm->cap.limit_bytes -= HG_VM_RESERVE;
+    return rc;
+}
+
 static int to_string(lua_State *L)
 {
     if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)

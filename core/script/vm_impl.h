@@ -15,6 +15,8 @@
 
 /* Bytes of an error message kept. */
 #define HG_VM_ERROR_MAX 1024
+/* Past the cap, for the runtime's own hands only. */
+#define HG_VM_RESERVE ((size_t)1 << 20)
 /* CPU a chunk may use while it loads, and a bound on its text. */
 #define HG_VM_LOAD_MS_MAX 5000
 #define HG_VM_CHUNK_MAX   (16u << 20)
@@ -46,6 +48,9 @@ struct hg_vm *hg_vm_of(lua_State *L);
  * vm->error. The stack is as it was.
  */
 int hg_vm_enter(struct hg_vm *vm, lua_CFunction fn, void *ud);
+
+/* The same for clearing up after the cap was met: with a little more memory than scripts may have. */
+int hg_vm_enter_reserve(struct hg_vm *vm, lua_CFunction fn, void *ud);
 
 /* As lua_pcall, but an error is always a string: the message, or what kind of object was thrown.   [-(n+1), +(r|1), m] */
 int hg_vm_pcall(lua_State *L, int arg_count, int result_count);
