@@ -62,8 +62,6 @@ for name in ([[clock_gettime gettimeofday timespec_get time clock localtime_r
     IMPURE_CALLS[name] = true
 end
 
--- Tests and what only tests include: they may print and read clocks, but a floor's tests see no other floors than it.
-local TESTS = { "_test%.c$", "/testing%.h$", "/test_[%w_]+%.[ch]$", "/fake_[%w_]+%.[ch]$", "_fixture%.h$" }
 
 local function contains(list, wanted)
     for _, item in ipairs(list) do
@@ -83,8 +81,8 @@ local function matches(text, patterns)
     return false
 end
 
---- Why `floor` may not include `header`, or nil when it may.
-local function refusal(floor, header, is_system, is_test)
+--- Why `floor` may not include `header`, or nil when it may. helpers: headers of tests, by path from core/.
+local function refusal(floor, header, is_system, is_test, helpers)
     for _, library in ipairs(LIBRARIES) do
         if matches(header, library.headers) then
             if contains(library.floors, floor) then
@@ -112,6 +110,9 @@ local function refusal(floor, header, is_system, is_test)
     end
     if not BELOW[target] then
         return ('"%s" is in no floor'):format(header)
+    end
+    if helpers[header] and not is_test then
+        return ('only tests include "%s"'):format(header)
     end
     if target == floor or contains(BELOW[floor], target) or contains(BELOW[floor], header) then
         return nil
@@ -183,10 +184,21 @@ local function check(root)
             report(path, count, ("%d lines, at most %d: which second idea moved in?"):format(count, MAX_LINES))
         end
     end
-    for _, path in ipairs(c_files(root, "core")) do
-        local text = read(root .. "/" .. path)
+    -- A header that includes cmocka.h or is named fake_x.h or test_x.h is a test's: it may print and read clocks, but like the
+    -- tests themselves it sees no other floors than its own may.
+    local texts, helpers = {}, {}
+    local paths = c_files(root, "core")
+    for _, path in ipairs(paths) do
+        texts[path] = read(root .. "/" .. path)
+        local is_named_so = path:find("/fake_[%w_]+%.h$") or path:find("/test_[%w_]+%.h$")
+        if path:find("%.h$") and (is_named_so or texts[path]:find("#%s*include%s*<cmocka%.h>")) then
+            helpers[path:match("^core/(.*)$")] = true
+        end
+    end
+    for _, path in ipairs(paths) do
+        local text = texts[path]
         local floor = path:match("^core/([^/]+)/[^/]+$") or (path == "core/main.c" and "cli")
-        local is_test = matches(path, TESTS)
+        local is_test = path:find("_test%.c$") ~= nil or helpers[path:match("^core/(.*)$")] ~= nil
         counted = counted + 1
         check_length(path, text)
         if not BELOW[floor] then
@@ -204,7 +216,7 @@ local function check(root)
                 if bare_lines[number]:find("^%s*#%s*include") then
                     local open, header = line:match('^%s*#%s*include%s*(["<])([^">]+)[">]')
                     local why = not open and "an include must name its file"
-                        or refusal(floor, header, open == "<", is_test)
+                        or refusal(floor, header, open == "<", is_test, helpers)
                     if why then
                         report(path, number, why)
                     end
@@ -264,6 +276,7 @@ local PLANTED = {
         '/*\n#include <uv.h>\n*/\n#include "base/buf.h"\n#include <xxhash.h>\nchar *s = "time(0)"; // open(\n', false },
     { "core/base/member.c",
         "int f(struct s *s)\n{\n    return s->open(s) + s->x.time(1) + uptime(2);\n}\n", false },
+    { "core/base/borrow.c", '#include "base/testing.h"\n', ":1: only tests include" },
     { "core/base/testing.h", "#include <cmocka.h>\n", false },
     { "core/group/fake_source.h", "#include <cmocka.h>\n#include <unistd.h>\n", false },
     { "core/group/fake_up.h", '#include "net/log.h"\n', ":1: floor group must not include" },
