@@ -5,7 +5,7 @@
 
 local core = ...
 
-local error, pairs, pcall, rawequal, select, setmetatable, type = error, pairs, pcall, rawequal, select, setmetatable, type
+local error, rawequal, setmetatable, type = error, rawequal, setmetatable, type
 
 local function closed(name, why)
     return function()
@@ -137,7 +137,3 @@ end
 coroutine.isyieldable = coroutine.isyieldable or isyieldable
 
 package.loaded["hgcache.core"] = core
-core.closed = closed
-
--- Nothing of `select`, `pairs` and `pcall` is replaced by a script before the library has taken its own.
-core.select, core.pairs, core.pcall = select, pairs, pcall
