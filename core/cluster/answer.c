@@ -7,7 +7,10 @@
 
 /* --- from a peer --- */
 
-/* What groupcache-go says instead of a remaining life: a moment of the wall clock, nanoseconds; 0 = none told. */
+/*
+ * What groupcache-go says instead of a remaining life: a moment of the wall clock, nanoseconds; 0 =
+ * none told.
+ */
 static uint64_t life_until(int64_t expire_unix_ns, uint64_t now_unix_ns)
 {
     if (expire_unix_ns == 0)
@@ -17,8 +20,8 @@ static uint64_t life_until(int64_t expire_unix_ns, uint64_t now_unix_ns)
     return ((uint64_t)expire_unix_ns - now_unix_ns) / NS_PER_MS;
 }
 
-int hg_answer_from_http(int http_status, struct hg_bytes body, struct hg_bytes key, uint64_t now_unix_ns,
-                        struct hg_ask_answer *out_answer)
+int hg_answer_from_http(int http_status, struct hg_bytes body, struct hg_bytes key,
+                        uint64_t now_unix_ns, struct hg_ask_answer *out_answer)
 {
     struct hg_ask_answer answer = {.outcome = HG_ASK_TRANSPORT};
     struct hg_peer_response response;
@@ -36,8 +39,8 @@ int hg_answer_from_http(int http_status, struct hg_bytes body, struct hg_bytes k
     if (response.has_key_hash && response.key_hash != hg_xxh64(key))
         goto done;
 
-    uint64_t told_ms = response.has_ttl ? response.ttl_ms
-                                        : life_until(response.expire_unix_ns, now_unix_ns);
+    uint64_t told_ms =
+        response.has_ttl ? response.ttl_ms : life_until(response.expire_unix_ns, now_unix_ns);
     answer.result = hg_peer_response_to_value(&response, key);
     if (answer.result == NULL) {
         hg_peer_message_free(owner);
@@ -154,7 +157,8 @@ static uint64_t remaining_ms(uint64_t expires_ms, uint64_t now_ms)
 }
 
 int hg_answer_to_http(const struct hg_result *result, struct hg_bytes key, uint64_t now_ms,
-                      bool expose_errors, double minute_qps, int *out_http_status, struct hg_buf *out_body)
+                      bool expose_errors, double minute_qps, int *out_http_status,
+                      struct hg_buf *out_body)
 {
     struct hg_peer_response response;
     const struct hg_value *value = result->value;
@@ -164,7 +168,8 @@ int hg_answer_to_http(const struct hg_result *result, struct hg_bytes key, uint6
                               ? now_ms - result->created_ms
                               : 0;
         /* expires_ms 0: not stored here, so nobody else is to store it either. */
-        hg_peer_response_from_value(value, remaining_ms(result->expires_ms, now_ms), true, age_ms, &response);
+        hg_peer_response_from_value(value, remaining_ms(result->expires_ms, now_ms), true, age_ms,
+                                    &response);
         if (value->status == HG_STATUS_ERROR && !expose_errors)
             response.error_message = hg_bytes_str(generic_text((enum hg_class)value->klass));
     } else if (result->err == HG_ENOENT) {

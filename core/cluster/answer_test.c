@@ -24,12 +24,16 @@ static struct hg_value *make_value(struct hg_value_spec spec)
 }
 
 /* One result over the wire and back. */
-static void send(const struct hg_result *result, bool expose, int *out_status, struct hg_ask_answer *out_answer)
+static void send(const struct hg_result *result, bool expose, int *out_status,
+                 struct hg_ask_answer *out_answer)
 {
     struct hg_buf body;
     hg_buf_init(&body, BODY_MAX);
-    assert_int_equal(hg_answer_to_http(result, HG_BYTES("key"), NOW, expose, 12.5, out_status, &body), HG_OK);
-    assert_int_equal(hg_answer_from_http(*out_status, hg_buf_bytes(&body), HG_BYTES("key"), 0, out_answer), HG_OK);
+    assert_int_equal(
+        hg_answer_to_http(result, HG_BYTES("key"), NOW, expose, 12.5, out_status, &body), HG_OK);
+    assert_int_equal(
+        hg_answer_from_http(*out_status, hg_buf_bytes(&body), HG_BYTES("key"), 0, out_answer),
+        HG_OK);
     hg_buf_finish(&body);
 }
 
@@ -37,9 +41,13 @@ static void test_values_survive_the_way(void **state)
 {
     (void)state;
     struct hg_bytes tags[2] = {HG_BYTES("red"), HG_BYTES("blue")};
-    struct hg_value *value = make_value((struct hg_value_spec){
-        .status = HG_STATUS_VALUE, .data = HG_BYTES("a\0b"), .type = HG_BYTES("text/plain"),
-        .etag = HG_BYTES("\"x\""), .meta = HG_BYTES("m"), .tags = tags, .tag_count = 2});
+    struct hg_value *value = make_value((struct hg_value_spec){.status = HG_STATUS_VALUE,
+                                                               .data = HG_BYTES("a\0b"),
+                                                               .type = HG_BYTES("text/plain"),
+                                                               .etag = HG_BYTES("\"x\""),
+                                                               .meta = HG_BYTES("m"),
+                                                               .tags = tags,
+                                                               .tag_count = 2});
     struct hg_result result = {.value = value, .created_ms = NOW - 300, .expires_ms = NOW + 700};
     struct hg_ask_answer answer;
     int status;
@@ -68,13 +76,16 @@ static void test_life_is_what_remains(void **state)
     } cases[] = {
         {HG_FOREVER, HG_FOREVER}, {NOW + 1, 1}, {NOW, 0}, {NOW - 5, 0}, {0, 0},
     };
-    struct hg_value *value = make_value((struct hg_value_spec){.status = HG_STATUS_VALUE, .data = HG_BYTES("v")});
+    struct hg_value *value =
+        make_value((struct hg_value_spec){.status = HG_STATUS_VALUE, .data = HG_BYTES("v")});
     for (size_t i = 0; i < HG_COUNT(cases); i++) {
-        struct hg_result result = {.value = value, .created_ms = NOW, .expires_ms = cases[i].expires_ms};
+        struct hg_result result = {
+            .value = value, .created_ms = NOW, .expires_ms = cases[i].expires_ms};
         struct hg_ask_answer answer;
         int status;
         send(&result, false, &status, &answer);
-        assert_true(answer.ttl_ms == cases[i].ttl_ms); /* 0 never becomes without end, nor the other way round */
+        assert_true(answer.ttl_ms ==
+                    cases[i].ttl_ms); /* 0 never becomes without end, nor the other way round */
         hg_value_unref(answer.result);
     }
     hg_value_unref(value);
@@ -106,7 +117,8 @@ static void test_empty_value_not_found_error_and_no_group_stay_apart(void **stat
     hg_buf_init(&body, BODY_MAX);
     assert_int_equal(hg_answer_no_group(&status, &body), HG_OK);
     assert_int_equal(status, 404);
-    assert_int_equal(hg_answer_from_http(status, hg_buf_bytes(&body), HG_BYTES("key"), 0, &answer), HG_OK);
+    assert_int_equal(hg_answer_from_http(status, hg_buf_bytes(&body), HG_BYTES("key"), 0, &answer),
+                     HG_OK);
     assert_int_equal(answer.outcome, HG_ASK_TYPED);
     assert_int_equal(answer.result->status, HG_STATUS_NO_GROUP);
     hg_value_unref(answer.result);
@@ -118,9 +130,11 @@ static void test_error_keeps_class_and_hides_its_words_unless_told(void **state)
     (void)state;
     for (int expose = 0; expose < 2; expose++) {
         for (int klass = HG_CLASS_INTERNAL; klass <= HG_CLASS_TOO_LARGE; klass++) {
-            struct hg_value *error = make_value((struct hg_value_spec){
-                .status = HG_STATUS_ERROR, .klass = (enum hg_class)klass, .data = HG_BYTES("secret: 42"),
-                .retry_after_ms = 1500});
+            struct hg_value *error =
+                make_value((struct hg_value_spec){.status = HG_STATUS_ERROR,
+                                                  .klass = (enum hg_class)klass,
+                                                  .data = HG_BYTES("secret: 42"),
+                                                  .retry_after_ms = 1500});
             struct hg_ask_answer answer;
             int status;
             send(&(struct hg_result){.value = error}, expose == 1, &status, &answer);
@@ -128,7 +142,8 @@ static void test_error_keeps_class_and_hides_its_words_unless_told(void **state)
             assert_int_equal(answer.outcome, HG_ASK_TYPED);
             assert_int_equal(answer.result->status, HG_STATUS_ERROR);
             assert_int_equal(answer.result->klass, klass);
-            assert_true(hg_bytes_eq(hg_value_data(answer.result), HG_BYTES("secret: 42")) == (expose == 1));
+            assert_true(hg_bytes_eq(hg_value_data(answer.result), HG_BYTES("secret: 42")) ==
+                        (expose == 1));
             assert_true(answer.result->data_len > 0);
             assert_int_equal(answer.result->retry_after_ms, 2000); /* whole seconds, never sooner */
             hg_value_unref(answer.result);
@@ -169,9 +184,12 @@ static void test_failures_of_the_node_have_a_status_and_a_class(void **state)
 static void test_retry_after_is_whole_seconds_rounded_up(void **state)
 {
     (void)state;
-    assert_int_equal(hg_result_retry_after_s(&(struct hg_result){.err = HG_ELIMIT, .retry_after_ms = 1}), 1);
-    assert_int_equal(hg_result_retry_after_s(&(struct hg_result){.err = HG_ELIMIT, .retry_after_ms = 1000}), 1);
-    assert_int_equal(hg_result_retry_after_s(&(struct hg_result){.err = HG_ELIMIT, .retry_after_ms = 1001}), 2);
+    assert_int_equal(
+        hg_result_retry_after_s(&(struct hg_result){.err = HG_ELIMIT, .retry_after_ms = 1}), 1);
+    assert_int_equal(
+        hg_result_retry_after_s(&(struct hg_result){.err = HG_ELIMIT, .retry_after_ms = 1000}), 1);
+    assert_int_equal(
+        hg_result_retry_after_s(&(struct hg_result){.err = HG_ELIMIT, .retry_after_ms = 1001}), 2);
     assert_true(hg_result_retry_after_s(&(struct hg_result){.retry_after_ms = UINT64_MAX}) > 1);
     assert_int_equal(hg_result_retry_after_s(&(struct hg_result){.err = HG_OK}), 0);
 }
@@ -215,8 +233,10 @@ static void test_go_nodes_are_understood(void **state)
     };
     for (size_t i = 0; i < HG_COUNT(cases); i++) {
         struct hg_buf body;
-        struct hg_peer_response response = {.value = HG_BYTES("v"), .expire_unix_ns = cases[i].expire,
-                                            .has_ttl = cases[i].has_ttl, .ttl_ms = 7};
+        struct hg_peer_response response = {.value = HG_BYTES("v"),
+                                            .expire_unix_ns = cases[i].expire,
+                                            .has_ttl = cases[i].has_ttl,
+                                            .ttl_ms = 7};
         hg_buf_init(&body, BODY_MAX);
         assert_int_equal(hg_peer_response_encode(&response, &body), HG_OK);
         assert_int_equal(from(200, hg_buf_bytes(&body), &answer), HG_OK);
@@ -231,7 +251,10 @@ static void test_garbage_and_wrong_keys_are_transport_failures(void **state)
     (void)state;
     struct hg_ask_answer answer;
     static const struct hg_bytes bodies[] = {
-        {"<html>it works</html>", 21}, {"\n\x7fshort", 7}, {"\x00\x01", 2}, {"\xff\xff\xff\xff\xff\xff", 6},
+        {"<html>it works</html>", 21},
+        {"\n\x7fshort", 7},
+        {"\x00\x01", 2},
+        {"\xff\xff\xff\xff\xff\xff", 6},
     };
     for (size_t i = 0; i < HG_COUNT(bodies); i++) {
         assert_int_equal(from(200, bodies[i], &answer), HG_OK);
@@ -239,7 +262,9 @@ static void test_garbage_and_wrong_keys_are_transport_failures(void **state)
         assert_null(answer.result);
     }
     struct hg_buf body;
-    struct hg_peer_response response = {.status = HG_STATUS_VALUE, .value = HG_BYTES("v"), .has_key_hash = true,
+    struct hg_peer_response response = {.status = HG_STATUS_VALUE,
+                                        .value = HG_BYTES("v"),
+                                        .has_key_hash = true,
                                         .key_hash = hg_xxh64(HG_BYTES("another key"))};
     hg_buf_init(&body, BODY_MAX);
     assert_int_equal(hg_peer_response_encode(&response, &body), HG_OK);
@@ -253,14 +278,17 @@ static void test_garbage_and_wrong_keys_are_transport_failures(void **state)
 static void test_mangled_messages_never_crash(void **state)
 {
     (void)state;
-    struct hg_value *value = make_value((struct hg_value_spec){
-        .status = HG_STATUS_VALUE, .data = HG_BYTES("some data that is long enough"), .type = HG_BYTES("a/b")});
+    struct hg_value *value =
+        make_value((struct hg_value_spec){.status = HG_STATUS_VALUE,
+                                          .data = HG_BYTES("some data that is long enough"),
+                                          .type = HG_BYTES("a/b")});
     struct hg_result result = {.value = value, .created_ms = NOW, .expires_ms = NOW + 10};
     struct hg_ask_answer answer;
     struct hg_buf body;
     int status;
     hg_buf_init(&body, BODY_MAX);
-    assert_int_equal(hg_answer_to_http(&result, HG_BYTES("key"), NOW, false, 0, &status, &body), HG_OK);
+    assert_int_equal(hg_answer_to_http(&result, HG_BYTES("key"), NOW, false, 0, &status, &body),
+                     HG_OK);
     for (size_t len = 0; len < body.len; len++) {
         assert_int_equal(from(200, hg_bytes(body.data, len), &answer), HG_OK);
         hg_value_unref(answer.result);
@@ -282,7 +310,8 @@ static void test_mangled_messages_never_crash(void **state)
 static void test_each_failing_allocation_is_survived(void **state)
 {
     (void)state;
-    struct hg_value *error = make_value((struct hg_value_spec){.status = HG_STATUS_ERROR, .data = HG_BYTES("why")});
+    struct hg_value *error =
+        make_value((struct hg_value_spec){.status = HG_STATUS_ERROR, .data = HG_BYTES("why")});
     struct hg_result result = {.value = error};
     struct hg_ask_answer answer;
     struct hg_buf body;

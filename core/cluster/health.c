@@ -84,7 +84,8 @@ enum hg_health_step hg_health_tick(struct hg_health *health, uint64_t now_ms)
     uint64_t probe_age_ms = since(health->probed_ms, now_ms);
 
     if (!health->is_up) {
-        uint64_t wait_ms = health->is_probing ? health->timeout_ms * PROBE_LOST : health->timeout_ms;
+        uint64_t wait_ms =
+            health->is_probing ? health->timeout_ms * PROBE_LOST : health->timeout_ms;
         return probe_age_ms >= wait_ms ? probe(health, now_ms) : HG_HEALTH_WAIT;
     }
     if (health->outstanding == 0)
@@ -92,14 +93,17 @@ enum hg_health_step hg_health_tick(struct hg_health *health, uint64_t now_ms)
 
     uint64_t silent_ms = since(health->asked_ms, now_ms);
     uint64_t half_ms = health->timeout_ms / PROBE_SHARE;
-    /* Never without a probe that was made in this silence and had its time, however late these ticks come. */
+    /*
+     * Never without a probe that was made in this silence and had its time, however late these
+     * ticks come.
+     */
     bool is_current = health->is_probing && health->probed_ms >= health->asked_ms;
     if (is_current && silent_ms >= health->timeout_ms && probe_age_ms >= half_ms) {
         health->is_probing = false;
         hg_health_failed(health, now_ms);
         return HG_HEALTH_FAILED;
     }
-    bool is_free = !health->is_probing ||
-                   (!is_current && probe_age_ms >= health->timeout_ms * PROBE_LOST);
+    bool is_free =
+        !health->is_probing || (!is_current && probe_age_ms >= health->timeout_ms * PROBE_LOST);
     return is_free && silent_ms >= half_ms ? probe(health, now_ms) : HG_HEALTH_WAIT;
 }

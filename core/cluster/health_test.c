@@ -62,7 +62,8 @@ static void test_late_ticks_never_fail_without_a_probe(void **state)
     struct hg_health health;
     hg_health_init(&health, TIMEOUT, 0);
     hg_health_asked(&health, 100);
-    assert_int_equal(hg_health_tick(&health, 50000), HG_HEALTH_PROBE); /* we stood still, not the peer */
+    assert_int_equal(hg_health_tick(&health, 50000),
+                     HG_HEALTH_PROBE); /* we stood still, not the peer */
     assert_int_equal(hg_health_tick(&health, 50499), HG_HEALTH_WAIT);
     assert_int_equal(hg_health_tick(&health, 50500), HG_HEALTH_FAILED);
 }
@@ -162,7 +163,8 @@ static void test_random_lives_keep_the_promise(void **state)
                 probe_due = now + 100;
             if (next == HG_HEALTH_FAILED) {
                 if (unanswered_at == 0 || now - unanswered_at > TIMEOUT)
-                    fail_msg("seed %u: a living peer was marked at %llu", seed, (unsigned long long)now);
+                    fail_msg("seed %u: a living peer was marked at %llu", seed,
+                             (unsigned long long)now);
                 assert_true(was_up);
             }
             if (health.is_up && health.outstanding > 0 && now - health.asked_ms > 3 * TIMEOUT)

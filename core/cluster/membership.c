@@ -27,7 +27,8 @@ static int check(const struct hg_bytes *members, size_t count, char *error, size
         return HG_EINVAL;
     }
     if (count > HG_RING_MEMBERS_MAX) {
-        snprintf(error, error_size, "%zu members, at most %d are possible", count, HG_RING_MEMBERS_MAX);
+        snprintf(error, error_size, "%zu members, at most %d are possible", count,
+                 HG_RING_MEMBERS_MAX);
         return HG_ELIMIT;
     }
     for (size_t i = 0; i < count; i++) {
@@ -41,9 +42,9 @@ static int check(const struct hg_bytes *members, size_t count, char *error, size
     return HG_OK;
 }
 
-int hg_view_create(const struct hg_ring_preset *preset, const struct hg_bytes *members, size_t count,
-                   struct hg_bytes self, hg_member_fn make_peer, void *ctx, struct hg_view **out_view,
-                   char *error, size_t error_size)
+int hg_view_create(const struct hg_ring_preset *preset, const struct hg_bytes *members,
+                   size_t count, struct hg_bytes self, hg_member_fn make_peer, void *ctx,
+                   struct hg_view **out_view, char *error, size_t error_size)
 {
     struct hg_ring *ring = NULL;
     struct view_block *block = NULL;
@@ -59,10 +60,12 @@ int hg_view_create(const struct hg_ring_preset *preset, const struct hg_bytes *m
     }
     long self_index = hg_ring_find(ring, self);
     if (self_index < 0) {
-        err = say(error, error_size, HG_ENOENT, "the list of members does not hold this node,", self);
+        err =
+            say(error, error_size, HG_ENOENT, "the list of members does not hold this node,", self);
         goto destroy_ring;
     }
-    if (hg_size_mul(count, sizeof(void *), &peers_bytes) && hg_size_add(sizeof(*block), peers_bytes, &size))
+    if (hg_size_mul(count, sizeof(void *), &peers_bytes) &&
+        hg_size_add(sizeof(*block), peers_bytes, &size))
         block = hg_calloc(1, size);
     if (block == NULL) {
         snprintf(error, error_size, "out of memory");

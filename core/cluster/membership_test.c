@@ -43,7 +43,8 @@ static const struct hg_ring_preset *preset(void)
     return hg_ring_preset_find(HG_BYTES("default"));
 }
 
-static int create(size_t count, struct hg_bytes self, struct maker *maker, struct hg_view **out_view, char error[256])
+static int create(size_t count, struct hg_bytes self, struct maker *maker,
+                  struct hg_view **out_view, char error[256])
 {
     error[0] = '\0';
     return hg_view_create(preset(), names, count, self, make_peer, maker, out_view, error, 256);
@@ -76,7 +77,8 @@ static void test_names_are_used_exactly_as_listed(void **state)
     struct hg_view *view = NULL;
     char error[256];
     static const struct hg_bytes strangers[] = {
-        {"http://n1:8001/", 15}, {"n1:8001", 7}, {"HTTP://n1:8001", 14}, {"http://n1:800", 13}, {"", 0},
+        {"http://n1:8001/", 15}, {"n1:8001", 7}, {"HTTP://n1:8001", 14},
+        {"http://n1:800", 13},   {"", 0},
     };
     name_members(3);
     for (size_t i = 0; i < HG_COUNT(strangers); i++) {

@@ -74,8 +74,8 @@ int hg_address_parse(struct hg_bytes text, struct hg_address *out_address, char 
     memcpy(address.text, text.data, text.len);
 
     if (hg_bytes_has_prefix(text, HG_BYTES("unix:"))) {
-        int err = parse_unix(text, hg_bytes(text.data + 5, text.len - 5), &address, error,
-                             error_size);
+        int err =
+            parse_unix(text, hg_bytes(text.data + 5, text.len - 5), &address, error, error_size);
         if (err == HG_OK)
             *out_address = address;
         return err;
@@ -113,7 +113,8 @@ int hg_address_parse(struct hg_bytes text, struct hg_address *out_address, char 
         address.len = sizeof(*in6);
     } else if (host.len == 0 || strcmp(name, "*") == 0 || inet_pton(AF_INET, name, &ip) == 1) {
         in->sin_family = AF_INET;
-        in->sin_addr.s_addr = host.len == 0 || strcmp(name, "*") == 0 ? htonl(INADDR_ANY) : ip.s_addr;
+        in->sin_addr.s_addr =
+            host.len == 0 || strcmp(name, "*") == 0 ? htonl(INADDR_ANY) : ip.s_addr;
         in->sin_port = htons((uint16_t)port);
         address.len = sizeof(*in);
     } else if (!resolve(name, (uint16_t)port, &address)) {
@@ -137,7 +138,10 @@ bool hg_address_is_loopback(const struct hg_address *address)
     return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
 }
 
-/* Whether the socket file is a left-over: nobody accepts there any more. A file that is no socket is none of ours. */
+/*
+ * Whether the socket file is a left-over: nobody accepts there any more. A file that is no socket
+ * is none of ours.
+ */
 static bool unix_is_stale(const struct hg_address *address)
 {
     struct stat stat;

@@ -11,11 +11,16 @@ static void test_addresses_are_understood(void **state)
         int family;
         bool is_loopback;
     } cases[] = {
-        {"127.0.0.1:8001", AF_INET, true},    {"127.9.9.9:1", AF_INET, true},
-        {"0.0.0.0:80", AF_INET, false},       {":80", AF_INET, false},
-        {"*:80", AF_INET, false},             {"192.0.2.7:65535", AF_INET, false},
-        {"[::1]:80", AF_INET6, true},         {"[::]:80", AF_INET6, false},
-        {"[::ffff:127.0.0.1]:80", AF_INET6, true}, {"localhost:8001", AF_INET, true},
+        {"127.0.0.1:8001", AF_INET, true},
+        {"127.9.9.9:1", AF_INET, true},
+        {"0.0.0.0:80", AF_INET, false},
+        {":80", AF_INET, false},
+        {"*:80", AF_INET, false},
+        {"192.0.2.7:65535", AF_INET, false},
+        {"[::1]:80", AF_INET6, true},
+        {"[::]:80", AF_INET6, false},
+        {"[::ffff:127.0.0.1]:80", AF_INET6, true},
+        {"localhost:8001", AF_INET, true},
         {"unix:/tmp/x.sock", AF_UNIX, true},
     };
     for (size_t i = 0; i < HG_COUNT(cases); i++) {
@@ -35,8 +40,19 @@ static void test_bad_addresses_are_refused_with_a_message(void **state)
 {
     (void)state;
     static const char *cases[] = {
-        "", "localhost", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:80x",
-        "::1:80", "[::1]", "[::g]:80", "unix:", "no such host.invalid:80", "[127.0.0.1]:80",
+        "",
+        "localhost",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:65536",
+        "127.0.0.1:-1",
+        "127.0.0.1:80x",
+        "::1:80",
+        "[::1]",
+        "[::g]:80",
+        "unix:",
+        "no such host.invalid:80",
+        "[127.0.0.1]:80",
     };
     for (size_t i = 0; i < HG_COUNT(cases); i++) {
         struct hg_address address;
@@ -48,10 +64,12 @@ static void test_bad_addresses_are_refused_with_a_message(void **state)
     struct hg_address address;
     char error[64], longest[400];
     memset(longest, 'a', sizeof(longest));
-    assert_int_equal(hg_address_parse(hg_bytes(longest, sizeof(longest)), &address, error, sizeof(error)),
-                     HG_EINVAL);
+    assert_int_equal(
+        hg_address_parse(hg_bytes(longest, sizeof(longest)), &address, error, sizeof(error)),
+        HG_EINVAL);
     memcpy(longest, "unix:/", 6);
-    assert_int_equal(hg_address_parse(hg_bytes(longest, 140), &address, error, sizeof(error)), HG_EINVAL);
+    assert_int_equal(hg_address_parse(hg_bytes(longest, 140), &address, error, sizeof(error)),
+                     HG_EINVAL);
 }
 
 static void test_taken_port_is_said_to_be_taken(void **state)
@@ -74,10 +92,12 @@ static void test_unavailable_address_is_refused(void **state)
     struct hg_address address;
     char error[256];
     int fd;
-    assert_int_equal(hg_address_parse(HG_BYTES("192.0.2.77:0"), &address, error, sizeof(error)), HG_OK);
-    assert_int_equal(hg_address_listen(&address, 16, &fd, error, sizeof(error)), HG_EADDR);
-    assert_int_equal(hg_address_parse(HG_BYTES("unix:/no/such/folder/x"), &address, error, sizeof(error)),
+    assert_int_equal(hg_address_parse(HG_BYTES("192.0.2.77:0"), &address, error, sizeof(error)),
                      HG_OK);
+    assert_int_equal(hg_address_listen(&address, 16, &fd, error, sizeof(error)), HG_EADDR);
+    assert_int_equal(
+        hg_address_parse(HG_BYTES("unix:/no/such/folder/x"), &address, error, sizeof(error)),
+        HG_OK);
     assert_int_equal(hg_address_listen(&address, 16, &fd, error, sizeof(error)), HG_EADDR);
 }
 

@@ -13,7 +13,7 @@
 #define PIECES_MAX      64
 #define LINGER_MS       1000
 #define SWALLOW_EXTRA   65536 /* bytes behind the last request, above what a body may have */
-#define DRAIN_IDLE_MS   250   /* a client that asks more often than this is told by its next answer */
+#define DRAIN_IDLE_MS   250 /* a client that asks more often than this is told by its next answer */
 #define DEAD_LOOK_MS    1000  /* how often one that is not read from is looked at */
 #define BODY_UNIT_BYTES 65536 /* each such piece of a body gives it a second more */
 
@@ -27,8 +27,9 @@ static uv_os_fd_t conn_fd(const struct hg_conn *conn)
 }
 
 /*
- * Both directions are over: a reset, or for unix sockets a plain close. A client that only shut its sending side is
- * not dead and waits for its answers. Reading tells neither reliably apart nor anything while it is paused.
+ * Both directions are over: a reset, or for unix sockets a plain close. A client that only shut its
+ * sending side is not dead and waits for its answers. Reading tells neither reliably apart nor
+ * anything while it is paused.
  */
 static bool conn_is_dead(const struct hg_conn *conn)
 {
@@ -206,7 +207,10 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     struct hg_conn *conn = handle->data;
     struct hg_server *server = conn->server;
     (void)suggested;
-    /* libuv reads on while buffers come back full; one full buffer a turn, so that others get theirs. */
+    /*
+     * libuv reads on while buffers come back full; one full buffer a turn, so that others get
+     * theirs.
+     */
     size_t len = conn->turn_read == server->turn ? 0 : sizeof(server->read_buffer);
     *buf = uv_buf_init(server->read_buffer, (unsigned)len);
 }
@@ -254,12 +258,12 @@ static uint64_t conn_due(struct hg_conn *conn)
         return conn->progress_ms;
     if (conn->is_writing)
         return hg_time_add(conn->progress_ms, limits->write_timeout_ms);
-    if (conn->work_count > 0 || conn->kept != NULL) /* nothing to wait for but us, unless it dies unseen */
+    if (conn->work_count > 0 ||
+        conn->kept != NULL) /* nothing to wait for but us, unless it dies unseen */
         return conn->is_reading ? HG_FOREVER : hg_loop_now(conn->server->loop) + DEAD_LOOK_MS;
     if (conn->body_ms != 0)
-        return hg_time_add(conn->body_ms,
-                           hg_time_add(limits->header_timeout_ms,
-                                       conn->body_bytes / BODY_UNIT_BYTES * 1000));
+        return hg_time_add(conn->body_ms, hg_time_add(limits->header_timeout_ms,
+                                                      conn->body_bytes / BODY_UNIT_BYTES * 1000));
     if (conn->head_ms != 0)
         return hg_time_add(conn->head_ms, limits->header_timeout_ms);
     if (conn->server->is_draining)
@@ -327,7 +331,8 @@ static bool conn_is_h2(struct hg_conn *conn, struct hg_bytes input)
     static struct hg_log_limit limit;
     if (input.len < 3 || hg_http1_is_h2_preface(input) < 0)
         return false;
-    hg_log_limited(&limit, 1, HG_LOG_INFO, "connection closed reason=\"HTTP/2 is not spoken here\"");
+    hg_log_limited(&limit, 1, HG_LOG_INFO,
+                   "connection closed reason=\"HTTP/2 is not spoken here\"");
     hg_counter_add(&conn->server->counters.bad_requests, 1);
     return true;
 }
@@ -473,7 +478,8 @@ int hg_conn_open(struct hg_server *server, int fd, unsigned roles)
     conn->server = server;
     conn->roles = roles;
     conn->is_fresh = true;
-    conn->is_unix = getsockname(fd, (struct sockaddr *)&name, &name_len) == 0 && name.ss_family == AF_UNIX;
+    conn->is_unix =
+        getsockname(fd, (struct sockaddr *)&name, &name_len) == 0 && name.ss_family == AF_UNIX;
     hg_list_init(&conn->queue);
     hg_list_init(&conn->timer);
     hg_list_init(&conn->dirty);

@@ -16,9 +16,10 @@
 #include "net/out.h"
 #include "net/server.h"
 
-#define HG_CONN_READ_BYTES 65536 /* the shared read buffer, and so the most that is kept unread of one connection */
-#define HG_WHEEL_SLOTS     64
-#define HG_WHEEL_MS        100
+#define HG_CONN_READ_BYTES                                                                         \
+    65536 /* the shared read buffer, and so the most that is kept unread of one connection */
+#define HG_WHEEL_SLOTS 64
+#define HG_WHEEL_MS    100
 
 enum hg_conn_state { HG_CONN_OPEN, HG_CONN_LAST, HG_CONN_LINGER, HG_CONN_CLOSING };
 
@@ -39,19 +40,19 @@ struct hg_conn {
     struct hg_list blocked; /* server->blocked: the socket does not take more now */
     char *kept;             /* input not parsed yet, NULL when there is none */
     uint32_t kept_start, kept_end;
-    uint64_t slot_due_ms;   /* what the wheel has */
-    uint64_t active_ms;     /* last request or answer */
-    uint64_t head_ms;       /* when the request being received began; 0 = none */
-    uint64_t body_ms;       /* when its body began; 0 = in the head */
-    uint64_t progress_ms;   /* of the pending write; in LINGER: its end */
+    uint64_t slot_due_ms; /* what the wheel has */
+    uint64_t active_ms;   /* last request or answer */
+    uint64_t head_ms;     /* when the request being received began; 0 = none */
+    uint64_t body_ms;     /* when its body began; 0 = in the head */
+    uint64_t progress_ms; /* of the pending write; in LINGER: its end */
     uint64_t blocked_ms;
-    size_t unsent_seen;     /* at the last look at the pending write */
-    size_t body_bytes;      /* received of this body; in LINGER: swallowed */
-    size_t writing_bytes;   /* of the pending write */
-    size_t pinned_counted;  /* part of server->pinned */
-    unsigned turn_read;     /* the turn in which a full buffer was read */
+    size_t unsent_seen;    /* at the last look at the pending write */
+    size_t body_bytes;     /* received of this body; in LINGER: swallowed */
+    size_t writing_bytes;  /* of the pending write */
+    size_t pinned_counted; /* part of server->pinned */
+    unsigned turn_read;    /* the turn in which a full buffer was read */
     unsigned roles;
-    uint16_t work_count;    /* length of queue */
+    uint16_t work_count; /* length of queue */
     uint8_t state;
     bool is_unix : 1, is_reading : 1, is_writing : 1, is_pumping : 1, has_eof : 1;
     bool is_fresh : 1;        /* nothing was read yet */
@@ -96,7 +97,7 @@ struct hg_kept {
     struct hg_http1_request *request; /* owned */
     char *answer;                     /* head and small body, once answered before its turn */
     size_t answer_len;
-    struct hg_value *value;           /* big body that follows */
+    struct hg_value *value; /* big body that follows */
     bool close_after;
 };
 

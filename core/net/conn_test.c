@@ -47,7 +47,8 @@ static void test_hundred_thousand_pipelined_requests_are_answered_in_order(void 
     int answered = 0;
     uint64_t until = hg_clock_boot_ms() + 60000;
     while (answered < COUNT) {
-        ssize_t rc = sent == out.len ? 0 : send(client.fd, out.data + sent, out.len - sent, MSG_NOSIGNAL);
+        ssize_t rc =
+            sent == out.len ? 0 : send(client.fd, out.data + sent, out.len - sent, MSG_NOSIGNAL);
         if (rc > 0)
             sent += (size_t)rc;
         uv_run(&world->loop.uv, UV_RUN_NOWAIT);
@@ -79,7 +80,8 @@ static void test_hundred_thousand_pipelined_requests_are_answered_in_order(void 
 static void test_requests_byte_by_byte_are_answered_alike(void **state)
 {
     (void)state;
-    static const char input[] = "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello" GET("/x?q");
+    static const char input[] =
+        "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello" GET("/x?q");
     struct world *world = world_open(&usual_limits);
     struct test_client client;
     struct test_answer answer;
@@ -122,7 +124,8 @@ static void test_protocol_error_is_answered_and_then_closed(void **state)
         test_client_say(&world->loop, &client, GET("/late"));
         test_client_say(&world->loop, &client, cases[i].input);
         char junk[5000];
-        memset(junk, 'x', sizeof(junk)); /* what still comes must not turn the answer into a reset */
+        memset(junk, 'x',
+               sizeof(junk)); /* what still comes must not turn the answer into a reset */
         test_client_send(&world->loop, &client, junk, sizeof(junk));
         test_wait(&world->loop, world->late_count == 1);
         answer_text(world->late[0], 200, "good");
@@ -232,7 +235,8 @@ static void test_slow_body_is_cut_too(void **state)
     struct world *world = world_open(&limits);
     struct test_client client;
     test_client_open(&client, world->port);
-    test_client_say(&world->loop, &client, "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\nab");
+    test_client_say(&world->loop, &client,
+                    "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\nab");
     test_wait(&world->loop, test_client_poll(&client));
     struct hg_server_stats stats;
     hg_server_stats(world->server, &stats);
@@ -327,7 +331,10 @@ static void test_http2_preface_is_closed_cleanly(void **state)
     world_close(world);
 }
 
-/* Nothing is read while the pipeline is full, so nothing tells of the reset but a look now and then. */
+/*
+ * Nothing is read while the pipeline is full, so nothing tells of the reset but a look now and
+ * then.
+ */
 static void test_reset_of_a_paused_connection_is_noticed(void **state)
 {
     (void)state;

@@ -1,8 +1,8 @@
 /*
  * exchange - from a reply to bytes, in the order of the requests.
  *
- *   answered in the handler, nothing before it   -> straight into the connection's out
- *   anything else                                -> a node on the queue, until all before it are answered
+ *   answered in the handler, nothing before it -> straight into the connection's out
+ *   anything else                              -> a node on the queue until its turn
  */
 #include <assert.h>
 
@@ -125,7 +125,8 @@ fail: /* out of memory: an answer that is cut short must not look whole */
     hg_conn_close(conn);
 }
 
-static bool answer_later(struct hg_kept *kept, const struct hg_reply *reply, const struct plan *plan)
+static bool answer_later(struct hg_kept *kept, const struct hg_reply *reply,
+                         const struct plan *plan)
 {
     kept->answer = hg_malloc(plan_size(plan, reply));
     if (kept->answer == NULL) {
@@ -167,7 +168,10 @@ static void kept_join(struct hg_kept *kept)
     conn->server->kept_count++;
 }
 
-/* While draining, only the answer behind which nothing is known to come says so: no request is thrown away. */
+/*
+ * While draining, only the answer behind which nothing is known to come says so: no request is
+ * thrown away.
+ */
 static bool wants_close(const struct hg_exchange *exchange, const struct hg_reply *reply)
 {
     const struct hg_conn *conn = exchange->conn;
@@ -230,7 +234,8 @@ void hg_exchange_answer(struct hg_exchange *exchange, const struct hg_reply *rep
         kept_free(kept);
         return;
     }
-    struct plan plan = plan_reply(reply, exchange->request->is_http10, wants_close(exchange, reply));
+    struct plan plan =
+        plan_reply(reply, exchange->request->is_http10, wants_close(exchange, reply));
     if (conn->queue.next == &exchange->link) {
         kept_leave(kept);
         answer_now(conn, reply, &plan);
@@ -301,9 +306,10 @@ void hg_conn_answer_error(struct hg_conn *conn, int status, const char *text)
     struct hg_exchange exchange = {.conn = conn, .server = conn->server, .roles = conn->roles};
     struct hg_reply reply = {
         .status = status,
-        .headers = status == 405 ? HG_BYTES("Content-Type: text/plain; charset=utf-8\r\n"
-                                            "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n")
-                                 : HG_BYTES("Content-Type: text/plain; charset=utf-8\r\n"),
+        .headers = status == 405
+                       ? HG_BYTES("Content-Type: text/plain; charset=utf-8\r\n"
+                                  "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n")
+                       : HG_BYTES("Content-Type: text/plain; charset=utf-8\r\n"),
         .body = {body, len + 1},
         .close = true,
     };

@@ -67,7 +67,8 @@ static void test_late_answers_go_out_in_the_order_of_requests(void **state)
     struct test_client client;
     struct test_answer answer;
     test_client_open(&client, world->port);
-    test_client_say(&world->loop, &client, GET("/late") GET("/x?second") GET("/late") GET("/x?fourth"));
+    test_client_say(&world->loop, &client,
+                    GET("/late") GET("/x?second") GET("/late") GET("/x?fourth"));
     test_wait(&world->loop, world->asked == 4);
     assert_int_equal(hg_server_busy_count(world->server), 4);
     answer_text(world->late[1], 200, "third");
@@ -124,8 +125,9 @@ static void test_bodies_of_two_connections_are_never_mixed(void **state)
     for (int round = 0; round < 50; round++) {
         for (int i = 0; i < 2; i++) {
             char head[128];
-            snprintf(head, sizeof(head), "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: 8\r\n\r\n%c%c",
-                     'a' + i, 'a' + i);
+            snprintf(head, sizeof(head),
+                     "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: 8\r\n\r\n%c%c", 'a' + i,
+                     'a' + i);
             test_client_say(&world->loop, &clients[i], head);
         }
         for (int i = 0; i < 3; i++)
@@ -181,7 +183,8 @@ static void test_head_and_no_content_have_no_body(void **state)
     struct test_answer answer;
     world->big = make_value(5000);
     test_client_open(&client, world->port);
-    test_client_say(&world->loop, &client, "HEAD /big HTTP/1.1\r\nHost: t\r\n\r\n" GET("/none") GET("/x?z"));
+    test_client_say(&world->loop, &client,
+                    "HEAD /big HTTP/1.1\r\nHost: t\r\n\r\n" GET("/none") GET("/x?z"));
     test_wait(&world->loop, test_answer_take(&client, true, &answer));
     assert_non_null(strstr(answer.head, "Content-Length: 5000\r\n"));
     test_answer_finish(&answer);
@@ -230,7 +233,8 @@ static void test_http10_keep_alive_is_confirmed(void **state)
     struct test_answer answer;
     test_client_open(&client, world->port);
     for (int i = 0; i < 2; i++) {
-        test_client_say(&world->loop, &client, "GET /x?a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        test_client_say(&world->loop, &client,
+                        "GET /x?a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
         test_wait(&world->loop, test_answer_take(&client, false, &answer));
         assert_non_null(strstr(answer.head, "\r\nConnection: keep-alive\r\n"));
         test_answer_finish(&answer);
@@ -304,8 +308,8 @@ static void test_remote_is_the_clients_address(void **state)
 }
 
 /*
- * Seeded: requests of all kinds in random pieces, late answers in random order, a reader that stops and goes.
- * What comes back must be the answers, whole and in order.
+ * Seeded: requests of all kinds in random pieces, late answers in random order, a reader that stops
+ * and goes. What comes back must be the answers, whole and in order.
  */
 static void run_random(unsigned seed)
 {
@@ -332,7 +336,8 @@ static void run_random(unsigned seed)
             assert_int_equal(hg_buf_append_bytes(&expected, hg_value_data(world->big)), HG_OK);
         } else if (kind == 1) {
             size_t len = 1 + (size_t)rand() % 3000;
-            hg_buf_printf(&input, "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n", len);
+            hg_buf_printf(&input, "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n",
+                          len);
             for (size_t j = 0; j < len; j++) {
                 hg_buf_append_char(&input, (char)('A' + i % 26));
                 hg_buf_append_char(&expected, (char)('A' + i % 26));
@@ -382,8 +387,8 @@ static void run_random(unsigned seed)
             answers++;
         }
         if (hg_clock_boot_ms() > until)
-            fail_msg("seed %u: %u of %u answers, %zu of %zu sent", seed, answers, (unsigned)REQUESTS, sent,
-                     input.len);
+            fail_msg("seed %u: %u of %u answers, %zu of %zu sent", seed, answers,
+                     (unsigned)REQUESTS, sent, input.len);
     }
     if (got.len != expected.len || memcmp(got.data, expected.data, got.len) != 0)
         fail_msg("seed %u: other answers than expected", seed);
@@ -406,9 +411,11 @@ static void test_random_conversations_come_out_in_order(void **state)
 static void test_reset_at_any_moment_leaves_nothing(void **state)
 {
     (void)state;
-    static const char input[] = GET("/late") GET("/big") GET("/x?a") "POST /x HTTP/1.1\r\nHost: t\r\n"
-                                "Content-Length: 5\r\n\r\nhello" GET("/big") GET("/late") "GET /x HTTP/1.1\r\n"
-                                "Host: t\r\nConnection: close\r\n\r\nrest";
+    static const char input[] = GET("/late") GET("/big")
+        GET("/x?a") "POST /x HTTP/1.1\r\nHost: t\r\n"
+                    "Content-Length: 5\r\n\r\nhello" GET("/big")
+                        GET("/late") "GET /x HTTP/1.1\r\n"
+                                     "Host: t\r\nConnection: close\r\n\r\nrest";
     struct world *world = world_open(&usual_limits);
     world->big = make_value(3000000);
     world->answers_in_gone = true;

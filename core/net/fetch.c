@@ -1,9 +1,11 @@
 /*
- * libcurl asks for descriptors to be watched and for one timer; libuv does both and tells libcurl what happened.
+ * libcurl asks for descriptors to be watched and for one timer; libuv does both and tells libcurl
+ * what happened.
  *
  *   uv_poll, uv_timer -> curl_multi_socket_action -> finished easy handles -> done
  *
- * done is only ever called from our own callbacks and never from inside libcurl, so it may start and cancel.
+ * done is only ever called from our own callbacks and never from inside libcurl, so it may start
+ * and cancel.
  */
 #include <assert.h>
 #include <curl/curl.h>
@@ -17,20 +19,20 @@
 #include "base/alloc.h"
 #include "net/fetch_impl.h"
 
-#define EASY_POOL_MAX          32
-#define WATCH_BUCKETS          64
-#define CONNECT_TIMEOUT_MS     250
-#define HOST_CONNECTIONS       64
-#define POOLED_CONNECTIONS     256
-#define HEADERS_MAX            65536
-#define BODY_MAX_DEFAULT       ((size_t)64 << 20)
-#define CLOCK_SLACK_MS         5 /* libcurl's clock and ours are read at different moments */
-#define TIMEOUT_MS_MAX         ((uint64_t)1 << 30) /* 12 days; beyond that there is none */
+#define EASY_POOL_MAX      32
+#define WATCH_BUCKETS      64
+#define CONNECT_TIMEOUT_MS 250
+#define HOST_CONNECTIONS   64
+#define POOLED_CONNECTIONS 256
+#define HEADERS_MAX        65536
+#define BODY_MAX_DEFAULT   ((size_t)64 << 20)
+#define CLOCK_SLACK_MS     5 /* libcurl's clock and ours are read at different moments */
+#define TIMEOUT_MS_MAX     ((uint64_t)1 << 30) /* 12 days; beyond that there is none */
 
 /*
- * Of one descriptor number of libcurl's. It stays, stopped, when libcurl lets go of the descriptor, which it does
- * after every request: starting it again is one system call, a new one four. A stopped watch of a number that
- * belongs to somebody else by now does no harm.
+ * Of one descriptor number of libcurl's. It stays, stopped, when libcurl lets go of the descriptor,
+ * which it does after every request: starting it again is one system call, a new one four. A
+ * stopped watch of a number that belongs to somebody else by now does no harm.
  */
 struct watch {
     struct watch *next; /* in its bucket */
@@ -63,10 +65,10 @@ struct hg_fetch {
     hg_fetch_fn done;
     void *ctx;
     uint64_t timeout_ms, started_ms;
-    int cancel_err;     /* not HG_OK: canceled with this, `mail` is under way */
-    int open_errno;     /* of socket(): a lack of ours, not a fault of theirs */
+    int cancel_err; /* not HG_OK: canceled with this, `mail` is under way */
+    int open_errno; /* of socket(): a lack of ours, not a fault of theirs */
     bool is_too_big, is_out_of_memory;
-    bool has_head;      /* the empty line behind the headers has come */
+    bool has_head; /* the empty line behind the headers has come */
     struct hg_mail mail;
     char error[CURL_ERROR_SIZE];
 };
@@ -240,7 +242,8 @@ static size_t on_curl_header(char *data, size_t size, size_t count, void *ctx)
         fetch->has_head = false;
         return line.len;
     }
-    fetch->has_head = fetch->has_head || line.len == 0 || line.data[0] == '\r' || line.data[0] == '\n';
+    fetch->has_head =
+        fetch->has_head || line.len == 0 || line.data[0] == '\r' || line.data[0] == '\n';
     int err = hg_buf_append_bytes(&fetch->headers, line);
     if (err == HG_OK)
         return line.len;
@@ -401,15 +404,16 @@ static void fetch_finish(struct hg_fetch *fetch, CURLcode code)
 }
 
 /*
- * Calls done for what has finished. A done may close the fetcher, whose multi is then gone, and with it the
- * fetcher itself only after close callbacks: later.
+ * Calls done for what has finished. A done may close the fetcher, whose multi is then gone, and
+ * with it the fetcher itself only after close callbacks: later.
  */
 static void fetcher_reap(struct hg_fetcher *fetcher)
 {
     CURLMsg *message;
     int left;
 
-    while (fetcher->multi != NULL && (message = curl_multi_info_read(fetcher->multi, &left)) != NULL) {
+    while (fetcher->multi != NULL &&
+           (message = curl_multi_info_read(fetcher->multi, &left)) != NULL) {
         if (message->msg != CURLMSG_DONE)
             continue;
         struct hg_fetch *fetch;
@@ -453,7 +457,8 @@ static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *o
     curl_easy_setopt(easy, CURLOPT_PRIVATE, fetch);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, fetch->error);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a canceled look-up is left behind, not waited for */
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT,
+                     1L); /* a canceled look-up is left behind, not waited for */
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
@@ -507,8 +512,8 @@ int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *op
     fetch->started_ms = hg_loop_now(fetcher->loop);
     hg_buf_init(&fetch->headers, HEADERS_MAX);
     hg_buf_init(&fetch->body, options->body_max != 0 ? options->body_max : BODY_MAX_DEFAULT);
-    fetch->easy = fetcher->easy_count > 0 ? fetcher->easy_pool[--fetcher->easy_count]
-                                          : curl_easy_init();
+    fetch->easy =
+        fetcher->easy_count > 0 ? fetcher->easy_pool[--fetcher->easy_count] : curl_easy_init();
     int err = fetch->easy == NULL ? HG_ENOMEM : fetch_set_up(fetch, options);
     if (err == HG_OK && curl_multi_add_handle(fetcher->multi, fetch->easy) != CURLM_OK)
         err = HG_ENOMEM;
@@ -548,7 +553,8 @@ struct hg_bytes hg_fetch_header(const struct hg_fetch_response *response, const 
         if (colon != NULL &&
             hg_bytes_eq_nocase(hg_bytes(line.data, (size_t)(colon - line.data)), wanted)) {
             struct hg_bytes value = hg_bytes(colon + 1, line.len - (size_t)(colon - line.data) - 1);
-            while (value.len > 0 && (value.data[value.len - 1] == '\n' || value.data[value.len - 1] == '\r'))
+            while (value.len > 0 &&
+                   (value.data[value.len - 1] == '\n' || value.data[value.len - 1] == '\r'))
                 value.len--;
             return hg_bytes_trim(value);
         }

@@ -18,7 +18,8 @@ static void on_done(void *ctx, const struct hg_fetch_response *response)
     result->status = response->status;
     result->is_connect_error = response->is_connect_error;
     result->body_len = response->body.len;
-    snprintf(result->body, sizeof(result->body), "%.*s", (int)response->body.len, response->body.data);
+    snprintf(result->body, sizeof(result->body), "%.*s", (int)response->body.len,
+             response->body.data);
     snprintf(result->header, sizeof(result->header), "%.*s", (int)header.len, header.data);
     snprintf(result->text, sizeof(result->text), "%s", response->err_text);
 }
@@ -32,8 +33,8 @@ struct setting {
 
 static const char *url_of(struct setting *setting, const char *target)
 {
-    snprintf(setting->url, sizeof(setting->url), "http://127.0.0.1:%u%s", (unsigned)setting->world->port,
-             target);
+    snprintf(setting->url, sizeof(setting->url), "http://127.0.0.1:%u%s",
+             (unsigned)setting->world->port, target);
     return setting->url;
 }
 
@@ -57,7 +58,8 @@ static void close_setting(struct setting *setting)
     world_close(setting->world);
 }
 
-static void fetch(struct setting *setting, const struct hg_fetch_options *options, struct result *result)
+static void fetch(struct setting *setting, const struct hg_fetch_options *options,
+                  struct result *result)
 {
     *result = (struct result){.calls = 0};
     assert_int_equal(hg_fetch_start(setting->fetcher, options, on_done, result, NULL), HG_OK);
@@ -83,7 +85,8 @@ static void test_answers_come_with_status_headers_and_body(void **state)
     assert_int_equal(result.body_len, 0);
 
     fetch(&setting,
-          &(struct hg_fetch_options){.url = url_of(&setting, "/x"), .method = "PUT", .body = HG_BYTES("a\0b")},
+          &(struct hg_fetch_options){
+              .url = url_of(&setting, "/x"), .method = "PUT", .body = HG_BYTES("a\0b")},
           &result);
     assert_int_equal(result.body_len, 3);
     assert_memory_equal(result.body, "a", 2);
@@ -91,7 +94,8 @@ static void test_answers_come_with_status_headers_and_body(void **state)
     struct hg_server_stats stats;
     hg_server_stats(setting.world->server, &stats);
     assert_int_equal(stats.connections, 1); /* kept and used again */
-    fetch(&setting, &(struct hg_fetch_options){.url = url_of(&setting, "/x"), .fresh_connection = true},
+    fetch(&setting,
+          &(struct hg_fetch_options){.url = url_of(&setting, "/x"), .fresh_connection = true},
           &result);
     hg_server_stats(setting.world->server, &stats);
     assert_int_equal(stats.connections, 2);
@@ -106,7 +110,9 @@ static void test_head_of_something_big_has_no_body(void **state)
     open_setting(&setting);
     setting.world->big = make_value(100000);
     fetch(&setting,
-          &(struct hg_fetch_options){.url = url_of(&setting, "/big"), .method = "HEAD", .body_max = 10}, &result);
+          &(struct hg_fetch_options){
+              .url = url_of(&setting, "/big"), .method = "HEAD", .body_max = 10},
+          &result);
     assert_int_equal(result.err, HG_OK);
     assert_int_equal(result.status, 200);
     assert_int_equal(result.body_len, 0);
@@ -119,7 +125,8 @@ static void test_error_statuses_are_answers(void **state)
     struct setting setting;
     struct result result = {0};
     open_setting(&setting);
-    assert_int_equal(hg_fetch_start(setting.fetcher, &(struct hg_fetch_options){.url = url_of(&setting, "/late")},
+    assert_int_equal(hg_fetch_start(setting.fetcher,
+                                    &(struct hg_fetch_options){.url = url_of(&setting, "/late")},
                                     on_done, &result, NULL),
                      HG_OK);
     test_wait(&setting.world->loop, setting.world->late_count == 1);
@@ -138,9 +145,11 @@ static void test_bodies_over_the_maximum_are_refused(void **state)
     struct result result;
     open_setting(&setting);
     setting.world->big = make_value(100000);
-    fetch(&setting, &(struct hg_fetch_options){.url = url_of(&setting, "/big"), .body_max = 99999}, &result);
+    fetch(&setting, &(struct hg_fetch_options){.url = url_of(&setting, "/big"), .body_max = 99999},
+          &result);
     assert_int_equal(result.err, HG_ETOOBIG);
-    fetch(&setting, &(struct hg_fetch_options){.url = url_of(&setting, "/big"), .body_max = 100000}, &result);
+    fetch(&setting, &(struct hg_fetch_options){.url = url_of(&setting, "/big"), .body_max = 100000},
+          &result);
     assert_int_equal(result.err, HG_OK);
     assert_int_equal(result.body_len, 100000);
     close_setting(&setting);
@@ -217,8 +226,8 @@ static void test_broken_answers_are_failures_of_the_peer(void **state)
         struct raw raw;
         open_setting(&setting);
         raw_open(&raw);
-        assert_int_equal(hg_fetch_start(setting.fetcher, &(struct hg_fetch_options){.url = raw.url}, on_done,
-                                        &result, NULL),
+        assert_int_equal(hg_fetch_start(setting.fetcher, &(struct hg_fetch_options){.url = raw.url},
+                                        on_done, &result, NULL),
                          HG_OK);
         test_wait(&setting.world->loop, raw_has_request(&raw));
         if (cases[i].answer == NULL) {
@@ -228,7 +237,9 @@ static void test_broken_answers_are_failures_of_the_peer(void **state)
             char drain[4096];
             while (recv(raw.fd, drain, sizeof(drain), 0) > 0)
                 continue;
-            size_t len = cases[i].err == HG_EPROTO && cases[i].answer[0] == '\0' ? 11 : strlen(cases[i].answer);
+            size_t len = cases[i].err == HG_EPROTO && cases[i].answer[0] == '\0'
+                             ? 11
+                             : strlen(cases[i].answer);
             (void)!write(raw.fd, cases[i].answer, len);
         }
         close(raw.fd);
@@ -271,10 +282,11 @@ static void test_queued_fetches_end_at_their_timeout_too(void **state)
     raw_open(&raw);
     memset(results, 0, sizeof(results));
     for (int i = 0; i < COUNT; i++)
-        assert_int_equal(hg_fetch_start(setting.fetcher,
-                                        &(struct hg_fetch_options){.url = raw.url, .timeout_ms = 400}, on_done,
-                                        &results[i], NULL),
-                         HG_OK);
+        assert_int_equal(
+            hg_fetch_start(setting.fetcher,
+                           &(struct hg_fetch_options){.url = raw.url, .timeout_ms = 400}, on_done,
+                           &results[i], NULL),
+            HG_OK);
     uint64_t begun = hg_clock_boot_ms();
     for (int i = 0; i < COUNT; i++) {
         test_wait(&setting.world->loop, results[i].calls == 1);
@@ -296,12 +308,13 @@ static void test_queued_fetches_outlast_the_connect_timeout(void **state)
         open_setting(&setting);
         memset(results, 0, sizeof(results));
         for (int i = 0; i < COUNT; i++)
-            assert_int_equal(hg_fetch_start(setting.fetcher,
-                                            &(struct hg_fetch_options){.url = url_of(&setting, "/late"),
-                                                                       .timeout_ms = 20000,
-                                                                       .connect_timeout_ms = 250},
-                                            on_done, &results[i], NULL),
-                             HG_OK);
+            assert_int_equal(
+                hg_fetch_start(setting.fetcher,
+                               &(struct hg_fetch_options){.url = url_of(&setting, "/late"),
+                                                          .timeout_ms = 20000,
+                                                          .connect_timeout_ms = 250},
+                               on_done, &results[i], NULL),
+                HG_OK);
         test_wait(&setting.world->loop, setting.world->late_count == AT_ONCE);
         uint64_t until = hg_clock_boot_ms() + 400;
         test_wait(&setting.world->loop, hg_clock_boot_ms() > until);
@@ -329,8 +342,8 @@ static void test_cancel_reports_once_and_later(void **state)
     struct hg_fetch *fetch;
     open_setting(&setting);
     raw_open(&raw);
-    assert_int_equal(hg_fetch_start(setting.fetcher, &(struct hg_fetch_options){.url = raw.url}, on_done, &result,
-                                    &fetch),
+    assert_int_equal(hg_fetch_start(setting.fetcher, &(struct hg_fetch_options){.url = raw.url},
+                                    on_done, &result, &fetch),
                      HG_OK);
     test_wait(&setting.world->loop, raw_has_request(&raw));
     hg_fetch_cancel(fetch, HG_ETIMEDOUT);
@@ -352,12 +365,13 @@ static void test_close_cancels_what_runs(void **state)
     open_setting(&setting);
     raw_open(&raw);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(hg_fetch_start(setting.fetcher, &(struct hg_fetch_options){.url = raw.url}, on_done,
-                                        &results[i], NULL),
+        assert_int_equal(hg_fetch_start(setting.fetcher, &(struct hg_fetch_options){.url = raw.url},
+                                        on_done, &results[i], NULL),
                          HG_OK);
     hg_fetcher_close(setting.fetcher, on_fetcher_closed, &setting);
     struct hg_fetch_options refused = {.url = raw.url};
-    assert_int_equal(hg_fetch_start(setting.fetcher, &refused, on_done, &results[0], NULL), HG_ECANCELED);
+    assert_int_equal(hg_fetch_start(setting.fetcher, &refused, on_done, &results[0], NULL),
+                     HG_ECANCELED);
     test_wait(&setting.world->loop, setting.is_closed);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(results[i].calls, 1);
@@ -382,7 +396,8 @@ static void on_link(void *ctx, const struct hg_fetch_response *response)
         return;
     }
     struct hg_fetch_options options = {.url = url_of(chain->setting, "/x?again")};
-    assert_int_equal(hg_fetch_start(chain->setting->fetcher, &options, on_link, chain, NULL), HG_OK);
+    assert_int_equal(hg_fetch_start(chain->setting->fetcher, &options, on_link, chain, NULL),
+                     HG_OK);
 }
 
 static void test_done_may_start_another_and_close(void **state)
@@ -402,7 +417,8 @@ static void test_done_may_start_another_and_close(void **state)
 static void test_other_protocols_and_split_headers_are_refused(void **state)
 {
     (void)state;
-    static const char *urls[] = {"file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1:1/", "no url at all:"};
+    static const char *urls[] = {"file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1:1/",
+                                 "no url at all:"};
     struct setting setting;
     struct result result;
     open_setting(&setting);
@@ -423,11 +439,13 @@ static void test_no_memory_is_said_at_the_start(void **state)
     struct setting setting;
     struct result result = {0};
     open_setting(&setting);
-    struct hg_fetch_options options = {.url = url_of(&setting, "/x?ok"), .method = "PUT", .body = HG_BYTES("b")};
+    struct hg_fetch_options options = {
+        .url = url_of(&setting, "/x?ok"), .method = "PUT", .body = HG_BYTES("b")};
     size_t live = hg_alloc_live_count();
     for (size_t nth = 0; nth < 2; nth++) {
         hg_alloc_fail_at(nth, false);
-        assert_int_equal(hg_fetch_start(setting.fetcher, &options, on_done, &result, NULL), HG_ENOMEM);
+        assert_int_equal(hg_fetch_start(setting.fetcher, &options, on_done, &result, NULL),
+                         HG_ENOMEM);
         assert_true(hg_alloc_fail_clear());
         assert_int_equal(hg_alloc_live_count(), live);
     }

@@ -7,8 +7,8 @@
 #include "base/alloc.h"
 #include "net/log.h"
 
-#define PAUSE_MS        100
-#define ACCEPTS_A_TURN  64    /* then other handles of the loop get their turn */
+#define PAUSE_MS         100
+#define ACCEPTS_A_TURN   64    /* then other handles of the loop get their turn */
 #define ACCEPTS_AT_CLOSE 65536 /* more than any backlog */
 
 struct hg_listener {
@@ -40,8 +40,8 @@ static void on_pause_over(uv_timer_t *pause)
 }
 
 /*
- * Out of descriptors. The client at the head of the backlog would keep the socket readable and the loop busy
- * for ever: with the reserve given up it can be accepted and turned away.
+ * Out of descriptors. The client at the head of the backlog would keep the socket readable and the
+ * loop busy for ever: with the reserve given up it can be accepted and turned away.
  */
 static void listener_pause(struct hg_listener *listener, int error_number)
 {
@@ -101,8 +101,8 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     listener_accept(poll->data, ACCEPTS_A_TURN);
 }
 
-int hg_listener_open(struct hg_loop *loop, int fd, unsigned roles, hg_accept_fn on_accept, void *ctx,
-                     struct hg_listener **out_listener)
+int hg_listener_open(struct hg_loop *loop, int fd, unsigned roles, hg_accept_fn on_accept,
+                     void *ctx, struct hg_listener **out_listener)
 {
     struct hg_listener *listener = hg_calloc(1, sizeof(*listener));
     int rc = UV_ENOMEM;

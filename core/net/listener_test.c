@@ -32,7 +32,8 @@ static void world_open(struct world *world)
     *world = (struct world){.count = 0};
     assert_int_equal(hg_loop_init(&world->loop, "test"), HG_OK);
     int fd = test_listen(&world->port);
-    assert_int_equal(hg_listener_open(&world->loop, fd, 5, on_accept, world, &world->listener), HG_OK);
+    assert_int_equal(hg_listener_open(&world->loop, fd, 5, on_accept, world, &world->listener),
+                     HG_OK);
 }
 
 static void world_close(struct world *world)
@@ -65,7 +66,8 @@ static void test_close_accepts_what_is_queued(void **state)
     int clients[100];
     world_open(&world);
     for (int i = 0; i < 100; i++)
-        clients[i] = test_connect(world.port); /* the loop does not turn: they wait in the backlog */
+        clients[i] =
+            test_connect(world.port); /* the loop does not turn: they wait in the backlog */
     assert_int_equal(world.count, 0);
     world_close(&world);
     assert_int_equal(world.count, 100);
@@ -83,7 +85,9 @@ static void test_without_descriptors_it_pauses_and_recovers(void **state)
     world_open(&world);
     for (int i = 0; i < 8; i++)
         clients[i] = test_connect(world.port);
-    /* Accepting needs the lowest free descriptor: everything above what is open now is forbidden. */
+    /*
+     * Accepting needs the lowest free descriptor: everything above what is open now is forbidden.
+     */
     int lowest = dup(0);
     close(lowest);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);

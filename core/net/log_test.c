@@ -199,14 +199,17 @@ static void test_level_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_lines_have_time_level_and_escaped_text, open_folder, close_folder),
+        cmocka_unit_test_setup_teardown(test_lines_have_time_level_and_escaped_text, open_folder,
+                                        close_folder),
         cmocka_unit_test_setup_teardown(test_json_lines_are_json, open_folder, close_folder),
         cmocka_unit_test_setup_teardown(test_long_lines_are_cut, open_folder, close_folder),
-        cmocka_unit_test_setup_teardown(test_blocked_reader_costs_lines_and_never_time, open_folder, close_folder),
-        cmocka_unit_test(test_closed_pipe_is_survived),
-        cmocka_unit_test_setup_teardown(test_kinds_are_limited_and_say_what_they_left_out, open_folder,
+        cmocka_unit_test_setup_teardown(test_blocked_reader_costs_lines_and_never_time, open_folder,
                                         close_folder),
-        cmocka_unit_test_setup_teardown(test_lines_of_many_threads_stay_whole, open_folder, close_folder),
+        cmocka_unit_test(test_closed_pipe_is_survived),
+        cmocka_unit_test_setup_teardown(test_kinds_are_limited_and_say_what_they_left_out,
+                                        open_folder, close_folder),
+        cmocka_unit_test_setup_teardown(test_lines_of_many_threads_stay_whole, open_folder,
+                                        close_folder),
         cmocka_unit_test(test_level_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -112,7 +112,10 @@ static void on_turn(uv_prepare_t *turn)
     atomic_store_explicit(&loop->turned_ms, hg_loop_now(loop), memory_order_relaxed);
 }
 
-/* libuv writes without MSG_NOSIGNAL: a client that left must be an error of that write, not the end of the process. */
+/*
+ * libuv writes without MSG_NOSIGNAL: a client that left must be an error of that write, not the end
+ * of the process.
+ */
 static void ignore_sigpipe(void)
 {
     struct sigaction action;
@@ -284,8 +287,8 @@ void hg_loop_post(struct hg_loop *loop, struct hg_mail *mail)
     struct hg_mail *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
     do {
         mail->next = head;
-    } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, mail,
-                                                    memory_order_release, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, mail, memory_order_release,
+                                                    memory_order_relaxed));
     /* Who found it empty wakes; the others' mail is taken in the same turn. */
     if (head == NULL)
         uv_async_send(&loop->wakeup);

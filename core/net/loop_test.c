@@ -2,7 +2,7 @@
 
 #include <signal.h>
 
-#define SENDERS   4
+#define SENDERS    4
 #define MAILS_EACH 100000
 
 struct numbered {

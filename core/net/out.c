@@ -119,7 +119,8 @@ unsigned hg_out_pieces(const struct hg_out *out, uv_buf_t *bufs, unsigned max, s
     unsigned count = 0;
     size_t bytes = 0;
 
-    for (struct hg_out_block *block = out->head; block != NULL && count < max; block = block->next) {
+    for (struct hg_out_block *block = out->head; block != NULL && count < max;
+         block = block->next) {
         size_t sent = block->sent, value_sent = block->value_sent;
         unsigned index = block->segment_index;
         while (count < max) {

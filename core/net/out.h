@@ -24,11 +24,11 @@ struct hg_out_segment {
 
 struct hg_out_block {
     struct hg_out_block *next;
-    size_t capacity, len;       /* of data */
-    size_t sent, value_sent;    /* of data; of the segment at segment_index */
+    size_t capacity, len;    /* of data */
+    size_t sent, value_sent; /* of data; of the segment at segment_index */
     unsigned segment_index, segment_count;
     struct hg_out_segment segments[HG_OUT_SEGMENTS];
-    uv_write_t write;           /* of the write that begins with this block */
+    uv_write_t write; /* of the write that begins with this block */
     char data[];
 };
 

@@ -32,13 +32,14 @@ static bool is_plain(struct hg_bytes text)
     return true;
 }
 
-int hg_peer_create(struct hg_bytes name, const struct hg_peers_config *config, struct hg_peer **out_peer,
-                   char *error, size_t error_size)
+int hg_peer_create(struct hg_bytes name, const struct hg_peers_config *config,
+                   struct hg_peer **out_peer, char *error, size_t error_size)
 {
     char shown[128];
     struct hg_bytes authority = name, scheme = HG_BYTES("http://");
 
-    if (hg_bytes_has_prefix(name, HG_BYTES("http://")) || hg_bytes_has_prefix(name, HG_BYTES("https://"))) {
+    if (hg_bytes_has_prefix(name, HG_BYTES("http://")) ||
+        hg_bytes_has_prefix(name, HG_BYTES("https://"))) {
         scheme.len = (size_t)(strstr(name.data, "//") - name.data) + 2;
         scheme.data = name.data;
         authority = hg_bytes(name.data + scheme.len, name.len - scheme.len);

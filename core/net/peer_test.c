@@ -8,10 +8,18 @@ static void test_names_of_peers(void **state)
         const char *name;
         int err;
     } cases[] = {
-        {"http://localhost:8001", HG_OK},  {"localhost:8001", HG_OK},        {"10.0.0.1:80", HG_OK},
-        {"http://[::1]:80", HG_OK},        {"https://a.example:443", HG_OK}, {"http://a:1/", HG_OK},
-        {"", HG_EINVAL},                   {"http://", HG_EINVAL},           {"http://a b:1", HG_EINVAL},
-        {"http://u:p@a:1", HG_EINVAL},     {"http://a:1/path", HG_EINVAL},   {"a:1?x", HG_EINVAL},
+        {"http://localhost:8001", HG_OK},
+        {"localhost:8001", HG_OK},
+        {"10.0.0.1:80", HG_OK},
+        {"http://[::1]:80", HG_OK},
+        {"https://a.example:443", HG_OK},
+        {"http://a:1/", HG_OK},
+        {"", HG_EINVAL},
+        {"http://", HG_EINVAL},
+        {"http://a b:1", HG_EINVAL},
+        {"http://u:p@a:1", HG_EINVAL},
+        {"http://a:1/path", HG_EINVAL},
+        {"a:1?x", HG_EINVAL},
         {"a:1\r\nX: y", HG_EINVAL},
     };
     struct hg_peers_config config = {.timeout_ms = 100};
@@ -41,7 +49,8 @@ static void test_changes_between_up_and_down_are_counted_once(void **state)
     hg_peer_failed(peer, now + 1, "refused");
     hg_peer_failed(peer, now + 2, "refused");
     assert_false(hg_peer_is_up(peer));
-    assert_int_equal(hg_peer_silence_number(peer), number); /* a refusal does not fail what others wait for */
+    assert_int_equal(hg_peer_silence_number(peer),
+                     number); /* a refusal does not fail what others wait for */
     hg_peer_heard(peer, now + 3);
     hg_peer_heard(peer, now + 4);
     assert_true(hg_peer_is_up(peer));

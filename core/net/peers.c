@@ -17,15 +17,15 @@
 #include "net/peer_state.h"
 #include "wire/query.h"
 
-#define ASK_SLACK_MS      250 /* the owner says itself, typed, that the deadline passed */
-#define URL_MAX           16384
-#define HEADER_MAX        65536
-#define TICKS_A_TIMEOUT   8
-#define TICK_MS_MIN       5
-#define TICK_MS_MAX       250
-#define PROBE_MS_MIN      20
-#define PROBE_BODY_MAX    65536
-#define TOKEN_HEADER_MAX  4096
+#define ASK_SLACK_MS     250 /* the owner says itself, typed, that the deadline passed */
+#define URL_MAX          16384
+#define HEADER_MAX       65536
+#define TICKS_A_TIMEOUT  8
+#define TICK_MS_MIN      5
+#define TICK_MS_MAX      250
+#define PROBE_MS_MIN     20
+#define PROBE_BODY_MAX   65536
+#define TOKEN_HEADER_MAX 4096
 
 struct hg_peer_client {
     struct hg_loop *loop;
@@ -33,9 +33,9 @@ struct hg_peer_client {
     struct hg_fetcher *fetcher;
     struct hg_fetcher *prober; /* its own connections: never behind the asks they are about */
     uv_timer_t tick;
-    struct hg_list members;    /* struct member: the peers it has had to do with */
+    struct hg_list members; /* struct member: the peers it has had to do with */
     uint64_t tick_ms, ticked_ms;
-    unsigned open_parts;       /* fetchers and timer, when closing */
+    unsigned open_parts; /* fetchers and timer, when closing */
     bool is_closing;
     char authorization[TOKEN_HEADER_MAX];
     char origin[TOKEN_HEADER_MAX];
@@ -104,7 +104,10 @@ static enum hg_ask_outcome outcome_of_err(const struct ask *ask, int err, uint64
     return HG_ASK_TRANSPORT;
 }
 
-/* One could not connect: those of us that wait for a connection to the same peer need not try as well. */
+/*
+ * One could not connect: those of us that wait for a connection to the same peer need not try as
+ * well.
+ */
 static void member_give_up_unsent(struct member *member)
 {
     hg_list_for_each(link, &member->asks)
@@ -118,7 +121,8 @@ static void member_give_up_unsent(struct member *member)
 }
 
 /* What an ended exchange says about the peer's health. */
-static void member_note(struct member *member, const struct hg_fetch_response *response, uint64_t now_ms)
+static void member_note(struct member *member, const struct hg_fetch_response *response,
+                        uint64_t now_ms)
 {
     switch (response->err) {
     case HG_OK:
@@ -137,7 +141,10 @@ static void member_note(struct member *member, const struct hg_fetch_response *r
     }
 }
 
-/* A body that just ends with its connection may have been cut anywhere, and a cut message may still decode. */
+/*
+ * A body that just ends with its connection may have been cut anywhere, and a cut message may still
+ * decode.
+ */
 static bool is_framed(const struct hg_fetch_response *response)
 {
     return hg_fetch_header(response, "Content-Length").len > 0 ||
@@ -247,8 +254,8 @@ static int ask_start(struct ask *ask, const char *group_name, uint64_t ring, uin
     if (err == HG_OK)
         err = write_request_header(client, ask->load, ring, remaining_ms, &header);
     if (err == HG_OK) {
-        const char *headers[] = {header.data, client->authorization[0] != '\0' ? client->authorization : NULL,
-                                 NULL};
+        const char *headers[] = {
+            header.data, client->authorization[0] != '\0' ? client->authorization : NULL, NULL};
         struct hg_fetch_options options = {
             .url = url.data,
             .headers = headers,
@@ -311,8 +318,8 @@ static void on_sent(void *ctx, const struct hg_fetch_response *response)
 }
 
 int hg_peer_client_send(struct hg_peer_client *client, struct hg_peer *peer, const char *method,
-                        const char *path, struct hg_bytes body, uint64_t timeout_ms, hg_fetch_fn done,
-                        void *ctx)
+                        const char *path, struct hg_bytes body, uint64_t timeout_ms,
+                        hg_fetch_fn done, void *ctx)
 {
     if (client->is_closing)
         return HG_ECANCELED;
@@ -328,8 +335,8 @@ int hg_peer_client_send(struct hg_peer_client *client, struct hg_peer *peer, con
     if (err == HG_OK)
         err = hg_buf_append(&url, path, strlen(path) + 1);
     if (err == HG_OK) {
-        const char *headers[] = {client->origin,
-                                 client->authorization[0] != '\0' ? client->authorization : NULL, NULL};
+        const char *headers[] = {
+            client->origin, client->authorization[0] != '\0' ? client->authorization : NULL, NULL};
         struct hg_fetch_options options = {
             .method = method,
             .url = url.data,
@@ -338,7 +345,10 @@ int hg_peer_client_send(struct hg_peer_client *client, struct hg_peer *peer, con
             .timeout_ms = timeout_ms,
             .body_max = client->config->message_max,
         };
-        /* Its connections are not those of the asks: an invalidation must not queue behind slow loads. */
+        /*
+         * Its connections are not those of the asks: an invalidation must not queue behind slow
+         * loads.
+         */
         err = hg_fetch_start(client->prober, &options, on_sent, sending, NULL);
     }
     hg_buf_finish(&url);
@@ -353,7 +363,8 @@ static void on_probe(void *ctx, const struct hg_fetch_response *response)
 {
     struct member *member = ctx;
     uint64_t now_ms = hg_loop_now(member->client->loop);
-    bool is_ours = response->err == HG_ECANCELED || response->err == HG_ENOMEM || response->err == HG_ELIMIT;
+    bool is_ours =
+        response->err == HG_ECANCELED || response->err == HG_ENOMEM || response->err == HG_ELIMIT;
     bool is_dead = response->err == HG_ETIMEDOUT || response->is_connect_error;
 
     member->probe = NULL;
@@ -377,7 +388,8 @@ static void probe_start(struct member *member, bool is_up)
         err = hg_buf_append(&url, client->config->base_path, strlen(client->config->base_path) + 1);
     if (err == HG_OK) {
         uint64_t timeout_ms = is_up ? client->config->timeout_ms / 2 : client->config->timeout_ms;
-        const char *headers[] = {client->authorization[0] != '\0' ? client->authorization : NULL, NULL};
+        const char *headers[] = {client->authorization[0] != '\0' ? client->authorization : NULL,
+                                 NULL};
         struct hg_fetch_options options = {
             .url = url.data,
             .headers = headers,
@@ -418,7 +430,8 @@ static bool member_tick(struct member *member, bool is_late, uint64_t now_ms)
             probe_start(member, is_up);
     }
     member_check_asks(member, now_ms);
-    return !hg_list_is_empty(&member->asks) || member->probe != NULL || !hg_peer_is_up(member->peer);
+    return !hg_list_is_empty(&member->asks) || member->probe != NULL ||
+           !hg_peer_is_up(member->peer);
 }
 
 static void on_tick(uv_timer_t *tick)
@@ -468,7 +481,8 @@ int hg_peer_client_create(struct hg_loop *loop, const struct hg_peers_config *co
         client->tick_ms = TICK_MS_MAX;
 
     int err = HG_EINVAL;
-    int origin_len = snprintf(client->origin, sizeof(client->origin), "Hgcache-Origin: %s", config->self);
+    int origin_len =
+        snprintf(client->origin, sizeof(client->origin), "Hgcache-Origin: %s", config->self);
     int token_len = 0;
     if (config->token != NULL)
         token_len = snprintf(client->authorization, sizeof(client->authorization),

@@ -12,8 +12,9 @@
 #define SLOW_MS           2000 /* a reader is slow when its answer has not gone out for so long */
 
 /*
- * The wheel: a connection lies in the slot of the tick behind its deadline, or as far ahead as the wheel
- * reaches, where it is looked at and moved on. Activity that only postpones a deadline moves nothing.
+ * The wheel: a connection lies in the slot of the tick behind its deadline, or as far ahead as the
+ * wheel reaches, where it is looked at and moved on. Activity that only postpones a deadline moves
+ * nothing.
  */
 void hg_server_schedule(struct hg_conn *conn, uint64_t due_ms)
 {
@@ -67,7 +68,8 @@ void hg_server_check_pinned(struct hg_server *server, uint64_t now_ms)
         struct hg_conn *slowest = hg_container_of(server->blocked.next, struct hg_conn, blocked);
         if (now_ms - slowest->blocked_ms < SLOW_MS)
             return; /* all are newer */
-        hg_log_limited(&limit, 1, HG_LOG_WARN, "slow reader closed pinned_bytes=%zu", server->pinned);
+        hg_log_limited(&limit, 1, HG_LOG_WARN, "slow reader closed pinned_bytes=%zu",
+                       server->pinned);
         hg_counter_add(&server->counters.pinned_closed, 1);
         hg_conn_close(slowest);
     }
@@ -169,8 +171,8 @@ size_t hg_server_conn_count(const struct hg_server *server)
 size_t hg_server_busy_count(const struct hg_server *server)
 {
     size_t count = server->kept_count;
-    hg_list_for_each(link, &server->conns)
-        count += hg_container_of(link, struct hg_conn, link)->out.bytes > 0;
+    hg_list_for_each(link, &server->conns) count +=
+        hg_container_of(link, struct hg_conn, link)->out.bytes > 0;
     return count;
 }
 
@@ -227,15 +229,16 @@ void hg_server_close(struct hg_server *server, void (*closed)(void *ctx), void *
     server->is_closing = true;
     server->closed = closed;
     server->closed_ctx = closed_ctx;
-    hg_list_for_each(link, &server->conns)
-        hg_conn_close(hg_container_of(link, struct hg_conn, link)); /* unlinked later, when libuv is done */
+    hg_list_for_each(link, &server->conns) hg_conn_close(
+        hg_container_of(link, struct hg_conn, link)); /* unlinked later, when libuv is done */
     if (server->conn_count == 0)
         server_close_handles(server);
 }
 
 void hg_server_stats(const struct hg_server *server, struct hg_server_stats *out_stats)
 {
-#define X(name) out_stats->name = atomic_load_explicit(&server->counters.name, memory_order_relaxed);
+#define X(name)                                                                                    \
+    out_stats->name = atomic_load_explicit(&server->counters.name, memory_order_relaxed);
     HG_SERVER_COUNTERS(X)
 #undef X
     out_stats->open = atomic_load_explicit(&server->counters.open, memory_order_relaxed);

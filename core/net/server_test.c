@@ -98,7 +98,10 @@ static void test_unix_sockets_are_served(void **state)
     world_close(world);
 }
 
-/* D3: each allocation on the way of a connection fails once; it is closed or served, and nothing leaks. */
+/*
+ * D3: each allocation on the way of a connection fails once; it is closed or served, and nothing
+ * leaks.
+ */
 static void test_failing_allocations_cost_their_own_connection_only(void **state)
 {
     (void)state;
@@ -109,12 +112,15 @@ static void test_failing_allocations_cost_their_own_connection_only(void **state
         int pair[2];
         world->big = make_value(3000);
         size_t live = hg_alloc_live_count();
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+                         0);
         test_client_init(&client, pair[1]);
-        (void)!write(pair[1], GET("/big") GET("/x?a") GET("/x?b"), strlen(GET("/big") GET("/x?a") GET("/x?b")));
+        (void)!write(pair[1], GET("/big") GET("/x?a") GET("/x?b"),
+                     strlen(GET("/big") GET("/x?a") GET("/x?b")));
         hg_alloc_fail_at(nth, false);
         int err = hg_server_adopt(world->server, pair[0], 7);
-        for (int turn = 0; turn < 50 && err == HG_OK && world->asked < 3 && world->closed == 0; turn++)
+        for (int turn = 0; turn < 50 && err == HG_OK && world->asked < 3 && world->closed == 0;
+             turn++)
             uv_run(&world->loop.uv, UV_RUN_NOWAIT);
         bool was_refused = hg_alloc_fail_clear();
         if (err == HG_OK && !was_refused) {

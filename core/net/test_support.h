@@ -60,7 +60,8 @@ static inline int test_listen(uint16_t *out_port)
     struct hg_address address;
     char error[256];
     int fd;
-    assert_int_equal(hg_address_parse(HG_BYTES("127.0.0.1:0"), &address, error, sizeof(error)), HG_OK);
+    assert_int_equal(hg_address_parse(HG_BYTES("127.0.0.1:0"), &address, error, sizeof(error)),
+                     HG_OK);
     assert_int_equal(hg_address_listen(&address, 1024, &fd, error, sizeof(error)), HG_OK);
     *out_port = test_port_of(fd);
     return fd;
@@ -123,8 +124,8 @@ static inline bool test_client_poll(struct test_client *client)
 }
 
 /* Sends all of it, turning the loop while the socket is full. */
-static inline void test_client_send(struct hg_loop *loop, struct test_client *client, const char *data,
-                                    size_t len)
+static inline void test_client_send(struct hg_loop *loop, struct test_client *client,
+                                    const char *data, size_t len)
 {
     uint64_t until = hg_clock_boot_ms() + TEST_PATIENCE_MS;
     while (len > 0) {
@@ -141,7 +142,8 @@ static inline void test_client_send(struct hg_loop *loop, struct test_client *cl
     }
 }
 
-static inline void test_client_say(struct hg_loop *loop, struct test_client *client, const char *text)
+static inline void test_client_say(struct hg_loop *loop, struct test_client *client,
+                                   const char *text)
 {
     test_client_send(loop, client, text, strlen(text));
 }
@@ -158,7 +160,8 @@ static inline void test_answer_finish(struct test_answer *answer)
     hg_buf_finish(&answer->body);
 }
 
-static inline bool test_answer_take(struct test_client *client, bool is_head, struct test_answer *out)
+static inline bool test_answer_take(struct test_client *client, bool is_head,
+                                    struct test_answer *out)
 {
     test_client_poll(client);
     if (client->in.len == 0)

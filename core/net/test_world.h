@@ -91,7 +91,11 @@ static inline void on_accept(void *ctx, int fd, unsigned roles)
 }
 
 static const struct hg_server_limits usual_limits = {
-    .http1 = {.line = 8192, .head = 16384, .fields = 100, .body = (size_t)8 << 20, .chunk_extension = 1024},
+    .http1 = {.line = 8192,
+              .head = 16384,
+              .fields = 100,
+              .body = (size_t)8 << 20,
+              .chunk_extension = 1024},
     .header_timeout_ms = 10000,
     .idle_timeout_ms = 60000,
     .write_timeout_ms = 30000,
@@ -104,7 +108,8 @@ static inline struct world *world_open(const struct hg_server_limits *limits)
     assert_int_equal(hg_loop_init(&world->loop, "test"), HG_OK);
     assert_int_equal(hg_server_create(&world->loop, limits, &ops, world, &world->server), HG_OK);
     int fd = test_listen(&world->port);
-    assert_int_equal(hg_listener_open(&world->loop, fd, 7, on_accept, world, &world->listener), HG_OK);
+    assert_int_equal(hg_listener_open(&world->loop, fd, 7, on_accept, world, &world->listener),
+                     HG_OK);
     return world;
 }
 
