@@ -335,7 +335,8 @@ function M.check(config, opts)
     local ok, result = pcall(check_all, config)
     if ok then
         if opts and opts.is_writable_by_all then
-            result.warnings[#result.warnings + 1] = ("%s is writable by everybody"):format(opts.file or "the configuration")
+            local warnings = result.warnings
+            warnings[#warnings + 1] = (opts.file or "the configuration") .. " is writable by everybody"
         end
         return result
     elseif type(result) == "table" and result.at then

@@ -203,3 +203,82 @@ describe("a cluster of three", function()
         assert.equal(2, (loads_of(nodes, key)))
     end)
 end)
+
+describe("a cluster that disagrees", function()
+    after_each(node.finish)
+
+    it("A10: two ring views: no hang, at most two loads of a key", function()
+        local nodes = node.cluster { count = 2, config = [[
+return {
+    node = { listen = listen() },
+    cluster = cluster { ring = hg.args.index == "1" and "default" or "hgcache" },
+    groups = { test = { getter = function(key)
+        hg.log.info("[SlowDB] search key %s", key)
+        hg.sleep(0.05)
+        return "value of " .. key
+    end } },
+}
+]] }
+        local items = {}
+        for i = 1, 100 do
+            items[#items + 1] = { nodes[1].api_port, { path = "/api?key=k" .. i } }
+            items[#items + 1] = { nodes[2].api_port, { path = "/api?key=k" .. i } }
+        end
+        for i, r in ipairs(http.many(items, 20)) do
+            assert.equal(200, r.status)
+            assert.equal("value of k" .. math.ceil(i / 2), r.body)
+        end
+        for i = 1, 100 do
+            assert.is_true((loads_of(nodes, "k" .. i)) <= 2)
+        end
+        assert.equal(0, nodes[1]:stop())
+        assert.equal(0, nodes[2]:stop())
+    end)
+
+    it("A16: a dead peer is tried little, and nobody pays for long", function()
+        local dead = posix.free_port()
+        local own = posix.free_port()
+        local n = node.start { config = CONFIG, peer_port = own, args = {
+            self = "http://127.0.0.1:" .. own, peers = ("http://127.0.0.1:%d,http://127.0.0.1:%d"):format(own, dead),
+        } }
+        local items = {}
+        for i = 1, 500 do
+            items[i] = { n.api_port, { path = "/api?key=k" .. i } }
+        end
+        local started = posix.now()
+        for _, r in ipairs(http.many(items, 30)) do
+            assert.equal(200, r.status)
+        end
+        assert.is_true(posix.now() - started < 5)
+        assert.equal(1, n:count("peer down"))
+        assert.equal(0, n:stop())
+    end)
+
+    it("G4: tokens: peers that do not know one are refused, and two are known while they change", function()
+        local config = [[
+return {
+    node = { listen = listen() },
+    cluster = cluster { tokens = hg.args.index == "1" and { "new-token", "old-token" } or { "old-token" } },
+    groups = { test = { getter = function(key)
+        hg.log.info("[SlowDB] search key %s", key)
+        return "value of " .. key
+    end } },
+}
+]]
+        local nodes = node.cluster { count = 2, config = config }
+        for i = 1, 40 do
+            assert.equal("value of k" .. i, nodes[1 + i % 2]:get("/api?key=k" .. i).body)
+        end
+        local r = http.get(nodes[1].peer_port, "/_hgcache/test/k1")
+        assert.equal(401, r.status)
+        r = http.get(nodes[1].peer_port, "/_hgcache/test/k1", { headers = { Authorization = "Bearer wrong" } })
+        assert.equal(401, r.status)
+        for _, token in ipairs { "new-token", "old-token" } do
+            r = http.get(nodes[1].peer_port, "/_hgcache/test/k1", { headers = { Authorization = "Bearer " .. token } })
+            assert.equal(200, r.status)
+        end
+        for i = 1, 2 do
+            assert.is_nil(nodes[i]:log():find("-token", 1, true))
+        end
+    end)
+end)

@@ -1,0 +1,154 @@
+-- What a second look at the node found, kept from coming back.
+
+local node = require "spec.support.node"
+local http = require "spec.support.http"
+local posix = require "spec.support.posix"
+
+local CONFIG = [[
+return {
+    node = {
+        listen = listen(), drain_timeout = "10s", drain_delay = hg.args.delay or "500ms",
+        limits = { waiters = tonumber(hg.args.waiters or 10000), value = 65536, body = 65536 },
+    },
+    cluster = cluster(),
+    groups = {
+        test = {
+            deadline = "20s",
+            getter = function(key)
+                hg.log.info("[SlowDB] search key %s", key)
+                local seconds = key:match("^slow%-([%d.]+)")
+                if seconds then
+                    hg.sleep(tonumber(seconds))
+                end
+                if key:find("fail", 1, true) then
+                    error("the inside of the getter")
+                end
+                return "value of " .. key
+            end,
+        },
+    },
+}
+]]
+
+--- A key with this beginning that the node owns.
+local function key_of(one, prefix)
+    for i = 1, 1000 do
+        local key = prefix .. i
+        if one:admin_json("/explain?group=test&key=" .. key).mine then
+            return key
+        end
+    end
+    error("no key")
+end
+
+describe("between nodes", function()
+    after_each(node.finish)
+
+    it("an owner's refusal without a value is its typed answer, not a broken peer", function()
+        local nodes = node.cluster { count = 2, config = CONFIG, args = { waiters = 1 } }
+        local key = key_of(nodes[1], "slow-2-")
+        local first = assert(http.connect(nodes[1].api_port))
+        first:send(http.format { path = "/api?key=" .. key })
+        nodes[1]:wait_log("search key " .. key)
+        local r = nodes[2]:get("/api?key=" .. key)
+        assert.equal(503, r.status)
+        assert.is_truthy(r.headers["retry-after"])
+        assert.equal(200, first:response("GET").status)
+        first:close()
+        assert.equal(0, nodes[2]:count("search key " .. key))
+        local stats = nodes[2]:stats("test")
+        assert.equal(0, stats.fallbacks)
+        assert.equal(0, stats.peer_errors)
+    end)
+
+    it("the largest value that may be set may be set by way of another node", function()
+        local nodes = node.cluster { count = 2, config = CONFIG }
+        local key = key_of(nodes[1], "big-")
+        local value = ("b"):rep(65536)
+        local r = nodes[2]:admin("/keys?group=test&key=" .. key, { method = "PUT", body = value })
+        assert.equal(200, r.status, r.body)
+        assert.equal(value, nodes[1]:get("/api?key=" .. key).body)
+        assert.equal(413, nodes[2]:admin("/keys?group=test&key=" .. key, { method = "PUT", body = value .. "b" }).status)
+        assert.equal(413, nodes[2]:get("/api?key=" .. key, { body = value .. "b" }).status)
+    end)
+end)
+
+describe("the admin listener", function()
+    after_each(node.finish)
+
+    it("is not fooled by a name that begins like a loopback address", function()
+        local n = node.start { config = CONFIG }
+        local function status(host)
+            return n:admin("/stats", { headers = { Host = host } }).status
+        end
+        for _, host in ipairs { "127.0.0.1:1", "127.1.2.3", "localhost:99", "[::1]:5" } do
+            assert.equal(200, status(host), host)
+        end
+        for _, host in ipairs { "127.evil.example", "127.0.0.1.evil.example:80", "127.", "localhost.evil.example" } do
+            assert.equal(403, status(host), host)
+        end
+    end)
+
+    it("names what is allowed with each 405", function()
+        local n = node.start { config = CONFIG }
+        local r = n:admin("/stats", { method = "POST", body = "" })
+        assert.equal(405, r.status)
+        assert.equal("GET, HEAD", r.headers.allow)
+        assert.equal("GET, HEAD, PUT, DELETE", n:admin("/keys?key=a", { method = "POST", body = "" }).headers.allow)
+        r = http.request(n.peer_port, { method = "POST", path = "/_hgcache/test/a", body = "" })
+        assert.equal(405, r.status)
+        assert.equal("GET, HEAD, PUT, DELETE", r.headers.allow)
+    end)
+
+    it("tells a bad group from an unknown one", function()
+        local n = node.start { config = CONFIG }
+        assert.equal(400, n:admin("/keys?group=%zz&key=a").status)
+        assert.equal(400, n:admin("/keys?group=a&group=b&key=a").status)
+        assert.equal(404, n:admin("/keys?group=other&key=a").status)
+    end)
+end)
+
+describe("errors of getters", function()
+    after_each(node.finish)
+
+    it("do not show their class or message unless the group says so", function()
+        local n = node.start { config = CONFIG }
+        local r = n:get("/api?key=fail")
+        assert.equal(502, r.status)
+        assert.equal("Bad Gateway\n", r.body)
+    end)
+end)
+
+describe("draining", function()
+    after_each(node.finish)
+
+    it("waits for the request of a connection that was accepted", function()
+        local n = node.start { config = CONFIG, args = { delay = "0" } }
+        local before = n:count("listening")
+        assert.is_true(before > 0)
+        local client = assert(http.connect(n.api_port))
+        local slow = assert(http.connect(n.api_port))
+        slow:send(http.format { path = "/api?key=slow-0.3" })
+        n:wait_log("search key slow-0.3")
+        n:signal(posix.SIGTERM)
+        n:wait_log("node draining")
+        local r = client:request { path = "/api?key=never-asked-before" }
+        assert.equal(200, r.status, r.error)
+        assert.equal(200, slow:response("GET").status)
+        assert.equal(0, n:wait_exit().code)
+    end)
+
+    it("waits for a change that waits for the cluster", function()
+        local nodes = node.cluster { count = 2, config = CONFIG, args = { delay = "0" } }
+        local key = key_of(nodes[1], "k")
+        nodes[2]:kill()
+        local client = assert(http.connect(nodes[1].admin_port))
+        client:send(http.format { method = "DELETE", path = "/keys?group=test&key=" .. key })
+        posix.sleep(0.3)
+        nodes[1]:signal(posix.SIGTERM)
+        local r = client:response("DELETE")
+        assert.equal(200, r.status, r.error)
+        assert.is_truthy(r.body:find('"lease_waited":["' .. nodes[2].member, 1, true), r.body)
+        assert.equal(0, nodes[1]:wait_exit().code)
+    end)
+end)
