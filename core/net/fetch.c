@@ -43,14 +43,15 @@ struct watch {
 
 struct hg_fetcher {
     struct hg_loop *loop;
-    CURLM *multi;
+    CURLM *multi; /* NULL before the first fetch, and once shut */
     uv_timer_t timer;
     struct hg_list fetches;
     struct watch *watches[WATCH_BUCKETS];
     CURL *easy_pool[EASY_POOL_MAX];
     unsigned easy_count;
     unsigned open_handles; /* libuv's, the timer among them */
-    bool is_closing;
+    long host_connections;
+    bool is_closing, is_shut;
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
@@ -254,36 +255,45 @@ static size_t on_curl_header(char *data, size_t size, size_t count, void *ctx)
 
 int hg_fetcher_create(struct hg_loop *loop, struct hg_fetcher **out_fetcher)
 {
-    pthread_once(&curl_once, curl_start);
-    if (curl_ready != CURLE_OK)
-        return HG_ENOMEM;
     struct hg_fetcher *fetcher = hg_calloc(1, sizeof(*fetcher));
     if (fetcher == NULL)
         return HG_ENOMEM;
-    fetcher->multi = curl_multi_init();
-    if (fetcher->multi == NULL) {
-        hg_free(fetcher);
-        return HG_ENOMEM;
-    }
     fetcher->loop = loop;
+    fetcher->host_connections = HOST_CONNECTIONS;
     hg_list_init(&fetcher->fetches);
     uv_timer_init(&loop->uv, &fetcher->timer);
     fetcher->timer.data = fetcher;
     fetcher->open_handles = 1;
-    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETDATA, fetcher);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERDATA, fetcher);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_MAXCONNECTS, (long)POOLED_CONNECTIONS);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)HOST_CONNECTIONS);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
     *out_fetcher = fetcher;
+    return HG_OK;
+}
+
+/*
+ * With the first fetch: libcurl and its TLS take milliseconds that a start without fetches need not
+ * pay.
+ */
+static int fetcher_open(struct hg_fetcher *fetcher)
+{
+    if (fetcher->multi != NULL)
+        return HG_OK;
+    pthread_once(&curl_once, curl_start);
+    CURLM *multi = curl_ready == CURLE_OK ? curl_multi_init() : NULL;
+    if (multi == NULL)
+        return HG_ENOMEM;
+    curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
+    curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, fetcher);
+    curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
+    curl_multi_setopt(multi, CURLMOPT_TIMERDATA, fetcher);
+    curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)POOLED_CONNECTIONS);
+    curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, fetcher->host_connections);
+    curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+    fetcher->multi = multi;
     return HG_OK;
 }
 
 void hg_fetcher_limit_host(struct hg_fetcher *fetcher, long connection_count)
 {
-    curl_multi_setopt(fetcher->multi, CURLMOPT_MAX_HOST_CONNECTIONS, connection_count);
+    fetcher->host_connections = connection_count;
 }
 
 bool hg_fetch_is_sent(const struct hg_fetch *fetch)
@@ -325,8 +335,10 @@ static void fetcher_shut(struct hg_fetcher *fetcher)
 {
     while (fetcher->easy_count > 0)
         curl_easy_cleanup(fetcher->easy_pool[--fetcher->easy_count]);
-    curl_multi_cleanup(fetcher->multi);
+    if (fetcher->multi != NULL)
+        curl_multi_cleanup(fetcher->multi);
     fetcher->multi = NULL;
+    fetcher->is_shut = true;
     for (size_t i = 0; i < WATCH_BUCKETS; i++) {
         for (struct watch *watch = fetcher->watches[i]; watch != NULL; watch = watch->next)
             uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
@@ -342,7 +354,7 @@ static void fetch_end(struct hg_fetch *fetch, const struct hg_fetch_response *re
     hg_list_remove(&fetch->link);
     fetch->done(fetch->ctx, response);
     fetch_free(fetch);
-    if (fetcher->is_closing && hg_list_is_empty(&fetcher->fetches) && fetcher->multi != NULL)
+    if (fetcher->is_closing && hg_list_is_empty(&fetcher->fetches) && !fetcher->is_shut)
         fetcher_shut(fetcher);
 }
 
@@ -457,8 +469,8 @@ static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *o
     curl_easy_setopt(easy, CURLOPT_PRIVATE, fetch);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, fetch->error);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT,
-                     1L); /* a canceled look-up is left behind, not waited for */
+    /* A canceled look-up is left behind, not waited for. */
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
@@ -501,6 +513,8 @@ int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *op
 {
     if (fetcher->is_closing)
         return HG_ECANCELED;
+    if (fetcher_open(fetcher) < 0)
+        return HG_ENOMEM;
     struct hg_fetch *fetch = hg_calloc(1, sizeof(*fetch));
     if (fetch == NULL)
         return HG_ENOMEM;
