@@ -128,13 +128,15 @@ bool hg_abandon(struct hg_thread *thread, uint64_t run, bool replace)
     hg_list_init(&owed.loads);
     pthread_mutex_lock(&pool->lock);
     pthread_mutex_lock(&thread->lock);
-    if ((run != 0 && atomic_load(&thread->run) != run) || atomic_load(&thread->is_in_core)) {
+    /* Only out of a run, and not in the core: elsewhere a thread may look at what is about to go. */
+    uint64_t now_on = atomic_load(&thread->run);
+    if ((run != 0 && now_on != run) || (now_on & 1) == 0 || atomic_load(&thread->is_in_core)) {
         pthread_mutex_unlock(&thread->lock);
         pthread_mutex_unlock(&pool->lock);
         return false;
     }
     atomic_store(&thread->is_dead, true);
-    struct hg_task *held_by = (atomic_load(&thread->run) & 1) != 0 ? atomic_load(&thread->running) : NULL;
+    struct hg_task *held_by = atomic_load(&thread->running);
     if (held_by != NULL && held_by->load != NULL) {
         group = held_by->load->group;
         key_len = held_by->load->flight.key.len;

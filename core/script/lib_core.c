@@ -17,7 +17,7 @@ static int l_log(lua_State *L)
         return 0;
     lua_pushvalue(L, lua_upvalueindex(2));
     lua_insert(L, 1);
-    if (lua_pcall(L, lua_gettop(L) - 1, 1, 0) != 0)
+    if (hg_vm_pcall(L, lua_gettop(L) - 1, 1) != 0)
         return luaL_error(L, "%s", lua_tostring(L, -1)); /* at the caller's line */
     const char *text = lua_tolstring(L, -1, &len);
     hg_log_bytes(level, hg_bytes(text, len));

@@ -27,8 +27,10 @@ static struct hg_group *check_group(lua_State *L, const char *method, struct hg_
 
     if (vm->is_loading || vm->thread == NULL || vm->thread->resuming == NULL)
         luaL_error(L, "%s cannot be used while the configuration is loading", method);
-    if (box->group == NULL && !atomic_load(&vm->thread->is_dead))
+    if (box->group == NULL && hg_thread_enter_core(vm->thread, NULL)) {
         box->group = hg_groups_find(vm->thread->runtime->groups, hg_bytes_str(box->name));
+        hg_thread_leave_core(vm->thread);
+    }
     if (box->group == NULL)
         luaL_error(L, "no such group '%s'", box->name);
     *out_thread = vm->thread;

@@ -366,10 +366,35 @@ static int count_registry(lua_State *L)
     return 0;
 }
 
+/* What is counted in a state, on its own thread. */
+struct census {
+    struct hg_mail mail;
+    struct hg_thread *thread;
+    int anchors, registry;
+    sem_t done;
+};
+
+static void on_census(struct hg_mail *mail)
+{
+    struct census *census = hg_container_of(mail, struct census, mail);
+    hg_vm_enter(census->thread->vm, count_anchors, &census->anchors);
+    hg_vm_enter(census->thread->vm, count_registry, &census->registry);
+    sem_post(&census->done);
+}
+
+static struct census take_census(struct hg_thread *thread)
+{
+    struct census census = {.mail.deliver = on_census, .thread = thread, .anchors = -1};
+    sem_init(&census.done, 0, 0);
+    hg_loop_post(&thread->loop, &census.mail);
+    sem_wait(&census.done);
+    sem_destroy(&census.done);
+    return census;
+}
+
 static void test_no_coroutine_stays_anchored(void **state)
 {
     struct world world;
-    int before = 0, after = 0, anchors = -1;
     (void)state;
     world_init(&world);
     world.guard_config.timeout_ms = 50;
@@ -380,16 +405,41 @@ static void test_no_coroutine_stays_anchored(void **state)
     struct answer answer = get(&world, "warm-s");
     struct hg_thread *thread = world.runtime->pools[0].threads[0];
     WAIT_UNTIL(atomic_load(&thread->task_count) == 0);
-    hg_vm_enter(thread->vm, count_registry, &before);
+    struct census before = take_census(thread);
+    assert_int_equal(before.anchors, 0);
     for (size_t i = 0; i < HG_COUNT(keys); i++)
         answer = get(&world, keys[i]);
     (void)answer;
     WAIT_UNTIL(atomic_load(&thread->task_count) == 0);
-    usleep(20000); /* the last task has left its list; its thread is back at its loop */
-    hg_vm_enter(thread->vm, count_registry, &after);
-    hg_vm_enter(thread->vm, count_anchors, &anchors);
-    assert_int_equal(after, before);
-    assert_int_equal(anchors, 0);
+    struct census after = take_census(thread);
+    assert_int_equal(after.registry, before.registry);
+    assert_int_equal(after.anchors, 0);
+    world_finish(&world);
+}
+
+static void test_each_allocation_may_fail_and_the_load_is_answered(void **state)
+{
+    struct world world;
+    bool was_refused = true;
+    unsigned failures = 0;
+    (void)state;
+    world_init(&world);
+    world_start(&world, "local g = hg.group('test')\nreturn { groups = { test = { getter = function(key)\n"
+                        " if key:sub(1, 1) == 'n' then return 'leaf' end local v, m = g:get('n' .. key) if not v then return nil, m end\n"
+                        " hg.spawn(function() end) g:set('s' .. key, v) return v .. (g:peek('s' .. key) or '') end } } }");
+    for (unsigned n = 0; was_refused; n++) {
+        char key[16];
+        int len = snprintf(key, sizeof(key), "%u", n);
+        hg_alloc_fail_at(n, false);
+        struct answer answer = get_bytes(&world, "test", hg_bytes(key, (size_t)len));
+        WAIT_UNTIL(stats(&world).running == 0);
+        was_refused = hg_alloc_fail_clear();
+        if (answer.err != HG_OK || answer.status == HG_STATUS_ERROR)
+            failures++;
+        assert_true(n < 1000);
+    }
+    assert_true(failures > 0);
+    WAIT_UNTIL(atomic_load(&world.runtime->pools[0].threads[0]->task_count) == 0);
     world_finish(&world);
 }
 
@@ -442,6 +492,7 @@ int main(void)
         cmocka_unit_test(test_loads_left_at_destroy_are_answered),
         cmocka_unit_test(test_evicted_values_reach_on_evict),
         cmocka_unit_test(test_no_coroutine_stays_anchored),
+        cmocka_unit_test(test_each_allocation_may_fail_and_the_load_is_answered),
         cmocka_unit_test(test_data_that_differs_between_states_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,8 @@
  * reports it: the thread when the task ends, or the watchdog when the thread is abandoned or blocked past the deadline.
  *
  * Locks      pool lock; then thread lock; then whatever the core takes (shard lock ...). Evict lock and watchdog lock are leaves.
+ * Death      a thread is abandoned only out of a run and not in the core. From then on it may look at nothing but itself, since
+ *            runtime and groups may be gone when it comes back: whatever else it looks at during a run, it enters the core for.
  * In core    while a script is inside the core (hg_group_get, ...) the watchdog leaves its thread's tasks alone; entering asks
  *            under the thread's lock whether the task still stands.
  */
@@ -239,7 +241,7 @@ struct hg_task *hg_task_check_wait(lua_State *L, const char *name);
 int hg_task_wait(lua_State *L, struct hg_task *task, struct hg_op *op, uint64_t deadline_ms);
 /* The answer of op has come, on its loop. The task to resume, or NULL: dropped and counted. Free the op afterwards. */
 struct hg_task *hg_task_answered(struct hg_thread *thread, struct hg_op *op);
-/* A new task on this thread for the function on top of L, which is popped. HG_ELIMIT.   [-1, +0, m] */
+/* A new task on this thread for the function on top of L, which is popped. HG_ELIMIT, HG_ENOMEM, HG_ECANCELED.   [-1, +0, m] */
 int hg_task_spawn(lua_State *L, struct hg_thread *thread);
 /* Takes the report out of a task that somebody else is going to make; under the thread's lock. */
 void hg_task_take_locked(struct hg_task *task, struct hg_load **out_load, struct hg_route_call **out_call);

@@ -246,9 +246,12 @@ static void log_error(lua_State *L, struct hg_task *task)
     for (char *at = trace; *at != '\0'; at++)
         if (*at == '\n' || *at == '\t')
             *at = *at == '\n' ? '|' : ' ';
+    if (!hg_thread_enter_core(task->thread, NULL)) /* dead: pool and group may be gone */
+        return;
     hg_log_limited(&limit, 20, HG_LOG_WARN, "script error pool=%s%s%s err=%s trace=%s", task->thread->pool->name,
                    task->group != NULL ? " group=" : "", task->group != NULL ? hg_group_name(task->group) : "",
                    task->thread->error, trace);
+    hg_thread_leave_core(task->thread);
 }
 
 /* The error object is on top of the dead coroutine: its text goes to thread->error, it stays. */
@@ -291,11 +294,11 @@ static int run_step(lua_State *L)
     } else {
         lua_xmove(L, task->co, count);
     }
-    hg_thread_leave_core(thread);
     task->state = HG_TASK_RUNNING;
     thread->budget_hit = false;
     thread->resuming = task;
     hg_thread_run_begin(thread, task);
+    hg_thread_leave_core(thread);
     step->status = lua_resume(task->co, count);
     if (step->status == LUA_YIELD) {
         step->is_stray_yield = task->state != HG_TASK_WAITING || lua_gettop(task->co) != 1 ||
@@ -469,20 +472,28 @@ int hg_task_spawn(lua_State *L, struct hg_thread *thread)
     }
     lua_State *co = make_coroutine(L);
     lua_xmove(L, co, 1);
-    struct hg_task *task = hg_task_create(thread->runtime, HG_TASK_SPAWN);
-    if (task == NULL) { /* the anchor goes with the task otherwise */
-        lua_rawgeti(L, LUA_REGISTRYINDEX, thread->vm->anchors_ref);
-        lua_pushlightuserdata(L, co);
-        lua_pushnil(L);
-        lua_rawset(L, -3);
-        lua_pop(L, 1);
-        return HG_ENOMEM;
+    /* Nothing raises while in the core. */
+    struct hg_task *task = NULL;
+    int err = hg_thread_enter_core(thread, NULL) ? HG_OK : HG_ECANCELED;
+    if (err == HG_OK) {
+        task = hg_task_create(thread->runtime, HG_TASK_SPAWN);
+        if (task != NULL) {
+            task->co = co;
+            atomic_fetch_add(&thread->spawned_count, 1);
+            HG_RUNTIME_COUNT(thread->runtime, tasks);
+            link_task(thread, task);
+            uv_update_time(&thread->loop.uv);
+            uv_timer_start(&task->timer, on_timer, 0, 0);
+        }
+        hg_thread_leave_core(thread);
     }
-    task->co = co;
-    atomic_fetch_add(&thread->spawned_count, 1);
-    HG_RUNTIME_COUNT(thread->runtime, tasks);
-    link_task(thread, task);
-    uv_update_time(&thread->loop.uv);
-    uv_timer_start(&task->timer, on_timer, 0, 0);
-    return HG_OK;
+    if (task != NULL)
+        return HG_OK;
+    /* The anchor goes with the task otherwise. */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, thread->vm->anchors_ref);
+    lua_pushlightuserdata(L, co);
+    lua_pushnil(L);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+    return err < 0 ? err : HG_ENOMEM;
 }

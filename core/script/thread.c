@@ -161,7 +161,12 @@ void hg_thread_relieve(struct hg_thread *thread)
 {
     if (thread->vm == NULL)
         return;
+    if (!hg_thread_enter_core(thread, NULL)) {
+        hg_thread_quit(thread);
+        return;
+    }
     hg_thread_run_begin(thread, NULL); /* finalizers are scripts too */
+    hg_thread_leave_core(thread);
     hg_vm_enter_reserve(thread->vm, collect, NULL);
     hg_thread_run_end(thread);
     pthread_mutex_lock(&thread->lock);

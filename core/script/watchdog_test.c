@@ -114,6 +114,64 @@ static void test_abandoned_thread_that_comes_back_is_freed(void **state)
     world_finish(&world);
 }
 
+static void test_compiled_loop_is_abandoned(void **state)
+{
+    struct world world;
+    (void)state;
+    SKIP_UNDER_TSAN();
+    world_init(&world);
+    world.budget_ms = 50;
+    world.jit = true;
+    world_start(&world, CHUNK("k.loop = function() local n = 0 while true do n = n + 1 if n > 1e15 then break end end end\n"
+                              "k.any = function(key) return key end"));
+    uint64_t begun = now_ms();
+    struct answer answer = get(&world, "loop");
+    assert_int_equal(answer.status, HG_STATUS_ERROR);
+    assert_int_equal(answer.klass, HG_CLASS_TIMEOUT);
+    assert_true(now_ms() - begun < 4000);
+    answer = get(&world, "fresh");
+    assert_value(&answer, "fresh");
+    world_stop(&world);
+}
+
+#define MIXED(loop)                                                                                \
+    CHUNK("local g, LOOP = hg.group('test'), " loop "\n"                                             \
+          "k.any = function(key) local n = tonumber(key) % 20\n" \
+          " if n == 0 then hg.sleep(5) elseif n == 1 then hg.sleep(0.02)\n" \
+          " elseif n == 2 and LOOP then while true do end elseif n == 3 then error(key)\n" \
+          " elseif n == 4 then kept = {} for i = 1, 1e9 do kept[i] = { i } end\n" \
+          " elseif n == 5 then os.execute('sleep 0.15') elseif n == 6 then return (g:get(tostring(tonumber(key) - 2)))\n" \
+          " elseif n == 7 then hg.spawn(function() hg.sleep(0.01) error('spawned') end)\n" \
+          " elseif n == 8 then coroutine.wrap(function() hg.sleep(0.01) g:get('9' .. key) end)()\n" \
+          " elseif n == 9 then return {} elseif n == 10 then g:set('s' .. key, 'v') end return key end")
+
+/* All kinds at once, over several threads: whatever happens, each load is answered once. */
+static void test_mixed_trouble_answers_every_load(void **state)
+{
+    struct world world;
+    static struct asker askers[600];
+    (void)state;
+    world_init(&world);
+    world.budget_ms = 30;
+    world.getter_threads = 3;
+    world.memory_bytes = 16 << 20;
+    world.guard_config.timeout_ms = 300;
+    world.guard_config.retries = 1;
+    world_start(&world, UNDER_TSAN ? MIXED("false") : MIXED("true"));
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 200; i++) {
+            char key[16];
+            int len = snprintf(key, sizeof(key), "%d", round * 200 + i);
+            asker_get(&askers[round * 200 + i], &world, "test", hg_bytes(key, (size_t)len));
+        }
+        usleep(50000);
+    }
+    for (int i = 0; i < 600; i++)
+        asker_wait(&askers[i]);
+    WAIT_UNTIL(hg_groups_flight_count(world.groups_all) == 0 && stats(&world).running == 0);
+    world_finish(&world);
+}
+
 static void test_after_four_abandoned_threads_the_pool_refuses(void **state)
 {
     struct world world;
@@ -270,8 +328,10 @@ int main(void)
         cmocka_unit_test(test_memory_bombs_fail_their_load_and_the_node_lives),
         cmocka_unit_test(test_state_that_stays_full_is_discarded_with_its_tasks),
         cmocka_unit_test(test_collector_of_a_million_objects_does_not_stop_others),
+        cmocka_unit_test(test_mixed_trouble_answers_every_load),
         cmocka_unit_test(test_abandoned_thread_that_comes_back_is_freed),
         cmocka_unit_test(test_bomb_in_c_is_abandoned_replaced_and_quarantined),
+        cmocka_unit_test(test_compiled_loop_is_abandoned),
         cmocka_unit_test(test_after_four_abandoned_threads_the_pool_refuses),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
