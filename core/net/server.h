@@ -26,8 +26,8 @@ struct hg_server_limits {
     struct hg_http1_limits http1;
     unsigned pipeline;      /* default 16 */
     size_t out_bytes;       /* unsent bytes from which reading pauses; default 1 MiB */
-    uint64_t header_timeout_ms, idle_timeout_ms, write_timeout_ms;
-    size_t pinned_max;      /* bytes of stored values held by slow readers of this server before the slowest is closed; default 64 MiB */
+    uint64_t header_timeout_ms, idle_timeout_ms, write_timeout_ms; /* 0 = none */
+    size_t pinned_max;      /* bytes of stored values unsent for 2 s and more before the slowest reader is closed; default 64 MiB */
 };
 
 struct hg_exchange {
@@ -61,13 +61,16 @@ struct hg_server_ops {
 
 int hg_server_create(struct hg_loop *loop, const struct hg_server_limits *limits, const struct hg_server_ops *ops, void *ctx,
                      struct hg_server **out_server);
-/* Takes over the accepted socket. On failure it is closed and ops->closed is called. */
+/* Takes over the accepted socket. On failure (HG_ENOMEM; HG_ECLOSED after hg_server_close) it is closed and ops->closed is called. */
 int hg_server_adopt(struct hg_server *server, int fd, unsigned roles);
-/* From now on every answer carries "Connection: close", and idle connections are closed. */
+/*
+ * From now on answers carry "Connection: close" (of pipelined ones the last, so that none is thrown away), and connections
+ * without a request for 250 ms are closed, unless one has just arrived.
+ */
 void hg_server_drain(struct hg_server *server);
 size_t hg_server_conn_count(const struct hg_server *server);
 size_t hg_server_busy_count(const struct hg_server *server); /* exchanges not yet answered, or answers not yet sent */
-/* Closes every connection at once; `closed` when all are gone and the server is freed. */
+/* Closes every connection at once; `closed` when all are gone and the server is freed. Kept exchanges may come back later still. */
 void hg_server_close(struct hg_server *server, void (*closed)(void *ctx), void *closed_ctx);
 
 /* Makes the exchange outlive the handler call: it and the request are copied to the heap. NULL: out of memory (answer 503 with the old one). */

@@ -143,6 +143,37 @@ static void test_failing_allocations_cost_their_own_connection_only(void **state
     fail_msg("allocations never ended");
 }
 
+static void test_handler_may_close_the_server(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world *world = world_open(&usual_limits);
+        struct test_client client;
+        world->answers_in_gone = true;
+        test_client_open(&client, world->port);
+        /* The second way the request lies in kept input when it is handled. */
+        for (int i = 0; i < (way == 0 ? 0 : 16); i++)
+            test_client_say(&world->loop, &client, GET("/late"));
+        test_client_say(&world->loop, &client, GET("/shutdown?x") GET("/x?never"));
+        if (way == 1) {
+            test_wait(&world->loop, world->late_count == 16);
+            hg_listener_close(world->listener, NULL, NULL);
+            world->listener = NULL;
+            struct hg_exchange *first = world->late[0];
+            world->late[0] = NULL;
+            answer_text(first, 200, "go on");
+        }
+        test_wait(&world->loop, world->is_closed);
+        assert_int_equal(world->gone, way == 0 ? 0 : 15);
+        assert_int_equal(world->asked, way == 0 ? 1 : 17);
+        if (world->listener != NULL)
+            hg_listener_close(world->listener, NULL, NULL);
+        assert_int_equal(hg_loop_finish(&world->loop), 0);
+        test_client_finish(&client);
+        free(world);
+    }
+}
+
 static void test_socket_that_comes_too_late_is_closed(void **state)
 {
     (void)state;
@@ -192,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_drain_closes_idle_and_says_so_to_the_rest),
         cmocka_unit_test(test_unix_sockets_are_served),
         cmocka_unit_test(test_failing_allocations_cost_their_own_connection_only),
+        cmocka_unit_test(test_handler_may_close_the_server),
         cmocka_unit_test(test_socket_that_comes_too_late_is_closed),
         cmocka_unit_test(test_clients_that_connect_and_leave_cost_nothing),
     };

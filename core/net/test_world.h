@@ -30,6 +30,11 @@ static inline void answer_text(struct hg_exchange *exchange, int status, const c
     hg_exchange_answer(exchange, &reply);
 }
 
+static inline void on_server_closed(void *ctx)
+{
+    ((struct world *)ctx)->is_closed = true;
+}
+
 static inline void on_request(void *ctx, struct hg_exchange *exchange)
 {
     struct world *world = ctx;
@@ -54,6 +59,9 @@ static inline void on_request(void *ctx, struct hg_exchange *exchange)
     } else if (hg_bytes_eq(request->path, HG_BYTES("/remote"))) {
         hg_exchange_remote(exchange, world->remote, sizeof(world->remote));
         reply.body = hg_bytes_str(world->remote);
+    } else if (hg_bytes_eq(request->path, HG_BYTES("/shutdown"))) {
+        hg_server_close(world->server, on_server_closed, world);
+        reply.body = request->query; /* still valid, though nobody will get it */
     } else if (request->body.len > 0) {
         reply.body = request->body;
     } else {
@@ -111,11 +119,6 @@ static inline struct world *world_open(const struct hg_server_limits *limits)
     assert_int_equal(hg_listener_open(&world->loop, fd, 7, on_accept, world, &world->listener),
                      HG_OK);
     return world;
-}
-
-static inline void on_server_closed(void *ctx)
-{
-    ((struct world *)ctx)->is_closed = true;
 }
 
 static inline void world_close(struct world *world)
