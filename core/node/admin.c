@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include "base/alloc.h"
+#include "cluster/answer.h"
 #include "node/node_impl.h"
 #include "wire/query.h"
 #include "wire/reply.h"
@@ -62,6 +63,19 @@ static struct hg_bytes host_name(struct hg_bytes host)
     return colon == NULL ? host : hg_bytes(host.data, (size_t)(colon - host.data));
 }
 
+/* 127.x.y.z and nothing like "127.evil.example". */
+static bool is_loopback(struct hg_bytes name)
+{
+    unsigned dots = 0;
+    for (size_t i = 0; i < name.len; i++) {
+        if (name.data[i] == '.')
+            dots++;
+        else if (name.data[i] < '0' || name.data[i] > '9')
+            return false;
+    }
+    return dots == 3 && hg_bytes_has_prefix(name, HG_BYTES("127."));
+}
+
 static bool is_host_allowed(const struct hg_node *node, struct hg_bytes host)
 {
     struct hg_bytes name = host_name(host);
@@ -70,7 +84,7 @@ static bool is_host_allowed(const struct hg_node *node, struct hg_bytes host)
         if (hg_bytes_eq_nocase(name, hg_bytes_str(local[i])))
             return true;
     }
-    if (hg_bytes_has_prefix(name, HG_BYTES("127.")))
+    if (is_loopback(name))
         return true;
     if (node->config->listen_admin != NULL && hg_bytes_eq_nocase(name, host_name(hg_bytes_str(node->config->listen_admin))))
         return true;
@@ -123,7 +137,11 @@ static struct hg_group *group_and_key(struct hg_front *front, struct hg_exchange
         return NULL;
     }
     if (group == NULL) {
-        answer_text(front, exchange, 404, "no such group");
+        bool is_bad = err == HG_EINVAL || err == HG_EPROTO;
+        answer_text(front, exchange, is_bad ? 400 : err == HG_ENOMEM ? 503 : 404,
+                    is_bad             ? "group: given twice or badly percent-encoded"
+                    : err == HG_ENOMEM ? "out of memory"
+                                       : "no such group");
         return NULL;
     }
     len = 0;
@@ -141,9 +159,10 @@ static struct hg_group *group_and_key(struct hg_front *front, struct hg_exchange
     return NULL;
 }
 
-static void reply_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, void *target,
-                      const struct hg_result *result)
+static void reply_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key,
+                      void *target, const struct hg_result *result)
 {
+    (void)key;
     (void)group;
     (void)target;
     struct hg_value *value = result->value;
@@ -156,7 +175,7 @@ static void reply_key(struct hg_front *front, struct hg_exchange *exchange, stru
             snprintf(message, sizeof(message), "%s", hg_err_text(result->err));
         else
             hg_bytes_escape(hg_value_data(value), message, sizeof(message));
-        answer_text(front, exchange, is_missing ? 404 : result->err == HG_ETIMEDOUT ? 504 : 502, message);
+        answer_text(front, exchange, hg_result_http_status(result), message);
         return;
     }
     struct hg_bytes type = hg_value_type(value);
@@ -343,12 +362,19 @@ bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange)
     bool is_read = request->method == HG_GET || request->method == HG_HEAD;
     if (!page->is_open && !hg_auth_is_allowed(request, &front->node->config->admin_tokens)) {
         HG_COUNT_UP(front->node->counters.unauthorized);
-        answer_text(front, exchange, 401, "an admin token is needed");
+        struct hg_reply reply = {.status = 401,
+                                 .headers = HG_BYTES("WWW-Authenticate: Bearer\r\nContent-Type: text/plain; charset=utf-8\r\n"),
+                                 .body = HG_BYTES("an admin token is needed\n"),
+                                 .is_head = request->method == HG_HEAD};
+        hg_exchange_answer(exchange, &reply);
     } else if (!page->is_open && !is_host_allowed(front->node, request->host)) {
         HG_COUNT_UP(front->node->counters.unauthorized);
         answer_text(front, exchange, 403, "this Host is not in node.admin.hosts");
     } else if (!is_read && !(page->is_writable && (request->method == HG_PUT || request->method == HG_DELETE))) {
-        answer_text(front, exchange, 405, "method not allowed");
+        struct hg_reply reply = {.status = 405,
+                                 .headers = page->is_writable ? HG_BYTES("Allow: GET, HEAD, PUT, DELETE\r\n")
+                                                              : HG_BYTES("Allow: GET, HEAD\r\n")};
+        hg_exchange_answer(exchange, &reply);
     } else {
         page->serve(front, exchange);
     }

@@ -89,6 +89,8 @@ void hg_call_request(struct hg_front *front, struct hg_exchange *exchange, struc
     kept->user = NULL;
     hg_buf_clear(&front->headers);
     hg_buf_append_str(&front->headers, "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n");
+    if (route->cors != NULL)
+        hg_cors_answer(route->cors, kept->request, &front->headers);
     struct hg_reply reply = {.status = 503,
                              .headers = hg_buf_bytes(&front->headers),
                              .body = HG_BYTES("too many script calls in progress\n"),

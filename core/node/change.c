@@ -79,11 +79,13 @@ static void finish(struct run *run)
     close_list(&change->acknowledged);
     close_list(&change->lease_waited);
     change->bound_ms = run->node->config->lease_ms;
+    struct hg_node *node = run->node;
     hand_back(change);
     if (run->is_timer_open)
         uv_close((uv_handle_t *)&run->lease, on_lease_closed);
     else
         run_free(run);
+    atomic_fetch_sub(&node->changes_running, 1);
 }
 
 static void on_lease(uv_timer_t *timer)
@@ -141,7 +143,7 @@ static void tell(struct run *run, size_t member, const char *method, bool is_own
     if (told != NULL) {
         *told = (struct told){.run = run, .member = member, .is_owner_set = is_owner_set};
         struct hg_bytes body = is_owner_set ? hg_buf_bytes(&run->body) : HG_BYTES_NONE;
-        err = hg_peer_client_send(run->worker->client, run->node->view->peers[member], method, run->path.data, body,
+        err = run->worker->client == NULL ? HG_ECANCELED : hg_peer_client_send(run->worker->client, run->node->view->peers[member], method, run->path.data, body,
                                   run->node->config->lease_ms, on_told, told);
     }
     if (err == HG_OK) {
@@ -252,5 +254,6 @@ void hg_node_change(void *ctx, struct hg_change *change)
     run->change = change;
     run->node = node;
     run->worker = hg_node_any_worker(node);
+    atomic_fetch_add(&node->changes_running, 1);
     hg_loop_post(&run->worker->loop, &run->mail);
 }

@@ -3,13 +3,15 @@
  *
  *   TERM or INT -> /ready says 503; accept goes on for drain_delay, every answer with "Connection: close"
  *               -> listeners take what is queued and close
- *               -> what is in flight finishes -> exit 0
+ *               -> what is in flight finishes, what was accepted gets its answer -> exit 0
  *   a second TERM or INT, or drain_timeout -> exit 1 at once
  */
+#include <signal.h>
 #include <unistd.h>
 #include "node/node_impl.h"
 
 #define HOUSEKEEPING_MS 100
+#define LAST_REQUEST_MS 1000 /* for the request of a connection that was accepted last; idle ones are closed before */
 #define EXPIRE_BUCKETS  4096 /* of each shard, each time: a bounded step */
 
 static void exit_now(struct hg_node *node, const char *why)
@@ -25,7 +27,14 @@ static bool is_quiet(struct hg_node *node)
         if (atomic_load_explicit(&node->workers[i].busy, memory_order_relaxed) > 0)
             return false;
     }
-    return hg_groups_flight_count(node->groups) == 0 && hg_runtime_drain(node->runtime);
+    return hg_groups_flight_count(node->groups) == 0 && atomic_load(&node->changes_running) == 0 &&
+           hg_server_busy_count(node->admin.server) == 0;
+}
+
+/* Clients' connections; the admin listener's own are of this loop. */
+static size_t client_count(const struct hg_node *node)
+{
+    return atomic_load_explicit(&node->connections, memory_order_relaxed) - hg_server_conn_count(node->admin.server);
 }
 
 static void on_listener_closed(void *ctx)
@@ -65,6 +74,12 @@ static void close_handle(struct hg_node *node, uv_handle_t *handle)
     uv_close(handle, on_handle_closed);
 }
 
+static void on_late_leave(int signal_number)
+{
+    (void)signal_number;
+    _exit(1);
+}
+
 static void stop(struct hg_node *node)
 {
     atomic_store(&node->phase, HG_NODE_STOPPING);
@@ -75,6 +90,10 @@ static void stop(struct hg_node *node)
     close_handle(node, (uv_handle_t *)&node->on_term);
     close_handle(node, (uv_handle_t *)&node->on_int);
     close_handle(node, (uv_handle_t *)&node->on_hup);
+    /* libuv gives the signals back to the system: a second one still ends with 1. */
+    signal(SIGTERM, on_late_leave);
+    signal(SIGINT, on_late_leave);
+    signal(SIGHUP, SIG_IGN);
     close_handle(node, (uv_handle_t *)&node->housekeeping);
     close_handle(node, (uv_handle_t *)&node->drain_timer);
     hg_server_close(server, on_control_closed, node);
@@ -90,8 +109,15 @@ static void on_drain_tick(uv_timer_t *timer)
     }
     if (now_ms < node->drain_listen_until_ms)
         return;
+    if (node->drain_last_until_ms == 0)
+        node->drain_last_until_ms = hg_time_add(now_ms, LAST_REQUEST_MS);
     close_listeners(node);
     if (node->listeners_closing > 0 || !is_quiet(node))
+        return;
+    if (client_count(node) > 0 && now_ms < node->drain_last_until_ms)
+        return;
+    /* Last: from here on the scripts take no new work. */
+    if (!hg_runtime_drain(node->runtime))
         return;
     uv_timer_stop(timer);
     hg_log(HG_LOG_INFO, "node drained name=%s", node->config->name);

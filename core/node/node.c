@@ -22,6 +22,7 @@
 #define EXIT_FAILED 1
 #define EXIT_CONFIG 2
 #define BACKLOG     4096
+#define PEER_PUT_EXTRA (64u << 10) /* key, type, etag, meta, tags of a value that is sent to its owner */
 #define FD_RESERVE  128 /* descriptors for all that is not a client */
 
 static void say(const char *what)
@@ -166,6 +167,13 @@ static int runtime_start(struct hg_node *node, const struct hg_node_options *opt
     return err < 0 ? say_failure(error, err) : HG_OK;
 }
 
+/* Another node's PUT holds a value with what is around it. Clients are held to limits.body by hg_node_request. */
+static size_t body_max(const struct hg_config *config)
+{
+    size_t peer_max = config->limits.value + PEER_PUT_EXTRA;
+    return config->has_cluster && peer_max > config->limits.body ? peer_max : config->limits.body;
+}
+
 static void set_limits(struct hg_node *node)
 {
     const struct hg_config *config = node->config;
@@ -173,7 +181,7 @@ static void set_limits(struct hg_node *node)
         .http1 = {.line = 8 << 10,
                   .head = config->limits.headers,
                   .fields = (unsigned)config->limits.fields,
-                  .body = config->limits.body,
+                  .body = body_max(config),
                   .chunk_extension = 1 << 10},
         .pipeline = (unsigned)config->limits.pipeline,
         .out_bytes = 1 << 20,

@@ -33,7 +33,7 @@ struct hg_worker {
     struct hg_loop loop;
     char name[16];
     struct hg_front front;
-    struct hg_peer_client *client;
+    struct hg_peer_client *client;    /* NULL once the worker stops */
     struct hg_mail stop, drain;       /* posted by the control thread */
     bool is_closed;                   /* server and client are gone */
     unsigned closing;                 /* close callbacks still awaited */
@@ -82,7 +82,8 @@ struct hg_node {
     struct hg_front admin;            /* on the control loop */
     struct hg_worker *workers;
     unsigned worker_count, workers_started;
-    _Atomic unsigned next_worker;
+    unsigned next_accept;             /* control loop only */
+    _Atomic unsigned next_errand;
     struct hg_node_listener listeners[HG_LISTENERS_MAX];
     size_t listener_count;
     struct hg_server_limits server_limits;
@@ -92,6 +93,7 @@ struct hg_node {
     struct hg_cors *cors;
     struct hg_bytes name;
     _Atomic size_t connections;
+    _Atomic unsigned changes_running; /* writes that wait for the cluster */
     size_t connections_max;           /* limits.connections, or less where descriptors are short */
     _Atomic int phase;                /* enum hg_node_phase */
     struct hg_node_counters counters;
@@ -100,7 +102,7 @@ struct hg_node {
     /* drain.c, control loop only */
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t housekeeping, drain_timer;
-    uint64_t drain_until_ms, drain_listen_until_ms;
+    uint64_t drain_until_ms, drain_listen_until_ms, drain_last_until_ms;
     unsigned listeners_closing;
     unsigned control_closing;
     int exit_code;
@@ -135,8 +137,9 @@ struct hg_pending {
 };
 
 struct hg_request;
+/* `key` is the one asked for: a result's value may be a shared one without it. */
 typedef void (*hg_request_reply_fn)(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
-                                    void *target, const struct hg_result *result);
+                                    struct hg_bytes key, void *target, const struct hg_result *result);
 struct hg_request {
     struct hg_pending pending;
     struct hg_waiter waiter;
@@ -148,7 +151,7 @@ struct hg_request {
     void *target;                     /* for reply: the route, or NULL */
     bool timer_open;
     bool is_waiting;                  /* an answer may still come */
-    struct hg_bytes key;              /* copy in storage, for replies that need it */
+    struct hg_bytes key;              /* copy in storage */
     char storage[];
 };
 /* get, and reply now or later. reply gets target back. `get` is complete but for loop and now. */

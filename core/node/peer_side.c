@@ -41,12 +41,11 @@ static void answer_no_memory(struct hg_front *front, struct hg_exchange *exchang
     hg_front_error(front, exchange, NULL, 503, "out of memory");
 }
 
-static void reply(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, void *target,
-                  const struct hg_result *result)
+static void reply(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key,
+                  void *target, const struct hg_result *result)
 {
     (void)target;
     int status;
-    struct hg_bytes key = result->value != NULL ? hg_value_key(result->value) : HG_BYTES_NONE;
     hg_buf_clear(&front->body);
     int err = hg_answer_to_http(result, key, hg_loop_now(front->loop), hg_group_config(group)->expose_errors, 0, &status,
                                 &front->body);
@@ -187,7 +186,9 @@ void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange, 
     }
     bool is_write = request->method == HG_PUT || request->method == HG_DELETE;
     if (!is_write && request->method != HG_GET && request->method != HG_HEAD) {
-        refuse(front, exchange, 405, "method not allowed");
+        struct hg_reply no = {.status = 405, .headers = HG_BYTES("Allow: GET, HEAD, PUT, DELETE\r\n")};
+        HG_COUNT_UP(node->counters.peer_bad_requests);
+        hg_exchange_answer(exchange, &no);
         return;
     }
     if (is_write && node->config->peer_tokens.count == 0 && !hg_auth_is_local(exchange)) {

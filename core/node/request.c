@@ -106,6 +106,8 @@ void hg_node_request(void *ctx, struct hg_exchange *exchange)
         log_access(exchange);
     if ((exchange->roles & HG_ROLE_PEER) && hg_peer_side_is_path(front->node, exchange->request->path, &rest))
         hg_peer_side_request(front, exchange, rest);
+    else if (exchange->request->body.len > front->node->config->limits.body)
+        hg_front_error(front, exchange, NULL, 413, "the body is larger than limits.body");
     else if ((exchange->roles & HG_ROLE_ADMIN) && hg_admin_request(front, exchange))
         return;
     else if (exchange->roles & HG_ROLE_API)
@@ -149,7 +151,7 @@ static void on_answer(struct hg_waiter *waiter, const struct hg_result *result)
     request->is_waiting = false;
     if (exchange != NULL) {
         exchange->user = NULL;
-        request->reply(request->front, exchange, request->group, request->target, result);
+        request->reply(request->front, exchange, request->group, request->key, request->target, result);
     }
     request_destroy(request);
 }
@@ -180,7 +182,7 @@ static void on_deadline(uv_timer_t *timer)
     request->exchange = NULL;
     exchange->user = NULL;
     request->is_waiting = false;
-    request->reply(front, exchange, request->group, request->target, &result);
+    request->reply(front, exchange, request->group, request->key, request->target, &result);
     hg_hold_release(&stale);
     request_destroy(request);
 }
@@ -206,11 +208,11 @@ static void on_gone(struct hg_pending *pending, struct hg_exchange *exchange)
 }
 
 static void reply_no_memory(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
-                            hg_request_reply_fn reply, void *target)
+                            struct hg_bytes key, hg_request_reply_fn reply, void *target)
 {
     struct hg_result result = {.err = HG_ENOMEM, .how = HG_HOW_MISS, .retry_after_ms = 1000};
     HG_COUNT_UP(front->node->counters.no_memory);
-    reply(front, exchange, group, target, &result);
+    reply(front, exchange, group, key, target, &result);
 }
 
 void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_get *get,
@@ -218,7 +220,7 @@ void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct
 {
     struct hg_request *request = front->spare;
     if (request == NULL && (request = front->spare = request_create(front)) == NULL) {
-        reply_no_memory(front, exchange, group, reply, target);
+        reply_no_memory(front, exchange, group, get->key, reply, target);
         return;
     }
     uint64_t limit_ms = hg_group_config(group)->deadline_ms;
@@ -233,7 +235,7 @@ void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct
     struct hg_result result;
     int rc = hg_group_get(group, get, &request->waiter, &result, &front->hold);
     if (rc != HG_PENDING) {
-        reply(front, exchange, group, target, &result);
+        reply(front, exchange, group, get->key, target, &result);
         hg_hold_release(&front->hold);
         return;
     }
@@ -245,7 +247,7 @@ void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct
     request->is_waiting = true;
     struct hg_exchange *kept = hg_exchange_keep(exchange);
     if (kept == NULL) {
-        reply_no_memory(front, exchange, group, reply, target);
+        reply_no_memory(front, exchange, group, get->key, reply, target);
         if (hg_waiter_cancel(&request->waiter, get->now_ms, NULL))
             request_destroy(request);
         return;

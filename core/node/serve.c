@@ -69,14 +69,14 @@ void hg_front_error(struct hg_front *front, struct hg_exchange *exchange, struct
     answer_error(front, exchange, route, status, message);
 }
 
-/* One line that is safe for clients: no control bytes, the message itself only where the group says so. */
+/* One line that is safe for clients: no control bytes, the getter's class and message only where the group says so. */
 static void error_message(const struct hg_result *result, bool expose, int status, char *out, size_t size)
 {
     const struct hg_value *value = result->value;
-    if (result->err == HG_OK && value->status == HG_STATUS_ERROR) {
+    if (expose && result->err == HG_OK && value->status == HG_STATUS_ERROR) {
         struct hg_bytes message = hg_value_data(value);
         int len = snprintf(out, size, "%s", hg_class_name((enum hg_class)value->klass));
-        if (expose && message.len > 0 && len > 0 && (size_t)len + 3 < size) {
+        if (message.len > 0 && len > 0 && (size_t)len + 3 < size) {
             memcpy(out + len, ": ", 2);
             hg_bytes_escape(message, out + len + 2, size - (size_t)len - 2);
         }
@@ -170,9 +170,10 @@ static void reply_value(struct hg_front *front, struct hg_exchange *exchange, st
     hg_exchange_answer(exchange, &reply);
 }
 
-static void reply(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, void *target,
-                  const struct hg_result *result)
+static void reply(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key,
+                  void *target, const struct hg_result *result)
 {
+    (void)key;
     struct hg_node_route *route = target;
     hg_buf_clear(&front->headers);
     if (result->err != HG_OK) {

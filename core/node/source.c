@@ -22,6 +22,8 @@ struct ask_mail {
 static int ask_on(struct hg_worker *worker, struct hg_load *load)
 {
     const struct hg_view *view = load->view;
+    if (worker->client == NULL)
+        return HG_ECANCELED;
     return hg_peer_client_ask(worker->client, view->peers[load->member], load, hg_group_name(load->group),
                               hg_ring_fingerprint(view->ring));
 }

@@ -42,7 +42,7 @@ struct hg_worker *hg_node_worker_of(struct hg_node *node, struct hg_loop *loop)
 
 struct hg_worker *hg_node_any_worker(struct hg_node *node)
 {
-    unsigned turn = atomic_fetch_add_explicit(&node->next_worker, 1, memory_order_relaxed);
+    unsigned turn = atomic_fetch_add_explicit(&node->next_errand, 1, memory_order_relaxed);
     return &node->workers[turn % node->worker_count];
 }
 
@@ -86,7 +86,9 @@ void hg_node_on_accept(void *ctx, int fd, unsigned roles)
         hg_log_limited(&limit, 1, HG_LOG_WARN, "connection refused open=%zu limit=%zu", open, node->connections_max);
         return;
     }
-    *adopt = (struct adopt_mail){.mail = {.deliver = on_adopt}, .worker = hg_node_any_worker(node), .fd = fd, .roles = roles};
+    /* A turn of its own: errands in between must not send every second socket to the same worker. */
+    struct hg_worker *worker = &node->workers[node->next_accept++ % node->worker_count];
+    *adopt = (struct adopt_mail){.mail = {.deliver = on_adopt}, .worker = worker, .fd = fd, .roles = roles};
     hg_loop_post(&adopt->worker->loop, &adopt->mail);
 }
 
@@ -124,7 +126,9 @@ static void on_stop(struct hg_mail *mail)
     worker->front.server = NULL;
     worker->closing = 3;
     uv_close((uv_handle_t *)&worker->tick, on_tick_closed);
-    hg_peer_client_close(worker->client, on_closed, worker);
+    struct hg_peer_client *client = worker->client;
+    worker->client = NULL;
+    hg_peer_client_close(client, on_closed, worker);
     hg_server_close(server, on_closed, worker);
 }
 
