@@ -164,7 +164,7 @@ void hg_vm_destroy(struct hg_vm *vm)
 }
 
 /* The whole file, with a byte order mark and a first line that begins with '#' made blank. */
-static int read_chunk(const char *path, struct hg_buf *buf, char *error, size_t error_size)
+static int read_chunk(const char *path, struct hg_buf *buf, bool *out_is_open, char *error, size_t error_size)
 {
     struct stat info;
     FILE *file = fopen(path, "rb");
@@ -175,6 +175,7 @@ static int read_chunk(const char *path, struct hg_buf *buf, char *error, size_t 
             fclose(file);
         return HG_EINVAL;
     }
+    *out_is_open = (info.st_mode & S_IWOTH) != 0;
     int err = HG_OK;
     size_t got = 1;
     while (err == HG_OK && got > 0) {
@@ -283,7 +284,10 @@ int hg_vm_load(struct hg_vm *vm, char **out_error)
     struct load load = {.vm = vm, .text = &text};
 
     hg_buf_init(&text, HG_VM_CHUNK_MAX);
-    int err = read_chunk(vm->file, &text, vm->error, sizeof(vm->error));
+    bool is_open = false;
+    int err = read_chunk(vm->file, &text, &is_open, vm->error, sizeof(vm->error));
+    if (is_open)
+        snprintf(vm->warning, sizeof(vm->warning), "%.400s: the script is writable by everybody", vm->file);
     if (err == HG_OK) {
         /* The hook sees interpreted code only, and at this moment its cost does not matter. */
         luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);

@@ -104,6 +104,11 @@ static int find_warning(lua_State *L)
 
 const char *hg_vm_warning(struct hg_vm *vm, size_t index)
 {
+    if (vm->warning[0] != '\0') {
+        if (index == 0)
+            return vm->warning;
+        index--;
+    }
     union {
         size_t index;
         const char *text;

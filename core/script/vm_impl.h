@@ -38,6 +38,7 @@ struct hg_vm {
     int anchors_ref;          /* table: every task's coroutine -> true */
     int functions_ref;        /* see hg_vm_bind_functions */
     char error[HG_VM_ERROR_MAX];
+    char warning[512];        /* of our own, before the schema's; empty: none */
 };
 
 /* The VM a state (or any coroutine of it) belongs to. */

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/alloc.h"
 #include "script/vm_impl.h"
@@ -261,6 +262,21 @@ static void test_json_null_is_hg_null(void **state)
                           "assert(not pcall(hg.log.error, '%d', 'x'))\nreturn { " GROUP " }"));
 }
 
+static void test_script_that_everybody_may_write_is_warned_of(void **state)
+{
+    (void)state;
+    struct hg_vm *vm = load_ok("return { " GROUP " }");
+    for (size_t i = 0; hg_vm_warning(vm, i) != NULL; i++)
+        assert_null(strstr(hg_vm_warning(vm, i), "writable"));
+    hg_vm_destroy(vm);
+    assert_int_equal(chmod(file, 0666), 0);
+    vm = load_ok("return { " GROUP " }");
+    assert_non_null(hg_vm_warning(vm, 0));
+    assert_non_null(strstr(hg_vm_warning(vm, 0), "config.lua: the script is writable by everybody"));
+    assert_int_equal(chmod(file, 0644), 0);
+    hg_vm_destroy(vm);
+}
+
 static void test_nothing_is_left_allocated(void **state)
 {
     size_t before = hg_alloc_live_bytes();
@@ -287,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_fingerprint_is_of_the_data_and_the_difference_is_named),
         cmocka_unit_test(test_errors_in_protected_calls_keep_their_kind),
         cmocka_unit_test(test_json_null_is_hg_null),
+        cmocka_unit_test(test_script_that_everybody_may_write_is_warned_of),
         cmocka_unit_test(test_nothing_is_left_allocated),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
