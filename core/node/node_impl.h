@@ -113,6 +113,7 @@ struct hg_node {
 /* workers.c */
 int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *loop);
 void hg_front_finish(struct hg_front *front);
+void hg_front_trim(struct hg_front *front); /* after an answer that may have been big: its body was copied */
 int hg_workers_start(struct hg_node *node);
 /* Asks every worker to close its connections and stops and joins them. */
 void hg_workers_stop(struct hg_node *node);

@@ -33,6 +33,7 @@ static void answer_message(struct hg_front *front, struct hg_exchange *exchange,
                              .body = hg_buf_bytes(body),
                              .is_head = exchange->request->method == HG_HEAD};
     hg_exchange_answer(exchange, &reply);
+    hg_front_trim(front);
 }
 
 static void answer_no_memory(struct hg_front *front, struct hg_exchange *exchange)

@@ -168,6 +168,7 @@ static void reply_value(struct hg_front *front, struct hg_exchange *exchange, st
     }
     reply.headers = hg_buf_bytes(headers);
     hg_exchange_answer(exchange, &reply);
+    hg_front_trim(front);
 }
 
 static void reply(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key,

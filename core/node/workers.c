@@ -7,6 +7,7 @@
 #include "node/node_impl.h"
 
 #define SCRATCH_MAX (64u << 20) /* of header and body scratch: bounded by values and limits long before */
+#define SCRATCH_KEPT (1u << 20)
 
 int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *loop)
 {
@@ -19,6 +20,14 @@ int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *
     if (front->key == NULL)
         return HG_ENOMEM;
     return hg_server_create(loop, &node->server_limits, &hg_node_server_ops, front, &front->server);
+}
+
+void hg_front_trim(struct hg_front *front)
+{
+    if (front->body.capacity <= SCRATCH_KEPT)
+        return;
+    hg_buf_finish(&front->body);
+    hg_buf_init(&front->body, SCRATCH_MAX);
 }
 
 void hg_front_finish(struct hg_front *front)

@@ -112,6 +112,24 @@ describe("the admin listener", function()
     end)
 end)
 
+describe("the scratch of big answers", function()
+    after_each(node.finish)
+
+    it("is given back", function()
+        local n = node.start { raw = [[
+            local hg = require "hgcache"
+            return {
+                node = { workers = 1, listen = { api = hg.args.api, admin = hg.args.admin } },
+                groups = { test = { ttl = 0, getter = function() return ("\1"):rep(4 * 2 ^ 20) end } },
+                routes = { ["GET /api"] = hg.serve("test", { as = "envelope" }) },
+            }]] }
+        assert.is_true(#n:get("/api?key=a").body > 20e6)
+        posix.until_true(function()
+            return tonumber(n:admin("/metrics").body:match("hgcache_memory_live_bytes (%d+)")) < 10e6
+        end, 10, "memory given back")
+    end)
+end)
+
 describe("errors of getters", function()
     after_each(node.finish)
 
