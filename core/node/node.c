@@ -80,6 +80,8 @@ static int add_address(struct hg_node *node, const char *text, unsigned role)
     char error[256] = "";
     struct hg_node_listener *listener = &node->listeners[node->listener_count];
     int err = hg_address_parse(hg_bytes_str(text), &listener->address, error, sizeof(error));
+    if (err == HG_EINVAL)
+        err = HG_EADDR; /* the schema let its form through: it is the world that does not know it */
     if (err == HG_OK)
         err = hg_address_listen(&listener->address, BACKLOG, &listener->fd, error, sizeof(error));
     if (err < 0) {
