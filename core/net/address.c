@@ -42,6 +42,11 @@ static bool resolve(const char *host, uint16_t port, struct hg_address *address)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
+    if (strcmp(host, "localhost") == 0) {
+        /* RFC 6761 6.3: this machine, also where nothing resolves names. */
+        host = "127.0.0.1";
+        hints.ai_flags = AI_NUMERICHOST;
+    }
     if (getaddrinfo(host, NULL, &hints, &found) != 0)
         return false;
     const struct addrinfo *best = NULL;
