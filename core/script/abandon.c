@@ -1,6 +1,6 @@
 /*
- * Giving a script thread up that does not come back: what it owes is failed, a fresh thread takes its slot, and if it
- * ever returns it finds itself dead, ends quietly and is freed.
+ * Giving a script thread up that does not come back: what it owes is failed, a fresh thread takes
+ * its slot, and if it ever returns it finds itself dead, ends quietly and is freed.
  */
 #include "script/runtime_impl.h"
 
@@ -15,8 +15,8 @@
 static atomic_uint alive_count;
 
 struct owed {
-    struct hg_list loads;   /* by hg_load.link */
-    struct hg_mail *calls;  /* by mail.next */
+    struct hg_list loads;  /* by hg_load.link */
+    struct hg_mail *calls; /* by mail.next */
 };
 
 static void take_locked(struct hg_task *task, struct owed *owed)
@@ -35,9 +35,11 @@ static void take_locked(struct hg_task *task, struct owed *owed)
 
 static void report(struct hg_runtime *runtime, struct owed *owed, const char *message)
 {
-    for (struct hg_list *it = hg_list_pop_front(&owed->loads); it != NULL; it = hg_list_pop_front(&owed->loads)) {
+    for (struct hg_list *it = hg_list_pop_front(&owed->loads); it != NULL;
+         it = hg_list_pop_front(&owed->loads)) {
         atomic_fetch_sub(&runtime->task_count, 1);
-        hg_load_report_error(hg_container_of(it, struct hg_load, link), HG_CLASS_TIMEOUT, message, 0, NULL);
+        hg_load_report_error(hg_container_of(it, struct hg_load, link), HG_CLASS_TIMEOUT, message,
+                             0, NULL);
     }
     while (owed->calls != NULL) {
         struct hg_route_call *call = hg_container_of(owed->calls, struct hg_route_call, mail);
@@ -47,14 +49,17 @@ static void report(struct hg_runtime *runtime, struct owed *owed, const char *me
     }
 }
 
-static void quarantine(struct hg_runtime *runtime, struct hg_group *group, struct hg_bytes key, unsigned abandoned)
+static void quarantine(struct hg_runtime *runtime, struct hg_group *group, struct hg_bytes key,
+                       unsigned abandoned)
 {
     char text[128];
-    uint64_t length_ms = hg_quarantine_add(&runtime->quarantine, hg_group_index(group), key, hg_clock_boot_ms());
+    uint64_t length_ms =
+        hg_quarantine_add(&runtime->quarantine, hg_group_index(group), key, hg_clock_boot_ms());
 
     HG_RUNTIME_COUNT(runtime, quarantined);
-    hg_log(HG_LOG_ERROR, "script thread abandoned group=%s key=%s quarantine_s=%llu abandoned=%u", hg_group_name(group),
-           hg_bytes_escape(key, text, sizeof(text)), (unsigned long long)(length_ms / 1000), abandoned);
+    hg_log(HG_LOG_ERROR, "script thread abandoned group=%s key=%s quarantine_s=%llu abandoned=%u",
+           hg_group_name(group), hg_bytes_escape(key, text, sizeof(text)),
+           (unsigned long long)(length_ms / 1000), abandoned);
 }
 
 /* Last in line for the CPU from now on. */
@@ -72,15 +77,18 @@ static void refuse_pool(struct hg_pool *pool)
     pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->is_refusing, true);
     pthread_mutex_unlock(&pool->lock);
-    hg_log(HG_LOG_ERROR, "script pool refuses work: too many abandoned threads pool=%s", pool->name);
+    hg_log(HG_LOG_ERROR, "script pool refuses work: too many abandoned threads pool=%s",
+           pool->name);
     hg_list_init(&pending);
     hg_pool_take_expired(pool, HG_FOREVER, &pending);
-    for (struct hg_list *it = hg_list_pop_front(&pending); it != NULL; it = hg_list_pop_front(&pending)) {
+    for (struct hg_list *it = hg_list_pop_front(&pending); it != NULL;
+         it = hg_list_pop_front(&pending)) {
         struct hg_task *task = hg_container_of(it, struct hg_task, link);
         if (task->load != NULL || task->call != NULL)
             atomic_fetch_sub(&pool->runtime->task_count, 1);
         if (task->load != NULL)
-            hg_load_report_error(task->load, HG_CLASS_UNAVAILABLE, "the script pool has abandoned threads", HG_QUARANTINE_MS, NULL);
+            hg_load_report_error(task->load, HG_CLASS_UNAVAILABLE,
+                                 "the script pool has abandoned threads", HG_QUARANTINE_MS, NULL);
         if (task->call != NULL)
             hg_route_report(task->call, 503, "the script pool has abandoned threads");
         hg_task_free(task);
@@ -100,7 +108,8 @@ static void replace_thread(struct hg_pool *pool, unsigned slot, unsigned abandon
     }
     int err = hg_thread_create(pool, slot, &fresh, &error);
     if (err < 0) {
-        hg_log(HG_LOG_ERROR, "script thread cannot be replaced pool=%s err=%s", pool->name, error != NULL ? error : hg_err_text(err));
+        hg_log(HG_LOG_ERROR, "script thread cannot be replaced pool=%s err=%s", pool->name,
+               error != NULL ? error : hg_err_text(err));
         hg_free(error);
         bool has_any = false;
         for (unsigned i = 0; i < pool->thread_count; i++)
@@ -128,7 +137,9 @@ bool hg_abandon(struct hg_thread *thread, uint64_t run, bool replace)
     hg_list_init(&owed.loads);
     pthread_mutex_lock(&pool->lock);
     pthread_mutex_lock(&thread->lock);
-    /* Only out of a run, and not in the core: elsewhere a thread may look at what is about to go. */
+    /*
+     * Only out of a run, and not in the core: elsewhere a thread may look at what is about to go.
+     */
     uint64_t now_on = atomic_load(&thread->run);
     if ((run != 0 && now_on != run) || (now_on & 1) == 0 || atomic_load(&thread->is_in_core)) {
         pthread_mutex_unlock(&thread->lock);
@@ -173,7 +184,8 @@ void hg_abandon_expired(struct hg_thread *thread, uint64_t now_ms)
     hg_list_init(&owed.loads);
     pthread_mutex_lock(&thread->lock);
     if (atomic_load(&thread->run) == thread->seen_run && !atomic_load(&thread->is_in_core)) {
-        hg_list_for_each(it, &thread->tasks) {
+        hg_list_for_each(it, &thread->tasks)
+        {
             struct hg_task *task = hg_container_of(it, struct hg_task, link);
             if (!task->is_taken && (task->load != NULL || task->call != NULL) &&
                 (now_ms >= task->deadline_ms || now_ms >= task->run_deadline_ms))
@@ -194,7 +206,8 @@ static void reap(struct hg_thread *thread)
 
 void hg_abandoned_reap(struct hg_runtime *runtime)
 {
-    hg_list_for_each_safe(it, &runtime->abandoned) {
+    hg_list_for_each_safe(it, &runtime->abandoned)
+    {
         struct hg_thread *thread = hg_container_of(it, struct hg_thread, link);
         if (atomic_load(&thread->has_returned) && atomic_load(&thread->change_count) == 0) {
             hg_log(HG_LOG_WARN, "abandoned script thread came back pool=%s", thread->pool->name);
@@ -206,7 +219,8 @@ void hg_abandoned_reap(struct hg_runtime *runtime)
 void hg_abandoned_leave(struct hg_runtime *runtime)
 {
     hg_abandoned_reap(runtime);
-    for (struct hg_list *it = hg_list_pop_front(&runtime->abandoned); it != NULL; it = hg_list_pop_front(&runtime->abandoned)) {
+    for (struct hg_list *it = hg_list_pop_front(&runtime->abandoned); it != NULL;
+         it = hg_list_pop_front(&runtime->abandoned)) {
         struct hg_thread *thread = hg_container_of(it, struct hg_thread, link);
         pthread_detach(thread->loop.thread);
     }

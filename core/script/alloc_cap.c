@@ -24,7 +24,8 @@ void *hg_alloc_cap(void *ud, void *block, size_t old_size, size_t new_size)
         return NULL;
     }
     size_t rest = used(cap) - old_size;
-    if (new_size > old_size && (new_size > cap->limit_bytes || rest > cap->limit_bytes - new_size)) {
+    if (new_size > old_size &&
+        (new_size > cap->limit_bytes || rest > cap->limit_bytes - new_size)) {
         cap->refused++;
         return NULL;
     }

@@ -1,9 +1,10 @@
 /*
- * alloc_cap - the allocator of one Lua state: counts what Lua holds and refuses what would pass the cap.
+ * alloc_cap - the allocator of one Lua state: counts what Lua holds and refuses what would pass the
+ * cap.
  *
- * Blocks come from the C library and are counted here, not by base/alloc: a script's memory has its own budget,
- * and Lua allocates far too often for a shared counter. A block never fails to shrink or to be freed, so that unwinding an
- * out-of-memory error always succeeds.
+ * Blocks come from the C library and are counted here, not by base/alloc: a script's memory has its
+ * own budget, and Lua allocates far too often for a shared counter. A block never fails to shrink
+ * or to be freed, so that unwinding an out-of-memory error always succeeds.
  *
  * Threads    the state's own; `used_bytes` may be read from any.
  */

@@ -1,5 +1,6 @@
 /*
- * What a getter returned, as the core's values (INTERFACES "Getter"). Raw reads only: no script runs here.
+ * What a getter returned, as the core's values (INTERFACES "Getter"). Raw reads only: no script
+ * runs here.
  */
 #include "script/runtime_impl.h"
 
@@ -35,7 +36,8 @@ static const char *type_name(lua_State *L, int index)
     return luaL_typename(L, index);
 }
 
-bool hg_convert_data(lua_State *L, int index, char scratch[40], struct hg_bytes *out_data, char *error, size_t error_size)
+bool hg_convert_data(lua_State *L, int index, char scratch[40], struct hg_bytes *out_data,
+                     char *error, size_t error_size)
 {
     if (lua_type(L, index) == LUA_TSTRING) {
         size_t len;
@@ -44,13 +46,15 @@ bool hg_convert_data(lua_State *L, int index, char scratch[40], struct hg_bytes 
         return true;
     }
     if (lua_type(L, index) != LUA_TNUMBER) {
-        snprintf(error, error_size, "expected a string or a number, found %s%s", type_name(L, index),
+        snprintf(error, error_size, "expected a string or a number, found %s%s",
+                 type_name(L, index),
                  lua_istable(L, index) ? " (encode it, for example with hg.json.encode)" : "");
         return false;
     }
     double number = lua_tonumber(L, index);
     if (isnan(number) || isinf(number)) {
-        snprintf(error, error_size, "expected a string or a number, found %s", isnan(number) ? "NaN" : "an infinite number");
+        snprintf(error, error_size, "expected a string or a number, found %s",
+                 isnan(number) ? "NaN" : "an infinite number");
         return false;
     }
     if (number == 0)
@@ -63,7 +67,8 @@ bool hg_convert_data(lua_State *L, int index, char scratch[40], struct hg_bytes 
 
 const char *hg_convert_duration(lua_State *L, int index, uint64_t *out_ms)
 {
-    static const char expected[] = "expected a number of seconds, not negative, or a duration such as \"250ms\", or false for ever";
+    static const char expected[] = "expected a number of seconds, not negative, or a duration such "
+                                   "as \"250ms\", or false for ever";
     int type = lua_type(L, index);
     int err = HG_EINVAL;
 
@@ -90,7 +95,8 @@ static bool has_control(struct hg_bytes text)
 }
 
 /* The string at the top into out; NULL or what is wrong. */
-static const char *read_text(lua_State *L, size_t max, struct hg_bytes *out, char *error, size_t error_size)
+static const char *read_text(lua_State *L, size_t max, struct hg_bytes *out, char *error,
+                             size_t error_size)
 {
     size_t len;
     if (lua_type(L, -1) != LUA_TSTRING) {
@@ -106,7 +112,8 @@ static const char *read_text(lua_State *L, size_t max, struct hg_bytes *out, cha
     return NULL;
 }
 
-static const char *read_header_text(lua_State *L, struct hg_bytes *out, char *error, size_t error_size)
+static const char *read_header_text(lua_State *L, struct hg_bytes *out, char *error,
+                                    size_t error_size)
 {
     const char *wrong = read_text(L, HG_TYPE_MAX, out, error, error_size);
     if (wrong == NULL && has_control(*out))
@@ -114,7 +121,8 @@ static const char *read_header_text(lua_State *L, struct hg_bytes *out, char *er
     return wrong;
 }
 
-static const char *read_tags(lua_State *L, struct hg_value_spec *spec, struct hg_bytes *tags, char *error, size_t error_size)
+static const char *read_tags(lua_State *L, struct hg_value_spec *spec, struct hg_bytes *tags,
+                             char *error, size_t error_size)
 {
     if (!lua_istable(L, -1))
         return "expected a list of strings";
@@ -139,8 +147,8 @@ static const char *read_tags(lua_State *L, struct hg_value_spec *spec, struct hg
 }
 
 /* The option's value is at the top. */
-static const char *read_option(lua_State *L, const char *name, struct hg_value_spec *spec, struct hg_bytes *tags,
-                               char *error, size_t error_size)
+static const char *read_option(lua_State *L, const char *name, struct hg_value_spec *spec,
+                               struct hg_bytes *tags, char *error, size_t error_size)
 {
     const char *wrong = NULL;
     if (strcmp(name, "ttl") == 0) {
@@ -158,7 +166,8 @@ static const char *read_option(lua_State *L, const char *name, struct hg_value_s
         wrong = read_header_text(L, &spec->type, error, error_size);
     } else if (strcmp(name, "etag") == 0) {
         wrong = read_header_text(L, &spec->etag, error, error_size);
-        if (wrong == NULL && spec->etag.len > 0 && memchr(spec->etag.data, '"', spec->etag.len) != NULL)
+        if (wrong == NULL && spec->etag.len > 0 &&
+            memchr(spec->etag.data, '"', spec->etag.len) != NULL)
             wrong = "expected an entity tag without quotes";
     } else if (strcmp(name, "meta") == 0) {
         wrong = read_text(L, HG_META_MAX, &spec->meta, error, error_size);
@@ -172,8 +181,8 @@ static const char *read_option(lua_State *L, const char *name, struct hg_value_s
     return wrong;
 }
 
-const char *hg_convert_options(lua_State *L, int index, struct hg_value_spec *spec, struct hg_bytes *tags, char *error,
-                               size_t error_size)
+const char *hg_convert_options(lua_State *L, int index, struct hg_value_spec *spec,
+                               struct hg_bytes *tags, char *error, size_t error_size)
 {
     int top = lua_gettop(L);
     if (index < 0)
@@ -214,7 +223,8 @@ static void make_value(struct hg_outcome *outcome, const struct hg_value_spec *s
         hg_outcome_error(outcome, HG_CLASS_UNAVAILABLE, "out of memory");
 }
 
-static void convert_value(lua_State *L, int value, int options, struct hg_value_spec *spec, struct hg_outcome *outcome)
+static void convert_value(lua_State *L, int value, int options, struct hg_value_spec *spec,
+                          struct hg_outcome *outcome)
 {
     struct hg_bytes tags[HG_TAGS_MAX];
     char scratch[40], error[256];
@@ -244,14 +254,16 @@ static void convert_fail(lua_State *L, int table, struct hg_outcome *outcome)
             klass = hg_class_from_name(hg_bytes(name, len));
         if (name == NULL || strcmp(hg_class_name(klass), name) != 0) {
             contract_error(outcome, "hg.fail",
-                           "expected class = \"internal\", \"unavailable\", \"timeout\", \"denied\" or \"too_large\"");
+                           "expected class = \"internal\", \"unavailable\", \"timeout\", "
+                           "\"denied\" or \"too_large\"");
             return;
         }
     }
     if (push_field(L, table, "retry_after") != LUA_TNIL) {
         const char *wrong = hg_convert_duration(L, -1, &retry_ms);
         if (wrong != NULL || retry_ms == HG_FOREVER) {
-            contract_error(outcome, "hg.fail: retry_after", "expected a number of seconds or a duration");
+            contract_error(outcome, "hg.fail: retry_after",
+                           "expected a number of seconds or a duration");
             return;
         }
     }
@@ -269,7 +281,8 @@ static void convert_fail(lua_State *L, int table, struct hg_outcome *outcome)
 }
 
 /* ttl of hg.not_found and hg.keep. False: it is wrong. */
-static bool read_ttl(lua_State *L, int table, const char *what, bool *out_has, uint64_t *out_ms, struct hg_outcome *outcome)
+static bool read_ttl(lua_State *L, int table, const char *what, bool *out_has, uint64_t *out_ms,
+                     struct hg_outcome *outcome)
 {
     *out_has = push_field(L, table, "ttl") != LUA_TNIL;
     if (!*out_has)
@@ -281,7 +294,8 @@ static bool read_ttl(lua_State *L, int table, const char *what, bool *out_has, u
 }
 
 /* A table of the library's. False: it is none. */
-static bool convert_described(lua_State *L, int table, struct hg_value_spec *spec, struct hg_outcome *outcome)
+static bool convert_described(lua_State *L, int table, struct hg_value_spec *spec,
+                              struct hg_outcome *outcome)
 {
     bool has_ttl;
     uint64_t ttl_ms = HG_TTL_OF_GROUP;
@@ -306,13 +320,15 @@ static bool convert_described(lua_State *L, int table, struct hg_value_spec *spe
         push_field(L, table, "options");
         convert_value(L, lua_gettop(L) - 1, lua_gettop(L), spec, outcome);
     } else {
-        hg_outcome_error(outcome, HG_CLASS_INTERNAL, "the getter's result: hg.%.20s is nothing that a getter returns", kind);
+        hg_outcome_error(outcome, HG_CLASS_INTERNAL,
+                         "the getter's result: hg.%.20s is nothing that a getter returns", kind);
         outcome->is_final = true;
     }
     return true;
 }
 
-void hg_convert_result(lua_State *L, int first, int count, struct hg_bytes key, uint64_t hash, struct hg_outcome *outcome)
+void hg_convert_result(lua_State *L, int first, int count, struct hg_bytes key, uint64_t hash,
+                       struct hg_outcome *outcome)
 {
     struct hg_value_spec spec = {.key = key, .hash = hash, .klass = HG_CLASS_INTERNAL};
 

@@ -1,12 +1,14 @@
 /*
- * on_evict: the store queues under the shard's lock, the watchdog makes tasks of it, a script thread runs them.
+ * on_evict: the store queues under the shard's lock, the watchdog makes tasks of it, a script
+ * thread runs them.
  */
 #include "script/runtime_impl.h"
 
 #include "net/clock.h"
 #include "net/log.h"
 
-void hg_runtime_evicted(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value, int reason)
+void hg_runtime_evicted(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value,
+                        int reason)
 {
     if (!runtime->group_evicts[hg_group_index(group)] || value->status != HG_STATUS_VALUE)
         return;
@@ -97,8 +99,11 @@ void hg_evict_ended(struct hg_task *task, const struct hg_ending *ending)
 
     if (ending->is_error) {
         const char *what = task->kind == HG_TASK_EVICT ? "on_evict" : "hg.spawn";
-        const char *why = ending->is_timeout ? "timed out" : ending->is_budget ? "script budget exceeded" : ending->message;
-        hg_log_limited(&limit, 10, HG_LOG_WARN, "%s failed pool=%s err=%s", what, task->thread->pool->name, why);
+        const char *why = ending->is_timeout  ? "timed out"
+                          : ending->is_budget ? "script budget exceeded"
+                                              : ending->message;
+        hg_log_limited(&limit, 10, HG_LOG_WARN, "%s failed pool=%s err=%s", what,
+                       task->thread->pool->name, why);
     }
     if (hg_task_claim(task))
         hg_task_end(task);

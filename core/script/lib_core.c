@@ -1,5 +1,6 @@
 /*
- * What every script may call: log, clocks, sleep, spawn. The table becomes hgcache.core; lua/hgcache/init.lua makes hg of it.
+ * What every script may call: log, clocks, sleep, spawn. The table becomes hgcache.core;
+ * lua/hgcache/init.lua makes hg of it.
  */
 #include "script/runtime_impl.h"
 
@@ -45,7 +46,8 @@ static int l_sleep(lua_State *L)
     int type = lua_type(L, 1);
 
     if ((type != LUA_TNUMBER && type != LUA_TSTRING) || hg_convert_duration(L, 1, &wait_ms) != NULL)
-        return luaL_argerror(L, 1, "expected a number of seconds, not negative, or a duration such as \"250ms\"");
+        return luaL_argerror(
+            L, 1, "expected a number of seconds, not negative, or a duration such as \"250ms\"");
     struct hg_task *task = hg_task_check_wait(L, "hg.sleep");
     return hg_task_wait(L, task, NULL, hg_time_add(hg_clock_boot_ms(), wait_ms));
 }
@@ -67,10 +69,7 @@ static int l_spawn(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"now", l_now},
-    {"monotonic", l_monotonic},
-    {"sleep", l_sleep},
-    {"spawn", l_spawn},
+    {"now", l_now}, {"monotonic", l_monotonic}, {"sleep", l_sleep}, {"spawn", l_spawn},
     {NULL, NULL},
 };
 

@@ -1,7 +1,9 @@
 /*
- * hg.group(name): the cache from inside a script. get waits for the flight, set, remove and expire for the whole cluster.
+ * hg.group(name): the cache from inside a script. get waits for the flight, set, remove and expire
+ * for the whole cluster.
  *
- * Results: value, meta, or nil, message, code. Codes: "not_found", an error's class, "timeout", "recursive", "too_large", "unavailable".
+ * Results: value, meta, or nil, message, code. Codes: "not_found", an error's class, "timeout",
+ * "recursive", "too_large", "unavailable".
  */
 #include "script/runtime_impl.h"
 
@@ -10,7 +12,7 @@
 #include "net/clock.h"
 
 struct box { /* the userdata */
-    struct hg_group *group; /* NULL until it is first used: groups do not exist while the chunk loads */
+    struct hg_group *group; /* NULL until first used: there are none while the chunk loads */
     char name[];
 };
 
@@ -74,7 +76,8 @@ static void set_text(lua_State *L, const char *field, struct hg_bytes text)
 /* meta: { how=, stale=, age=, ttl=, type=, etag=, meta= }   [-0, +1, m] */
 static void push_meta(lua_State *L, const struct hg_result *result, uint64_t now_ms)
 {
-    static const char *const how[] = {"hit", "hot", "stale", "negative", "error", "miss", "collapsed"};
+    static const char *const how[] = {"hit",   "hot",  "stale",    "negative",
+                                      "error", "miss", "collapsed"};
     const struct hg_value *value = result->value;
     char etag[17];
 
@@ -83,7 +86,8 @@ static void push_meta(lua_State *L, const struct hg_result *result, uint64_t now
     lua_setfield(L, -2, "how");
     lua_pushboolean(L, result->how == HG_HOW_STALE);
     lua_setfield(L, -2, "stale");
-    lua_pushnumber(L, now_ms > result->created_ms ? (double)(now_ms - result->created_ms) / 1000 : 0);
+    lua_pushnumber(L,
+                   now_ms > result->created_ms ? (double)(now_ms - result->created_ms) / 1000 : 0);
     lua_setfield(L, -2, "age");
     if (result->expires_ms != 0 && result->expires_ms != HG_FOREVER) {
         lua_pushnumber(L, ((double)result->expires_ms - (double)now_ms) / 1000);
@@ -242,7 +246,10 @@ static int l_get(lua_State *L)
     return push_result(L, &result);
 }
 
-/* group:peek(key) -> value, meta | nil, message, code: what is stored here, without a load   [-?, +2|+3, v] */
+/*
+ * group:peek(key) -> value, meta | nil, message, code: what is stored here, without a load   [-?,
+ * +2|+3, v]
+ */
 static int l_peek(lua_State *L)
 {
     struct hg_thread *thread;
@@ -252,7 +259,8 @@ static int l_peek(lua_State *L)
 
     if (!hg_thread_enter_core(thread, NULL))
         return luaL_error(L, "this script thread is over");
-    struct hg_get get = {.key = key, .now_ms = hg_clock_boot_ms(), .is_peek = true, .loop = &thread->loop};
+    struct hg_get get = {
+        .key = key, .now_ms = hg_clock_boot_ms(), .is_peek = true, .loop = &thread->loop};
     hg_hold_release(&thread->hold);
     int rc = hg_group_get(group, &get, NULL, &result, &thread->hold);
     hg_thread_leave_core(thread);
@@ -323,8 +331,9 @@ static void change_locally(struct hg_change *change)
 }
 
 /* Takes over value (may be NULL).   [-0, +1|+3, v] */
-static int start_change(lua_State *L, struct hg_thread *thread, struct hg_task *task, struct hg_group *group,
-                        enum hg_change_op what, struct hg_bytes key, struct hg_value *value)
+static int start_change(lua_State *L, struct hg_thread *thread, struct hg_task *task,
+                        struct hg_group *group, enum hg_change_op what, struct hg_bytes key,
+                        struct hg_value *value)
 {
     struct change_op *op = hg_calloc(1, sizeof(*op) + key.len);
     if (op == NULL) {
@@ -392,7 +401,10 @@ static int l_remove(lua_State *L)
     return start_change(L, thread, task, group, HG_CHANGE_REMOVE, key, NULL);
 }
 
-/* group:expire(key) -> true | nil, message, code: stale from now, still served while it is refreshed */
+/*
+ * group:expire(key) -> true | nil, message, code: stale from now, still served while it is
+ * refreshed
+ */
 static int l_expire(lua_State *L)
 {
     struct hg_thread *thread;
@@ -423,7 +435,8 @@ static int l_tostring(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"get", l_get}, {"peek", l_peek}, {"set", l_set}, {"remove", l_remove}, {"expire", l_expire}, {NULL, NULL},
+    {"get", l_get},       {"peek", l_peek},     {"set", l_set},
+    {"remove", l_remove}, {"expire", l_expire}, {NULL, NULL},
 };
 
 void hg_lib_group_open(lua_State *L)

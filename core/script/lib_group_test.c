@@ -16,15 +16,19 @@ static void test_getter_gets_other_keys(void **state)
 {
     struct world world;
     (void)state;
-    start(&world, CHUNK("k.sum = function() local a, b = g:get('a'), hg.group('other'):get('b') return a .. b .. g:get('a') end\n"
-                        "k.gone = function() return nil end\n"
-                        "k.bad = function() return hg.fail{ class = 'denied', message = 'no' } end\n"
-                        "k.kinds = function() local a, b, c = g:get('gone') local d, e, f = g:get('bad')\n"
-                        "  return table.concat({ tostring(a), b, c, tostring(d), e, f }, '|') end\n"
-                        "k.meta = function() g:get('rich') local v, m = g:get('rich')\n"
-                        "  return table.concat({ v, m.type, m.etag, m.meta, m.how, tostring(m.stale), tostring(m.age >= 0), tostring(m.ttl > 8 and m.ttl <= 10) }, '|') end\n"
-                        "k.rich = function() return 'r', { type = 'text/x', etag = 'e', meta = 'm', ttl = 10 } end\n"
-                        "k.any = function(key) hg.sleep(0.001) return key end"));
+    start(&world,
+          CHUNK("k.sum = function() local a, b = g:get('a'), hg.group('other'):get('b') return a "
+                ".. b .. g:get('a') end\n"
+                "k.gone = function() return nil end\n"
+                "k.bad = function() return hg.fail{ class = 'denied', message = 'no' } end\n"
+                "k.kinds = function() local a, b, c = g:get('gone') local d, e, f = g:get('bad')\n"
+                "  return table.concat({ tostring(a), b, c, tostring(d), e, f }, '|') end\n"
+                "k.meta = function() g:get('rich') local v, m = g:get('rich')\n"
+                "  return table.concat({ v, m.type, m.etag, m.meta, m.how, tostring(m.stale), "
+                "tostring(m.age >= 0), tostring(m.ttl > 8 and m.ttl <= 10) }, '|') end\n"
+                "k.rich = function() return 'r', { type = 'text/x', etag = 'e', meta = 'm', ttl = "
+                "10 } end\n"
+                "k.any = function(key) hg.sleep(0.001) return key end"));
     struct answer answer = get(&world, "sum");
     assert_value(&answer, "aba");
     answer = get(&world, "kinds");
@@ -38,7 +42,8 @@ static void test_recursive_loads_are_errors(void **state)
 {
     struct world world;
     (void)state;
-    start(&world, CHUNK("k.self = function() local v, m, c = g:get('self') return tostring(v) .. '|' .. m .. '|' .. c end\n"
+    start(&world, CHUNK("k.self = function() local v, m, c = g:get('self') return tostring(v) .. "
+                        "'|' .. m .. '|' .. c end\n"
                         "k.a = function() local v, m = g:get('b') return v or nil, m end\n"
                         "k.b = function() local v, m = g:get('c') return v or nil, m end\n"
                         "k.c = function() local v, m, c = g:get('a') return v or nil, m end"));
@@ -53,7 +58,8 @@ static void test_depth_is_bounded(void **state)
 {
     struct world world;
     (void)state;
-    start(&world, CHUNK("k.any = function(key) local v, m = g:get(tostring(tonumber(key) + 1)) if not v then return nil, m end return v end"));
+    start(&world, CHUNK("k.any = function(key) local v, m = g:get(tostring(tonumber(key) + 1)) if "
+                        "not v then return nil, m end return v end"));
     struct answer answer = get(&world, "0");
     assert_int_equal(answer.status, HG_STATUS_ERROR);
     assert_true(stats(&world).tasks < 20);
@@ -65,7 +71,8 @@ static void test_nested_get_has_its_own_timeout(void **state)
     struct world world;
     (void)state;
     start(&world, CHUNK("k.slow = function() hg.sleep(1) return 'slow' end\n"
-                        "k.a = function() local v, m, c = g:get('slow', { timeout = '20ms' }) return tostring(v) .. '|' .. m .. '|' .. c end\n"));
+                        "k.a = function() local v, m, c = g:get('slow', { timeout = '20ms' }) "
+                        "return tostring(v) .. '|' .. m .. '|' .. c end\n"));
     uint64_t begun = now_ms();
     struct answer answer = get(&world, "a");
     assert_value(&answer, "nil|deadline passed|timeout");
@@ -81,8 +88,9 @@ static void test_task_that_dies_leaves_the_flight_it_waited_on(void **state)
     world_init(&world);
     world.groups[1] = "other";
     world.guard_config.timeout_ms = 60;
-    world_start(&world, CHUNK("k.slow = function() hg.sleep(0.05) hg.sleep(0.002) return 'slow' end\n"
-                              "k.a = function() hg.sleep(0.03) g:get('slow') hg.sleep(9) end\n"));
+    world_start(&world,
+                CHUNK("k.slow = function() hg.sleep(0.05) hg.sleep(0.002) return 'slow' end\n"
+                      "k.a = function() hg.sleep(0.03) g:get('slow') hg.sleep(9) end\n"));
     for (int i = 0; i < 20; i++) {
         struct hg_group *group = hg_groups_at(world.groups_all, 0);
         struct answer answer = get(&world, "a");
@@ -98,7 +106,8 @@ static void test_misuse_raises_at_the_callers_line(void **state)
     struct world world;
     (void)state;
     start(&world, CHUNK("k.a = function() local out = {}\n"
-                        " local function try(...) local ok, e = pcall(...) out[#out + 1] = tostring(e):gsub('^.*config.lua:%d+: ', 'L:') end\n"
+                        " local function try(...) local ok, e = pcall(...) out[#out + 1] = "
+                        "tostring(e):gsub('^.*config.lua:%d+: ', 'L:') end\n"
                         " try(function() g:get('') end)\n"
                         " try(function() g:get() end)\n"
                         " try(function() g.get('x') end)\n"
@@ -109,8 +118,14 @@ static void test_misuse_raises_at_the_callers_line(void **state)
                         " try(function() g:get('x', { timeout = 'soon' }) end)\n"
                         " return table.concat(out, '\\n') end"));
     struct answer answer = get(&world, "a");
-    static const char *const parts[] = {"the key is empty", "string expected", "hgcache.group expected", "L:no such group 'nope'",
-                                        "expected a string or a number, found table", "option 'ttl'", "string expected", "timeout: expected"};
+    static const char *const parts[] = {"the key is empty",
+                                        "string expected",
+                                        "hgcache.group expected",
+                                        "L:no such group 'nope'",
+                                        "expected a string or a number, found table",
+                                        "option 'ttl'",
+                                        "string expected",
+                                        "timeout: expected"};
     for (size_t i = 0; i < HG_COUNT(parts); i++)
         if (strstr(answer.data, parts[i]) == NULL)
             fail_msg("no '%s' in: %s", parts[i], answer.data);
@@ -118,9 +133,12 @@ static void test_misuse_raises_at_the_callers_line(void **state)
 }
 
 static const char writes[] =
-    CHUNK("k.set = function() assert(g:set('x', 'one', { ttl = 10, tags = { 't' } })) return g:get('x') .. tostring(g:set('n', 42)) .. g:get('n') end\n"
-          "k.peek = function() local a, b, c = g:peek('cold') return tostring(a) .. c .. g:peek('x') end\n"
-          "k.remove = function() return tostring(g:remove('x')) .. tostring(g:remove('x')) .. tostring((g:peek('x'))) end\n"
+    CHUNK("k.set = function() assert(g:set('x', 'one', { ttl = 10, tags = { 't' } })) return "
+          "g:get('x') .. tostring(g:set('n', 42)) .. g:get('n') end\n"
+          "k.peek = function() local a, b, c = g:peek('cold') return tostring(a) .. c .. "
+          "g:peek('x') end\n"
+          "k.remove = function() return tostring(g:remove('x')) .. tostring(g:remove('x')) .. "
+          "tostring((g:peek('x'))) end\n"
           "k.expire = function() g:set('y', 'v') return tostring(g:expire('y')) end\n"
           "k.any = function(key) return 'loaded ' .. key end");
 
@@ -206,8 +224,11 @@ static void test_stale_value_answers_a_nested_timeout(void **state)
     world.groups[1] = "other";
     world.group_config.stale_on_timeout = true;
     world.group_config.stale_if_error_ms = 60000;
-    world_start(&world, CHUNK("local n = 0\nk.s = function() n = n + 1 if n > 1 then hg.sleep(0.3) end return 'first', { ttl = '1ms' } end\n"
-                              "k.a = function() g:get('s') hg.sleep(0.01) local v, m = g:get('s', { timeout = 0.02 }) return tostring(v) .. '|' .. tostring(m.how) end"));
+    world_start(&world,
+                CHUNK("local n = 0\nk.s = function() n = n + 1 if n > 1 then hg.sleep(0.3) end "
+                      "return 'first', { ttl = '1ms' } end\n"
+                      "k.a = function() g:get('s') hg.sleep(0.01) local v, m = g:get('s', { "
+                      "timeout = 0.02 }) return tostring(v) .. '|' .. tostring(m.how) end"));
     struct answer answer = get(&world, "a");
     assert_value(&answer, "first|stale");
     WAIT_UNTIL(hg_groups_flight_count(world.groups_all) == 0);
@@ -224,7 +245,8 @@ static void test_many_loads_share_nested_keys_over_threads(void **state)
     world.getter_threads = 3;
     world_start(&world, CHUNK("k.any = function(key, ctx)\n"
                               " if #key == 1 then hg.sleep(0.002) return key end\n"
-                              " local a, b = g:get(key:sub(1, 1)), hg.group('other'):get(key:sub(2, 2)) return a .. b end"));
+                              " local a, b = g:get(key:sub(1, 1)), "
+                              "hg.group('other'):get(key:sub(2, 2)) return a .. b end"));
     for (int round = 0; round < 5; round++) {
         for (int i = 0; i < 400; i++) {
             char key[2] = {(char)('a' + i % 20), (char)('a' + i / 20)};

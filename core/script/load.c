@@ -130,8 +130,8 @@ static void report(struct hg_task *task, struct hg_outcome *outcome)
         hg_load_report_error(load, outcome->klass, outcome->message, outcome->retry_after_ms, here);
 }
 
-void hg_load_report_error(struct hg_load *load, enum hg_class klass, const char *message, uint64_t retry_after_ms,
-                          struct hg_loop *here)
+void hg_load_report_error(struct hg_load *load, enum hg_class klass, const char *message,
+                          uint64_t retry_after_ms, struct hg_loop *here)
 {
     size_t len = strlen(message);
     struct hg_value_spec spec = {
@@ -161,14 +161,19 @@ void hg_load_begin(struct hg_task *task)
     struct hg_load *load = task->load;
     const struct hg_guard *guard = hg_group_config(load->group)->guard;
     uint64_t timeout_ms = guard != NULL ? guard->config.timeout_ms : RUN_TIMEOUT_MS;
-    uint64_t left_ms = hg_quarantine_left(&task->runtime->quarantine, hg_group_index(load->group), load->flight.key, now_ms);
+    if (timeout_ms == 0) /* 0 means "do not" */
+        timeout_ms = HG_FOREVER;
+    uint64_t left_ms = hg_quarantine_left(&task->runtime->quarantine, hg_group_index(load->group),
+                                          load->flight.key, now_ms);
 
     if (now_ms >= load->deadline_ms || left_ms > 0 || thread->vm == NULL) {
         struct hg_outcome outcome = {.retry_after_ms = left_ms};
         if (thread->vm == NULL)
-            hg_outcome_error(&outcome, HG_CLASS_UNAVAILABLE, "the script state could not be made again");
+            hg_outcome_error(&outcome, HG_CLASS_UNAVAILABLE,
+                             "the script state could not be made again");
         else if (left_ms > 0)
-            hg_outcome_error(&outcome, HG_CLASS_UNAVAILABLE, "the key is in quarantine: its getter hung a script thread");
+            hg_outcome_error(&outcome, HG_CLASS_UNAVAILABLE,
+                             "the key is in quarantine: its getter hung a script thread");
         else
             hg_outcome_error(&outcome, HG_CLASS_TIMEOUT, "deadline passed before the getter ran");
         hg_thread_leave_core(thread);
@@ -206,7 +211,8 @@ static int convert(lua_State *L)
     }
     lua_settop(L, 0);
     lua_xmove(task->co, L, count);
-    hg_convert_result(L, 1, count, task->load->flight.key, task->load->flight.hash, conversion->outcome);
+    hg_convert_result(L, 1, count, task->load->flight.key, task->load->flight.hash,
+                      conversion->outcome);
     return 0;
 }
 
@@ -215,9 +221,10 @@ static void log_failure(struct hg_task *task, const struct hg_outcome *outcome)
     static struct hg_log_limit limit;
     char key[KEY_LOG_MAX];
 
-    hg_log_limited(&limit, 20, HG_LOG_WARN, "getter failed group=%s key=%s attempt=%u class=%s err=%s",
-                   hg_group_name(task->load->group), hg_bytes_escape(task->load->flight.key, key, sizeof(key)),
-                   task->attempt, hg_class_name(outcome->klass), outcome->message);
+    hg_log_limited(
+        &limit, 20, HG_LOG_WARN, "getter failed group=%s key=%s attempt=%u class=%s err=%s",
+        hg_group_name(task->load->group), hg_bytes_escape(task->load->flight.key, key, sizeof(key)),
+        task->attempt, hg_class_name(outcome->klass), outcome->message);
 }
 
 static uint64_t backoff_ms(const struct hg_guard *guard, unsigned attempt)
@@ -230,14 +237,19 @@ static uint64_t backoff_ms(const struct hg_guard *guard, unsigned attempt)
     return whole_ms / 2 + hg_random_u64() % (whole_ms / 2 + 1);
 }
 
-/* Whether the same getter is worth another run within the load's deadline; *out_wait_ms until then. */
-static bool may_retry(const struct hg_task *task, const struct hg_outcome *outcome, uint64_t *out_wait_ms)
+/*
+ * Whether the same getter is worth another run within the load's deadline; *out_wait_ms until then.
+ */
+static bool may_retry(const struct hg_task *task, const struct hg_outcome *outcome,
+                      uint64_t *out_wait_ms)
 {
     const struct hg_guard *guard = hg_group_config(task->load->group)->guard;
 
-    if (outcome->kind != HG_OUTCOME_ERROR || outcome->is_final || guard == NULL || task->attempt > guard->config.retries)
+    if (outcome->kind != HG_OUTCOME_ERROR || outcome->is_final || guard == NULL ||
+        task->attempt > guard->config.retries)
         return false;
-    if (outcome->klass != HG_CLASS_INTERNAL && outcome->klass != HG_CLASS_UNAVAILABLE && outcome->klass != HG_CLASS_TIMEOUT)
+    if (outcome->klass != HG_CLASS_INTERNAL && outcome->klass != HG_CLASS_UNAVAILABLE &&
+        outcome->klass != HG_CLASS_TIMEOUT)
         return false;
     if (atomic_load(&task->runtime->is_stopping))
         return false;
@@ -263,7 +275,8 @@ void hg_load_ended(struct hg_task *task, const struct hg_ending *ending)
     } else if (ending->is_memory) {
         hg_outcome_error(&outcome, HG_CLASS_INTERNAL, "script memory limit reached");
         outcome.is_final = true;
-    } else if (ending->is_error && !ending->is_described) { /* error(hg.fail{}) is as good as returning it */
+    } else if (ending->is_error &&
+               !ending->is_described) { /* error(hg.fail{}) is as good as returning it */
         hg_outcome_error(&outcome, HG_CLASS_INTERNAL, "%s", ending->message);
     } else {
         struct conversion conversion = {.task = task, .ending = ending, .outcome = &outcome};

@@ -5,8 +5,10 @@ static void test_getter_runs_end_to_end(void **state)
     struct world world;
     (void)state;
     world_init(&world);
-    world_start(&world, "local db = { Tom = '630' }\n"
-                        "return { groups = { test = { getter = function(key, ctx) return db[key] end } } }");
+    world_start(
+        &world,
+        "local db = { Tom = '630' }\n"
+        "return { groups = { test = { getter = function(key, ctx) return db[key] end } } }");
     struct answer answer = get(&world, "Tom");
     assert_value(&answer, "630");
     assert_int_equal(answer.how, HG_HOW_MISS);
@@ -19,7 +21,8 @@ static void test_getter_runs_end_to_end(void **state)
 
 /* A getter that is looked up by its key: each key's function is one kind of result. */
 #define KINDS_BEGIN "local k = {}\n"
-#define KINDS_END   "\nreturn { groups = { test = { getter = function(key, ctx) return k[key](key, ctx) end } } }"
+#define KINDS_END                                                                                  \
+    "\nreturn { groups = { test = { getter = function(key, ctx) return k[key](key, ctx) end } } }"
 
 struct kind {
     const char *key, *body;
@@ -39,11 +42,13 @@ static const struct kind kinds[] = {
     {"huge", "return 1e300", HG_STATUS_VALUE, 0, "1e+300"},
     {"nan", "return 0/0", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "found NaN"},
     {"inf", "return 1/0", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "infinite"},
-    {"true", "return true", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "expected a string or a number, found boolean"},
+    {"true", "return true", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "expected a string or a number, found boolean"},
     {"false", "return false", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "found boolean"},
     {"table", "return {}", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "found table (encode it"},
     {"function", "return print", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "found function"},
-    {"thread", "return coroutine.create(print)", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "found thread"},
+    {"thread", "return coroutine.create(print)", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "found thread"},
     {"serve", "return hg.serve('test')", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "hg.serve"},
     {"nothing", "return", HG_STATUS_NOT_FOUND, 0, ""},
     {"nil", "return nil", HG_STATUS_NOT_FOUND, 0, ""},
@@ -52,26 +57,34 @@ static const struct kind kinds[] = {
     {"notfound", "return hg.not_found{ ttl = 1 }", HG_STATUS_NOT_FOUND, 0, ""},
     {"why", "return nil, 'why not'", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "why not"},
     {"whynumber", "return nil, 12", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "12"},
-    {"whyfail", "return nil, hg.fail{ class = 'denied', message = 'no' }", HG_STATUS_ERROR, HG_CLASS_DENIED, "no"},
+    {"whyfail", "return nil, hg.fail{ class = 'denied', message = 'no' }", HG_STATUS_ERROR,
+     HG_CLASS_DENIED, "no"},
     {"error", "error('boom')", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "boom"},
     {"errornil", "error(nil)", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "error object is a nil value"},
-    {"errorfalse", "error(false)", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "error object is a boolean value"},
-    {"errortable", "error({})", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "error object is a table value"},
-    {"errorudata", "error(newproxy())", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "error object is a userdata value"},
-    {"errorfn", "error(print)", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "error object is a function value"},
-    {"errormeta", "error(setmetatable({}, { __tostring = function() return 'spoken' end }))", HG_STATUS_ERROR,
-     HG_CLASS_INTERNAL, "spoken"},
-    {"errorbad", "error(setmetatable({}, { __tostring = function() error('again') end }))", HG_STATUS_ERROR,
-     HG_CLASS_INTERNAL, "__tostring failed"},
-    {"errorodd", "error(setmetatable({}, { __tostring = function() return {} end }))", HG_STATUS_ERROR,
-     HG_CLASS_INTERNAL, "__tostring failed"},
-    {"errorfail", "error(hg.fail{ class = 'unavailable', message = 'later', retry_after = 3 })", HG_STATUS_ERROR,
-     HG_CLASS_UNAVAILABLE, "later"},
-    {"fail", "return hg.fail{ class = 'timeout', message = 'slow' }", HG_STATUS_ERROR, HG_CLASS_TIMEOUT, "slow"},
+    {"errorfalse", "error(false)", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "error object is a boolean value"},
+    {"errortable", "error({})", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "error object is a table value"},
+    {"errorudata", "error(newproxy())", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "error object is a userdata value"},
+    {"errorfn", "error(print)", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "error object is a function value"},
+    {"errormeta", "error(setmetatable({}, { __tostring = function() return 'spoken' end }))",
+     HG_STATUS_ERROR, HG_CLASS_INTERNAL, "spoken"},
+    {"errorbad", "error(setmetatable({}, { __tostring = function() error('again') end }))",
+     HG_STATUS_ERROR, HG_CLASS_INTERNAL, "__tostring failed"},
+    {"errorodd", "error(setmetatable({}, { __tostring = function() return {} end }))",
+     HG_STATUS_ERROR, HG_CLASS_INTERNAL, "__tostring failed"},
+    {"errorfail", "error(hg.fail{ class = 'unavailable', message = 'later', retry_after = 3 })",
+     HG_STATUS_ERROR, HG_CLASS_UNAVAILABLE, "later"},
+    {"fail", "return hg.fail{ class = 'timeout', message = 'slow' }", HG_STATUS_ERROR,
+     HG_CLASS_TIMEOUT, "slow"},
     {"failtext", "return hg.fail('plain')", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "plain"},
     {"failbare", "return hg.fail()", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "the getter failed"},
-    {"failclass", "return hg.fail{ class = 'x' }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "expected class"},
-    {"failoption", "return hg.fail{ clas = 'x' }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "unknown option 'clas'"},
+    {"failclass", "return hg.fail{ class = 'x' }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "expected class"},
+    {"failoption", "return hg.fail{ clas = 'x' }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "unknown option 'clas'"},
     {"keep", "return hg.keep{}", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "no old value"},
     {"ttl0", "return 'x', { ttl = 0 }", HG_STATUS_VALUE, 0, "x"},
     {"ttlever", "return 'x', { ttl = false }", HG_STATUS_VALUE, 0, "x"},
@@ -83,34 +96,53 @@ static const struct kind kinds[] = {
     {"ttltext", "return 'x', { ttl = 'soon' }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "option 'ttl'"},
     {"ttltrue", "return 'x', { ttl = true }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "option 'ttl'"},
     {"ttltable", "return 'x', { ttl = {} }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "option 'ttl'"},
-    {"nfttl", "return hg.not_found{ ttl = -1 }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "hg.not_found: ttl"},
+    {"nfttl", "return hg.not_found{ ttl = -1 }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "hg.not_found: ttl"},
     {"keepttl", "return hg.keep{ ttl = {} }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "hg.keep: ttl"},
-    {"option", "return 'x', { tll = 1 }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "option 'tll': is not an option"},
+    {"option", "return 'x', { tll = 1 }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "option 'tll': is not an option"},
     {"optnumber", "return 'x', { 1 }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "is not an option"},
-    {"options", "return 'x', 'y'", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "expected a table, found string"},
+    {"options", "return 'x', 'y'", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "expected a table, found string"},
     {"tagone", "return 'x', { tags = 'a' }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "option 'tags'"},
-    {"tagnum", "return 'x', { tags = { 1 } }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "expected a string, found number"},
-    {"tagempty", "return 'x', { tags = { '' } }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "option 'tags'"},
-    {"taglong", "return 'x', { tags = { ('x'):rep(256) } }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "at most 255 bytes"},
-    {"tagmany", "local t = {} for i = 1, 65 do t[i] = 't' .. i end return 'x', { tags = t }", HG_STATUS_ERROR,
-     HG_CLASS_INTERNAL, "at most 64 tags"},
-    {"typecrlf", "return 'x', { type = 'text/plain\\r\\nX: y' }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "control characters"},
-    {"etagquote", "return 'x', { etag = 'a\"b' }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "without quotes"},
-    {"metalong", "return 'x', { meta = ('m'):rep(257) }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "at most 256 bytes"},
-    {"uncacheable", "return 'x', { uncacheable = 1 }", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "expected true or false"},
+    {"tagnum", "return 'x', { tags = { 1 } }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "expected a string, found number"},
+    {"tagempty", "return 'x', { tags = { '' } }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "option 'tags'"},
+    {"taglong", "return 'x', { tags = { ('x'):rep(256) } }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "at most 255 bytes"},
+    {"tagmany", "local t = {} for i = 1, 65 do t[i] = 't' .. i end return 'x', { tags = t }",
+     HG_STATUS_ERROR, HG_CLASS_INTERNAL, "at most 64 tags"},
+    {"typecrlf", "return 'x', { type = 'text/plain\\r\\nX: y' }", HG_STATUS_ERROR,
+     HG_CLASS_INTERNAL, "control characters"},
+    {"etagquote", "return 'x', { etag = 'a\"b' }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "without quotes"},
+    {"metalong", "return 'x', { meta = ('m'):rep(257) }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "at most 256 bytes"},
+    {"uncacheable", "return 'x', { uncacheable = 1 }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "expected true or false"},
     {"value", "return hg.value('inside', { type = 'text/x' })", HG_STATUS_VALUE, 0, "inside"},
-    {"yield", "coroutine.yield('?') return 'x'", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "coroutine.yield was called outside"},
-    {"recursion", "local function f() return 1 + f() end return f()", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "stack overflow"},
-    {"pcallnest", "local function f(n) local ok, e = pcall(f, n + 1) if not ok then error(e, 0) end end f(1) return 'x'",
+    {"yield", "coroutine.yield('?') return 'x'", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "coroutine.yield was called outside"},
+    {"recursion", "local function f() return 1 + f() end return f()", HG_STATUS_ERROR,
+     HG_CLASS_INTERNAL, "stack overflow"},
+    {"pcallnest",
+     "local function f(n) local ok, e = pcall(f, n + 1) if not ok then error(e, 0) end end f(1) "
+     "return 'x'",
      HG_STATUS_ERROR, HG_CLASS_INTERNAL, "overflow"},
-    {"gsubnest", "local function f(s) return (s:gsub('.', f)) end return f('x')", HG_STATUS_ERROR, HG_CLASS_INTERNAL, ""},
-    {"badsort", "local t = {} for i = 1, 100 do t[i] = i % 7 end table.sort(t, function() return true end) return 'x'",
+    {"gsubnest", "local function f(s) return (s:gsub('.', f)) end return f('x')", HG_STATUS_ERROR,
+     HG_CLASS_INTERNAL, ""},
+    {"badsort",
+     "local t = {} for i = 1, 100 do t[i] = i % 7 end table.sort(t, function() return true end) "
+     "return 'x'",
      HG_STATUS_ERROR, HG_CLASS_INTERNAL, "invalid order function"},
-    {"sleepsort", "local t = { 3, 2, 1 } table.sort(t, function(a, b) hg.sleep(0) return a < b end) return 'x'",
+    {"sleepsort",
+     "local t = { 3, 2, 1 } table.sort(t, function(a, b) hg.sleep(0) return a < b end) return 'x'",
      HG_STATUS_ERROR, HG_CLASS_INTERNAL, "hg.sleep cannot wait here"},
     {"sleepbad", "hg.sleep(-1)", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "bad argument #1 to 'sleep'"},
     {"group", "return ctx.group .. ctx.reason .. ctx.attempt", HG_STATUS_VALUE, 0, "testmiss1"},
-    {"remaining", "return ctx.remaining() > 4 and ctx.remaining() <= 5 and 'ok'", HG_STATUS_VALUE, 0, "ok"},
+    {"remaining", "return ctx.remaining() > 4 and ctx.remaining() <= 5 and 'ok'", HG_STATUS_VALUE,
+     0, "ok"},
     {"noold", "return tostring(ctx.old) .. tostring(ctx.age)", HG_STATUS_VALUE, 0, "nilnil"},
 };
 
@@ -122,18 +154,21 @@ static void test_each_kind_of_result_has_its_meaning(void **state)
     (void)state;
 
     for (size_t i = 0; i < HG_COUNT(kinds); i++)
-        len += (size_t)snprintf(text + len, sizeof(text) - len, "k[%s%s%s] = function(key, ctx) %s end\n", "'",
-                                kinds[i].key, "'", kinds[i].body);
+        len += (size_t)snprintf(text + len, sizeof(text) - len,
+                                "k[%s%s%s] = function(key, ctx) %s end\n", "'", kinds[i].key, "'",
+                                kinds[i].body);
     snprintf(text + len, sizeof(text) - len, KINDS_END);
     world_init(&world);
     world_start(&world, text);
     for (size_t i = 0; i < HG_COUNT(kinds); i++) {
         struct answer answer = get(&world, kinds[i].key);
-        if (answer.status != kinds[i].status || (answer.status == HG_STATUS_ERROR && answer.klass != kinds[i].klass) ||
+        if (answer.status != kinds[i].status ||
+            (answer.status == HG_STATUS_ERROR && answer.klass != kinds[i].klass) ||
             (answer.status == HG_STATUS_VALUE && strcmp(answer.data, kinds[i].data) != 0) ||
             (answer.status == HG_STATUS_ERROR && strstr(answer.data, kinds[i].data) == NULL))
-            fail_msg("%s: found err=%s status=%d class=%s '%s'", kinds[i].key, hg_err_name(answer.err),
-                     (int)answer.status, hg_class_name(answer.klass), answer.data);
+            fail_msg("%s: found err=%s status=%d class=%s '%s'", kinds[i].key,
+                     hg_err_name(answer.err), (int)answer.status, hg_class_name(answer.klass),
+                     answer.data);
     }
     struct answer answer = get(&world, "errorfail");
     assert_int_equal(answer.retry_after_ms, 3000);
@@ -148,7 +183,8 @@ static void test_options_reach_the_value(void **state)
     world_start(&world, "return { groups = { test = { getter = function(key)\n"
                         "  if key == 'u' then return 'x', { uncacheable = true } end\n"
                         "  if key == 'z' then return 'x', { ttl = 0 } end\n"
-                        "  return 'a\\0b', { ttl = 5, tags = { 't1', 't2' }, type = 'text/x', etag = 'e', meta = 'm' } end } } }");
+                        "  return 'a\\0b', { ttl = 5, tags = { 't1', 't2' }, type = 'text/x', etag "
+                        "= 'e', meta = 'm' } end } } }");
     struct answer answer = get(&world, "k");
     assert_int_equal(answer.len, 3);
     assert_memory_equal(answer.data, "a\0b", 3);
@@ -171,7 +207,8 @@ static void test_values_up_to_the_limit_arrive_whole_and_larger_are_too_large(vo
     struct world world;
     (void)state;
     world_init(&world);
-    world_start(&world, "return { groups = { test = { getter = function(key) return ('v'):rep(tonumber(key)) end } } }");
+    world_start(&world, "return { groups = { test = { getter = function(key) return "
+                        "('v'):rep(tonumber(key)) end } } }");
     struct answer answer = get(&world, "0");
     assert_int_equal(answer.status, HG_STATUS_VALUE);
     assert_int_equal(answer.len, 0);
@@ -188,7 +225,8 @@ static void test_keys_are_bytes(void **state)
     struct world world;
     (void)state;
     world_init(&world);
-    world_start(&world, "return { groups = { test = { getter = function(key) return #key .. ':' .. key:byte(2) end } } }");
+    world_start(&world, "return { groups = { test = { getter = function(key) return #key .. ':' .. "
+                        "key:byte(2) end } } }");
     struct answer answer = get_bytes(&world, "test", HG_BYTES("a\0\xff"));
     assert_value(&answer, "3:0");
     world_finish(&world);
@@ -200,12 +238,14 @@ static void test_old_value_is_seen_by_a_refresh_and_can_be_kept(void **state)
     (void)state;
     world_init(&world);
     world.group_config.stale_while_revalidate_ms = 60000;
-    world_start(&world,
-                "local n = 0\nreturn { groups = { test = { getter = function(key, ctx)\n n = n + 1\n"
-                " if n == 1 then return 'first', { ttl = '1ms', meta = 'mm', etag = 'ee' } end\n"
-                " if n == 2 then seen = table.concat({ ctx.reason, ctx.old, ctx.etag, ctx.meta, tostring(ctx.age >= 0), ctx.old }, ' ')\n"
-                "   return hg.keep{ ttl = '1ms' } end\n"
-                " return seen, { ttl = false } end } } }");
+    world_start(
+        &world,
+        "local n = 0\nreturn { groups = { test = { getter = function(key, ctx)\n n = n + 1\n"
+        " if n == 1 then return 'first', { ttl = '1ms', meta = 'mm', etag = 'ee' } end\n"
+        " if n == 2 then seen = table.concat({ ctx.reason, ctx.old, ctx.etag, ctx.meta, "
+        "tostring(ctx.age >= 0), ctx.old }, ' ')\n"
+        "   return hg.keep{ ttl = '1ms' } end\n"
+        " return seen, { ttl = false } end } } }");
     struct answer answer = get(&world, "k");
     assert_value(&answer, "first");
     WAIT_UNTIL((answer = get(&world, "k"), strcmp(answer.data, "first") != 0));
@@ -219,13 +259,17 @@ static void test_failed_runs_are_tried_again_with_their_number(void **state)
     (void)state;
     world_init(&world);
     world.guard_config.retries = 2;
-    world_start(&world, "local runs = {}\nreturn { groups = { test = { getter = function(key, ctx)\n"
-                        " runs[key] = (runs[key] or 0) + 1\n"
-                        " if key == 'denied' then return hg.fail{ class = 'denied', message = tostring(runs[key]) } end\n"
-                        " if key == 'shape' then if runs[key] > 1 then return 'again' end return {} end\n"
-                        " if key == 'never' then error('run ' .. runs[key], 0) end\n"
-                        " if key == 'loose' then if ctx.attempt < 3 then hg.sleep(0.001) error('x') end return 'at ' .. ctx.attempt end\n"
-                        " if ctx.attempt < 3 then return nil, 'not yet' end\n return 'attempt ' .. ctx.attempt end } } }");
+    world_start(&world,
+                "local runs = {}\nreturn { groups = { test = { getter = function(key, ctx)\n"
+                " runs[key] = (runs[key] or 0) + 1\n"
+                " if key == 'denied' then return hg.fail{ class = 'denied', message = "
+                "tostring(runs[key]) } end\n"
+                " if key == 'shape' then if runs[key] > 1 then return 'again' end return {} end\n"
+                " if key == 'never' then error('run ' .. runs[key], 0) end\n"
+                " if key == 'loose' then if ctx.attempt < 3 then hg.sleep(0.001) error('x') end "
+                "return 'at ' .. ctx.attempt end\n"
+                " if ctx.attempt < 3 then return nil, 'not yet' end\n return 'attempt ' .. "
+                "ctx.attempt end } } }");
     struct answer answer = get(&world, "k");
     assert_value(&answer, "attempt 3");
     answer = get(&world, "loose");
@@ -247,7 +291,8 @@ static void test_retries_end_at_the_deadline(void **state)
     world.guard_config.retries = 1000000;
     world.guard_config.backoff_ms = 20;
     world.group_config.deadline_ms = 300;
-    world_start(&world, "return { groups = { test = { getter = function() return nil, 'down' end } } }");
+    world_start(&world,
+                "return { groups = { test = { getter = function() return nil, 'down' end } } }");
     uint64_t begun = now_ms();
     struct answer answer = get(&world, "k");
     assert_error(&answer, HG_CLASS_INTERNAL, "down");
@@ -277,7 +322,9 @@ static void test_hundred_sleepers_share_one_thread(void **state)
     static struct asker askers[100];
     (void)state;
     world_init(&world);
-    world_start(&world, "return { groups = { test = { getter = function(key) hg.sleep(0.1) return key end } } }");
+    world_start(
+        &world,
+        "return { groups = { test = { getter = function(key) hg.sleep(0.1) return key end } } }");
     uint64_t begun = now_ms();
     for (int i = 0; i < 100; i++) {
         char key[16];
@@ -301,7 +348,8 @@ static void test_one_load_answers_all_waiters(void **state)
     static struct asker askers[500];
     (void)state;
     world_init(&world);
-    world_start(&world, "local n = 0\nreturn { groups = { test = { getter = function() n = n + 1 hg.sleep(0.05) return n end } } }");
+    world_start(&world, "local n = 0\nreturn { groups = { test = { getter = function() n = n + 1 "
+                        "hg.sleep(0.05) return n end } } }");
     for (int i = 0; i < 500; i++)
         asker_get(&askers[i], &world, "test", HG_BYTES("one"));
     for (int i = 0; i < 500; i++)
@@ -315,7 +363,8 @@ static void test_loads_left_at_destroy_are_answered(void **state)
     struct asker sleeping, queued[20];
     (void)state;
     world_init(&world);
-    world_start(&world, "return { groups = { test = { getter = function() hg.sleep(3600) end } } }");
+    world_start(&world,
+                "return { groups = { test = { getter = function() hg.sleep(3600) end } } }");
     asker_get(&sleeping, &world, "test", HG_BYTES("s"));
     WAIT_UNTIL(stats(&world).tasks == 1);
     assert_false(hg_runtime_drain(world.runtime));
@@ -336,8 +385,10 @@ static void test_evicted_values_reach_on_evict(void **state)
     (void)state;
     world_init(&world);
     world_start(&world, "gone = {}\nreturn { groups = { test = { getter = function(key)\n"
-                        " if key == 'gone' then return table.concat(gone, ' '), { uncacheable = true } end return 'v' .. key end,\n"
-                        " on_evict = function(key, value, reason) hg.sleep(0) gone[#gone + 1] = key .. '=' .. value .. ':' .. reason end } } }");
+                        " if key == 'gone' then return table.concat(gone, ' '), { uncacheable = "
+                        "true } end return 'v' .. key end,\n"
+                        " on_evict = function(key, value, reason) hg.sleep(0) gone[#gone + 1] = "
+                        "key .. '=' .. value .. ':' .. reason end } } }");
     struct hg_group *group = hg_groups_at(world.groups_all, 0);
     answer = get(&world, "a");
     assert_value(&answer, "va");
@@ -399,7 +450,8 @@ static void test_no_coroutine_stays_anchored(void **state)
     world_init(&world);
     world.guard_config.timeout_ms = 50;
     world_start(&world, "return { groups = { test = { getter = function(key)\n"
-                        " if key:find('s') then hg.sleep(key:find('x') and 9 or 0.001) end if key:find('e') then error(key) end\n"
+                        " if key:find('s') then hg.sleep(key:find('x') and 9 or 0.001) end if "
+                        "key:find('e') then error(key) end\n"
                         " hg.spawn(function() hg.sleep(0.001) end) return key end } } }");
     static const char *const keys[] = {"a", "s", "e", "se", "sx", "b", "s2", "e2"};
     struct answer answer = get(&world, "warm-s");
@@ -424,9 +476,12 @@ static void test_each_allocation_may_fail_and_the_load_is_answered(void **state)
     unsigned failures = 0;
     (void)state;
     world_init(&world);
-    world_start(&world, "local g = hg.group('test')\nreturn { groups = { test = { getter = function(key)\n"
-                        " if key:sub(1, 1) == 'n' then return 'leaf' end local v, m = g:get('n' .. key) if not v then return nil, m end\n"
-                        " hg.spawn(function() end) g:set('s' .. key, v) return v .. (g:peek('s' .. key) or '') end } } }");
+    world_start(&world,
+                "local g = hg.group('test')\nreturn { groups = { test = { getter = function(key)\n"
+                " if key:sub(1, 1) == 'n' then return 'leaf' end local v, m = g:get('n' .. key) if "
+                "not v then return nil, m end\n"
+                " hg.spawn(function() end) g:set('s' .. key, v) return v .. (g:peek('s' .. key) or "
+                "'') end } } }");
     for (unsigned n = 0; was_refused; n++) {
         char key[16];
         int len = snprintf(key, sizeof(key), "%u", n);

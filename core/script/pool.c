@@ -2,7 +2,8 @@
 
 #include "base/alloc.h"
 
-int hg_pool_init(struct hg_pool *pool, struct hg_runtime *runtime, const struct hg_pool_config *config)
+int hg_pool_init(struct hg_pool *pool, struct hg_runtime *runtime,
+                 const struct hg_pool_config *config)
 {
     pool->runtime = runtime;
     hg_list_init(&pool->pending);
@@ -42,7 +43,8 @@ static struct hg_thread *pick_locked(struct hg_pool *pool)
         unsigned score = tasks < 0xffffffu ? tasks : 0xffffffu;
         score += atomic_load_explicit(&thread->wake_posted, memory_order_relaxed) ? 1 : 0;
         if (!is_idle(thread))
-            score += atomic_load_explicit(&thread->is_blocked, memory_order_relaxed) ? 0x20000000u : 0x10000000u;
+            score += atomic_load_explicit(&thread->is_blocked, memory_order_relaxed) ? 0x20000000u
+                                                                                     : 0x10000000u;
         if (best == NULL || score < best_score) {
             best = thread;
             best_score = score;
@@ -123,7 +125,8 @@ void hg_pool_take_expired(struct hg_pool *pool, uint64_t now_ms, struct hg_list 
     if (atomic_load(&pool->pending_count) == 0)
         return;
     pthread_mutex_lock(&pool->lock);
-    hg_list_for_each_safe(it, &pool->pending) {
+    hg_list_for_each_safe(it, &pool->pending)
+    {
         struct hg_task *task = hg_container_of(it, struct hg_task, link);
         if (task->deadline_ms > now_ms)
             continue;

@@ -17,7 +17,8 @@ void hg_quarantine_finish(struct hg_quarantine *quarantine)
     pthread_mutex_destroy(&quarantine->lock);
 }
 
-static struct hg_quarantined *find(struct hg_quarantine *quarantine, size_t group_index, struct hg_bytes key)
+static struct hg_quarantined *find(struct hg_quarantine *quarantine, size_t group_index,
+                                   struct hg_bytes key)
 {
     size_t count = atomic_load(&quarantine->count);
     for (size_t i = 0; i < count; i++) {
@@ -47,7 +48,8 @@ static struct hg_quarantined *make_row(struct hg_quarantine *quarantine, uint64_
     return &quarantine->rows[count];
 }
 
-uint64_t hg_quarantine_add(struct hg_quarantine *quarantine, size_t group_index, struct hg_bytes key, uint64_t now_ms)
+uint64_t hg_quarantine_add(struct hg_quarantine *quarantine, size_t group_index,
+                           struct hg_bytes key, uint64_t now_ms)
 {
     char *copy = hg_strndup(key.data, key.len);
     if (copy == NULL)
@@ -57,7 +59,8 @@ uint64_t hg_quarantine_add(struct hg_quarantine *quarantine, size_t group_index,
     struct hg_quarantined *row = find(quarantine, group_index, key);
     uint64_t length_ms = HG_QUARANTINE_MS;
     if (row != NULL && row->forget_ms > now_ms)
-        length_ms = row->length_ms * 2 > HG_QUARANTINE_MS_MAX ? HG_QUARANTINE_MS_MAX : row->length_ms * 2;
+        length_ms =
+            row->length_ms * 2 > HG_QUARANTINE_MS_MAX ? HG_QUARANTINE_MS_MAX : row->length_ms * 2;
     if (row == NULL)
         row = make_row(quarantine, now_ms);
     hg_free(row->key);
@@ -73,7 +76,8 @@ uint64_t hg_quarantine_add(struct hg_quarantine *quarantine, size_t group_index,
     return length_ms;
 }
 
-uint64_t hg_quarantine_left(struct hg_quarantine *quarantine, size_t group_index, struct hg_bytes key, uint64_t now_ms)
+uint64_t hg_quarantine_left(struct hg_quarantine *quarantine, size_t group_index,
+                            struct hg_bytes key, uint64_t now_ms)
 {
     uint64_t left_ms = 0;
 

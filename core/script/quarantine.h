@@ -1,7 +1,9 @@
 /*
- * quarantine - keys whose getter hung a thread: refused for 60 s, doubled each time it happens again, at most an hour.
+ * quarantine - keys whose getter hung a thread: refused for 60 s, doubled each time it happens
+ * again, at most an hour.
  *
- * Threads    any; one mutex of its own, a leaf. Bounds: 256 keys; past that the one that ends first makes room.
+ * Threads    any; one mutex of its own, a leaf. Bounds: 256 keys; past that the one that ends
+ *            first makes room.
  */
 #ifndef HG_SCRIPT_QUARANTINE_H
 #define HG_SCRIPT_QUARANTINE_H
@@ -31,8 +33,10 @@ struct hg_quarantine {
 void hg_quarantine_init(struct hg_quarantine *quarantine);
 void hg_quarantine_finish(struct hg_quarantine *quarantine);
 /* Returns for how long. 0: out of memory. */
-uint64_t hg_quarantine_add(struct hg_quarantine *quarantine, size_t group_index, struct hg_bytes key, uint64_t now_ms);
+uint64_t hg_quarantine_add(struct hg_quarantine *quarantine, size_t group_index,
+                           struct hg_bytes key, uint64_t now_ms);
 /* Milliseconds until the key is let in again; 0 = it is. */
-uint64_t hg_quarantine_left(struct hg_quarantine *quarantine, size_t group_index, struct hg_bytes key, uint64_t now_ms);
+uint64_t hg_quarantine_left(struct hg_quarantine *quarantine, size_t group_index,
+                            struct hg_bytes key, uint64_t now_ms);
 
 #endif

@@ -45,7 +45,8 @@ static void test_table_is_bounded_and_the_newest_stay(void **state)
     for (uint32_t i = 0; i < 1000; i++)
         assert_true(hg_quarantine_add(&quarantine, 0, hg_bytes(&i, sizeof(i)), 1000 + i) > 0);
     for (uint32_t i = 0; i < 1000; i++)
-        assert_int_equal(hg_quarantine_left(&quarantine, 0, hg_bytes(&i, sizeof(i)), 2000) > 0, i >= 1000 - HG_QUARANTINE_MAX);
+        assert_int_equal(hg_quarantine_left(&quarantine, 0, hg_bytes(&i, sizeof(i)), 2000) > 0,
+                         i >= 1000 - HG_QUARANTINE_MAX);
     hg_quarantine_finish(&quarantine);
     assert_int_equal(hg_alloc_live_bytes(), before);
 }

@@ -51,7 +51,8 @@ int hg_runtime_call(struct hg_runtime *runtime, struct hg_route_call *call)
     call->status = 502;
     call->has_type = false;
     task->call = call;
-    task->deadline_ms = hg_time_add(hg_clock_boot_ms(), call->timeout_ms > 0 ? call->timeout_ms : HG_FOREVER);
+    task->deadline_ms =
+        hg_time_add(hg_clock_boot_ms(), call->timeout_ms > 0 ? call->timeout_ms : HG_FOREVER);
     atomic_fetch_add(&runtime->task_count, 1);
     int err = hg_pool_post(pool, task);
     if (err < 0) {
@@ -79,7 +80,10 @@ static void push_decoded(lua_State *L, struct hg_bytes text, bool plus_is_space)
     lua_remove(L, -2);
 }
 
-/* req.query: the first value of each name; req.query_all: lists of all.   req is on top. [-0, +0, m] */
+/*
+ * req.query: the first value of each name; req.query_all: lists of all.   req is on top. [-0, +0,
+ * m]
+ */
 static void set_query(lua_State *L, struct hg_bytes query)
 {
     struct hg_query_pair pair;
@@ -109,7 +113,9 @@ static void set_query(lua_State *L, struct hg_bytes query)
     lua_setfield(L, -2, "query");
 }
 
-/* req.headers: lower-case names; several fields of one name are joined as HTTP says.   [-0, +0, m] */
+/*
+ * req.headers: lower-case names; several fields of one name are joined as HTTP says.   [-0, +0, m]
+ */
 static void set_headers(lua_State *L, const struct hg_http1_request *request)
 {
     lua_createtable(L, 0, (int)request->field_count);
@@ -199,7 +205,8 @@ static bool is_token(const char *text, size_t len)
 /* One header line from the value at the top. Raises what is wrong. */
 static void add_header(lua_State *L, struct hg_route_call *call, const char *name, size_t name_len)
 {
-    static const char *const own[] = {"content-length", "transfer-encoding", "connection", "date", NULL};
+    static const char *const own[] = {"content-length", "transfer-encoding", "connection", "date",
+                                      NULL};
     size_t len;
 
     if (!lua_isstring(L, -1))
@@ -261,7 +268,8 @@ static void add_body(lua_State *L, struct hg_route_call *call, int index)
         luaL_error(L, "the body: %s", error);
     int err = hg_buf_append_bytes(&call->body, body);
     if (err < 0)
-        luaL_error(L, "the body: %s", err == HG_ETOOBIG ? "larger than limits.value" : hg_err_text(err));
+        luaL_error(L, "the body: %s",
+                   err == HG_ETOOBIG ? "larger than limits.value" : hg_err_text(err));
 }
 
 static int check_status(lua_State *L, int index)
@@ -269,7 +277,8 @@ static int check_status(lua_State *L, int index)
     double status = lua_type(L, index) == LUA_TNUMBER ? lua_tonumber(L, index) : 0;
     if (status < 200 || status > 599 || status != (int)status)
         luaL_error(L, "the status: expected a whole number from 200 to 599, found %s",
-                   lua_type(L, index) == LUA_TNUMBER ? lua_tostring(L, index) : luaL_typename(L, index));
+                   lua_type(L, index) == LUA_TNUMBER ? lua_tostring(L, index)
+                                                     : luaL_typename(L, index));
     return (int)status;
 }
 
@@ -327,8 +336,10 @@ static int convert(lua_State *L)
         lua_insert(L, 1);
         lua_settop(L, 3);
     } else if (lua_type(L, 1) != LUA_TNUMBER) {
-        return luaL_error(L, "a route returns a string, or status, body, headers, or hg.reply{...}; found %s%s",
-                          luaL_typename(L, 1), lua_istable(L, 1) ? " (encode it, for example with hg.json.encode)" : "");
+        return luaL_error(
+            L, "a route returns a string, or status, body, headers, or hg.reply{...}; found %s%s",
+            luaL_typename(L, 1),
+            lua_istable(L, 1) ? " (encode it, for example with hg.json.encode)" : "");
     }
     call->status = check_status(L, 1);
     add_headers(L, call, 3);

@@ -22,8 +22,10 @@ static int copy_config(struct hg_runtime *runtime, const struct hg_runtime_confi
     runtime->vm_config = config->vm;
     runtime->vm_config.is_control = false;
     runtime->vm_config.file = copy_text(config->vm.file);
-    char **names = hg_calloc(args->count + 1, sizeof(char *)), **values = hg_calloc(args->count + 1, sizeof(char *));
-    runtime->vm_config.args = (struct hg_script_args){(const char *const *)names, (const char *const *)values, args->count};
+    char **names = hg_calloc(args->count + 1, sizeof(char *)),
+         **values = hg_calloc(args->count + 1, sizeof(char *));
+    runtime->vm_config.args = (struct hg_script_args){(const char *const *)names,
+                                                      (const char *const *)values, args->count};
     if (runtime->vm_config.file == NULL || names == NULL || values == NULL)
         return HG_ENOMEM;
     for (size_t i = 0; i < args->count; i++) {
@@ -57,7 +59,8 @@ static struct hg_pool *find_pool(struct hg_runtime *runtime, const char *name)
     return NULL;
 }
 
-static int map_groups(struct hg_runtime *runtime, const struct hg_runtime_config *config, char **out_error)
+static int map_groups(struct hg_runtime *runtime, const struct hg_runtime_config *config,
+                      char **out_error)
 {
     size_t count = config->group_count;
     char text[256];
@@ -65,7 +68,8 @@ static int map_groups(struct hg_runtime *runtime, const struct hg_runtime_config
     runtime->group_names = hg_calloc(count + 1, sizeof(char *));
     runtime->group_pools = hg_calloc(count + 1, sizeof(struct hg_pool *));
     runtime->group_evicts = hg_calloc(count + 1, sizeof(bool));
-    if (runtime->group_names == NULL || runtime->group_pools == NULL || runtime->group_evicts == NULL)
+    if (runtime->group_names == NULL || runtime->group_pools == NULL ||
+        runtime->group_evicts == NULL)
         return HG_ENOMEM;
     runtime->group_count = count;
     for (size_t i = 0; i < count; i++) {
@@ -73,7 +77,8 @@ static int map_groups(struct hg_runtime *runtime, const struct hg_runtime_config
         runtime->group_pools[i] = find_pool(runtime, config->group_pools[i]);
         if (runtime->group_pools[i] != NULL)
             continue;
-        snprintf(text, sizeof(text), "group '%.100s': no pool '%.100s'", runtime->group_names[i], config->group_pools[i]);
+        snprintf(text, sizeof(text), "group '%.100s': no pool '%.100s'", runtime->group_names[i],
+                 config->group_pools[i]);
         *out_error = copy_text(text);
         return HG_EINVAL;
     }
@@ -110,7 +115,8 @@ static int start_threads(struct hg_runtime *runtime, char **out_error)
     return HG_OK;
 }
 
-int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime **out_runtime, char **out_error)
+int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime **out_runtime,
+                      char **out_error)
 {
     *out_error = NULL;
     struct hg_runtime *runtime = hg_calloc(1, sizeof(*runtime));
@@ -162,9 +168,11 @@ int hg_runtime_load(struct hg_runtime *runtime, struct hg_load *load)
     size_t index = hg_group_index(load->group);
     struct hg_pool *pool = runtime->group_pools[index];
 
-    if (atomic_load(&runtime->is_stopping) || (atomic_load(&runtime->is_draining) && load->depth == 0))
+    if (atomic_load(&runtime->is_stopping) ||
+        (atomic_load(&runtime->is_draining) && load->depth == 0))
         return HG_EDRAINING;
-    uint64_t left_ms = hg_quarantine_left(&runtime->quarantine, index, load->flight.key, hg_clock_boot_ms());
+    uint64_t left_ms =
+        hg_quarantine_left(&runtime->quarantine, index, load->flight.key, hg_clock_boot_ms());
     if (atomic_load(&pool->is_refusing))
         left_ms = HG_QUARANTINE_MS;
     if (left_ms > 0) {
@@ -190,7 +198,8 @@ int hg_runtime_load(struct hg_runtime *runtime, struct hg_load *load)
 void hg_runtime_stats(struct hg_runtime *runtime, struct hg_runtime_stats *out_stats)
 {
     memset(out_stats, 0, sizeof(*out_stats));
-#define X(name) out_stats->name = atomic_load_explicit(&runtime->counters.name, memory_order_relaxed);
+#define X(name)                                                                                    \
+    out_stats->name = atomic_load_explicit(&runtime->counters.name, memory_order_relaxed);
     HG_RUNTIME_COUNTERS(X)
 #undef X
     out_stats->running = atomic_load(&runtime->task_count);
@@ -201,7 +210,8 @@ void hg_runtime_stats(struct hg_runtime *runtime, struct hg_runtime_stats *out_s
             if (pool->threads[slot] == NULL)
                 continue;
             out_stats->threads++;
-            out_stats->memory_bytes += atomic_load_explicit(&pool->threads[slot]->memory_bytes, memory_order_relaxed);
+            out_stats->memory_bytes +=
+                atomic_load_explicit(&pool->threads[slot]->memory_bytes, memory_order_relaxed);
         }
         pthread_mutex_unlock(&pool->lock);
     }
@@ -247,11 +257,15 @@ static void end_threads(struct hg_pool *pool)
         pool->threads[slot] = NULL;
         if (!atomic_load(&thread->has_stopped))
             continue;
-        if (atomic_load(&thread->is_dead)) /* it stopped in between, and lies on the list of the abandoned */
+        if (atomic_load(
+                &thread
+                     ->is_dead)) /* it stopped in between, and lies on the list of the abandoned */
             continue;
         hg_loop_join(&thread->loop);
         if (!hg_thread_destroy(thread))
-            hg_log(HG_LOG_ERROR, "script thread left behind: a write of it is still under way pool=%s", pool->name);
+            hg_log(HG_LOG_ERROR,
+                   "script thread left behind: a write of it is still under way pool=%s",
+                   pool->name);
     }
 }
 
@@ -263,7 +277,8 @@ void hg_runtime_destroy(struct hg_runtime *runtime)
         return;
     atomic_store(&runtime->is_draining, true);
     atomic_store(&runtime->is_stopping, true);
-    for (unsigned waited_us = 0; !stop_threads(runtime) && waited_us < STOP_MS * 1000; waited_us += STOP_STEP_US)
+    for (unsigned waited_us = 0; !stop_threads(runtime) && waited_us < STOP_MS * 1000;
+         waited_us += STOP_STEP_US)
         usleep(STOP_STEP_US);
     hg_watchdog_stop(runtime);
     hg_evict_drop(runtime);
@@ -272,7 +287,8 @@ void hg_runtime_destroy(struct hg_runtime *runtime)
         end_threads(&runtime->pools[i]);
         hg_pool_take_expired(&runtime->pools[i], HG_FOREVER, &pending);
     }
-    for (struct hg_list *it = hg_list_pop_front(&pending); it != NULL; it = hg_list_pop_front(&pending)) {
+    for (struct hg_list *it = hg_list_pop_front(&pending); it != NULL;
+         it = hg_list_pop_front(&pending)) {
         struct hg_task *task = hg_container_of(it, struct hg_task, link);
         if (task->load != NULL)
             hg_load_report_error(task->load, HG_CLASS_UNAVAILABLE, "draining", 0, NULL);

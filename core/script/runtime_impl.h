@@ -1,21 +1,24 @@
 /*
  * runtime_impl - what the files of this floor share about pools, threads and tasks.
  *
- *   runtime.c   create, load, call, destroy      task.c      one coroutine: begin, wait, resume, end
- *   pool.c      pending work, whom to wake       load.c      a getter's run and what it returned
- *   thread.c    loop + VM + mailbox, its end     route_call.c  a function route's run
- *   watchdog.c  budget, blocking, refusals       evict.c     on_evict's queue
- *   abandon.c   giving a thread up               convert.c   Lua values to hg_value
- *   quarantine.c keys that hung a thread         lib_*.c     what scripts call
+ *   runtime.c     create, load, stats, destroy    task.c        one coroutine: begin to end
+ *   pool.c        pending work, whom to wake      load.c        a getter's run, its result
+ *   thread.c      loop + VM + mailbox, its end    route_call.c  a function route's run
+ *   watchdog.c    budget, blocking, refusals      evict.c       on_evict's queue
+ *   abandon.c     giving a thread up              convert.c     Lua values to hg_value
+ *   quarantine.c  keys that hung a thread         lib_*.c       what scripts call
  *
- * Who answers. A task owes one report: to its load or to its route call. Who takes it out of the task under the thread's lock
- * reports it: the thread when the task ends, or the watchdog when the thread is abandoned or blocked past the deadline.
+ * Who answers. A task owes one report: to its load or to its route call. Who takes it out of the
+ * task under the thread's lock reports it: the thread when the task ends, or the watchdog when the
+ * thread is abandoned or blocked past the deadline.
  *
- * Locks      pool lock; then thread lock; then whatever the core takes (shard lock ...). Evict lock and watchdog lock are leaves.
- * Death      a thread is abandoned only out of a run and not in the core. From then on it may look at nothing but itself, since
- *            runtime and groups may be gone when it comes back: whatever else it looks at during a run, it enters the core for.
- * In core    while a script is inside the core (hg_group_get, ...) the watchdog leaves its thread's tasks alone; entering asks
- *            under the thread's lock whether the task still stands.
+ * Locks      pool lock; then thread lock; then whatever the core takes (shard lock ...). Evict
+ *            lock and watchdog lock are leaves.
+ * Death      a thread is abandoned only out of a run and not in the core. From then on it may look
+ *            at nothing but itself, since runtime and groups may be gone when it comes back:
+ *            whatever else it looks at during a run, it enters the core for.
+ * In core    while a script is inside the core (hg_group_get, ...) the watchdog leaves its
+ *            thread's tasks alone; entering asks under the thread's lock whether the task stands.
  */
 #ifndef HG_SCRIPT_RUNTIME_IMPL_H
 #define HG_SCRIPT_RUNTIME_IMPL_H
@@ -32,9 +35,9 @@
 /* Work a thread takes in one turn. */
 #define HG_TASKS_PER_TURN 8
 /* hg.spawn: tasks alive on one thread. */
-#define HG_SPAWNED_MAX 1000
-#define HG_EVICTED_MAX 1024
-#define HG_ABANDONED_MAX 4
+#define HG_SPAWNED_MAX      1000
+#define HG_EVICTED_MAX      1024
+#define HG_ABANDONED_MAX    4
 #define HG_EVICT_TIMEOUT_MS 5000
 
 struct hg_runtime;
@@ -43,34 +46,47 @@ struct hg_task;
 
 /* Something a task waits for that answers by itself. */
 struct hg_op {
-    struct hg_task *task; /* NULL: the task is gone and the answer will be dropped. Under the thread's lock */
-    /* Under the thread's lock: true: it will not be answered any more; false: the answer is under way, and frees it. */
+    /* NULL: the task is gone and the answer will be dropped. Under the thread's lock. */
+    struct hg_task *task;
+    /*
+     * Under the thread's lock: true: it will not be answered any more; false: the answer is under
+     * way, and frees it.
+     */
     bool (*give_up)(struct hg_op *op);
-    /* It was given up because its deadline passed: resumes the task and frees the op. On the thread. */
+    /*
+     * It was given up because its deadline passed: resumes the task and frees the op. On the
+     * thread.
+     */
     void (*expired)(struct hg_op *op, struct hg_task *task);
     void (*destroy)(struct hg_op *op);
 };
 
 enum hg_task_kind { HG_TASK_LOAD, HG_TASK_ROUTE, HG_TASK_EVICT, HG_TASK_SPAWN };
-enum hg_task_state { HG_TASK_NEW, HG_TASK_RUNNING, HG_TASK_WAITING, HG_TASK_BACKOFF, HG_TASK_ENDED };
+enum hg_task_state {
+    HG_TASK_NEW,
+    HG_TASK_RUNNING,
+    HG_TASK_WAITING,
+    HG_TASK_BACKOFF,
+    HG_TASK_ENDED
+};
 
 struct hg_task {
-    struct hg_list link;      /* pool->pending, then thread->tasks; under their lock */
+    struct hg_list link; /* pool->pending, then thread->tasks; under their lock */
     enum hg_task_kind kind;
     struct hg_runtime *runtime;
     struct hg_thread *thread; /* NULL while pending */
     /* Whom it owes a report; under the thread's lock once it has one. */
     struct hg_load *load;
     struct hg_route_call *call;
-    bool is_taken;            /* somebody else reported it */
-    struct hg_op *op;         /* what it waits for besides its timer; under the thread's lock */
-    struct hg_group *group;   /* EVICT, and for messages */
-    struct hg_value *value;   /* EVICT: what went; LOAD: the old value, a reference for ctx.old */
+    bool is_taken;          /* somebody else reported it */
+    struct hg_op *op;       /* what it waits for besides its timer; under the thread's lock */
+    struct hg_group *group; /* EVICT, and for messages */
+    struct hg_value *value; /* EVICT: what went; LOAD: the old value, a reference for ctx.old */
     int reason;
-    uint64_t deadline_ms;     /* of the whole task */
+    uint64_t deadline_ms; /* of the whole task */
     /* The thread's own. */
     enum hg_task_state state;
-    lua_State *co;            /* anchored in the VM */
+    lua_State *co; /* anchored in the VM */
     unsigned attempt;
     uint64_t run_deadline_ms; /* of this run: the task fails with a time-out */
     uint64_t wait_deadline_ms;
@@ -83,10 +99,10 @@ struct hg_thread {
     char name[16];
     struct hg_runtime *runtime; /* not to be touched once dead */
     struct hg_pool *pool;
-    struct hg_vm *vm;           /* NULL: could not be made again; retried */
+    struct hg_vm *vm; /* NULL: could not be made again; retried */
     uint64_t vm_retry_ms;
     pthread_mutex_t lock;
-    struct hg_list tasks;       /* under lock */
+    struct hg_list tasks; /* under lock */
     atomic_uint task_count, spawned_count;
     atomic_bool is_dead;        /* written under lock; the thread must touch no task any more */
     atomic_bool is_in_core;     /* set under lock */
@@ -96,19 +112,19 @@ struct hg_thread {
     atomic_uint change_count;   /* writes under way that will come back to the loop */
     struct hg_mail wake, stop;
     atomic_bool wake_posted;
-    bool stop_posted;           /* by destroy */
-    struct hg_task *resuming;   /* the thread's own: whose coroutine runs */
+    bool stop_posted;         /* by destroy */
+    struct hg_task *resuming; /* the thread's own: whose coroutine runs */
     /* A run: from a resume to its return. Odd while one is on. */
     atomic_uint_fast64_t run;
     atomic_uint_fast64_t stop_run; /* the run that the watchdog wants to end */
     _Atomic(struct hg_task *) running;
     volatile sig_atomic_t is_hooked;
-    bool budget_hit;            /* set by the hook */
+    bool budget_hit; /* set by the hook */
     pid_t tid;
     atomic_bool has_begun;
-    struct hg_hold hold;        /* of an answer at once */
+    struct hg_hold hold; /* of an answer at once */
     char error[HG_VM_ERROR_MAX];
-    struct hg_list link;        /* runtime->abandoned */
+    struct hg_list link; /* runtime->abandoned */
     /* The watchdog's own. */
     uint64_t seen_run, seen_cpu_ns, last_cpu_ns, seen_ms;
     bool is_counted;
@@ -179,20 +195,22 @@ struct hg_runtime {
 enum hg_outcome_kind { HG_OUTCOME_RESULT, HG_OUTCOME_KEEP, HG_OUTCOME_ERROR };
 struct hg_outcome {
     enum hg_outcome_kind kind;
-    struct hg_value *result;   /* RESULT: a reference */
+    struct hg_value *result; /* RESULT: a reference */
     uint64_t keep_ms;
-    enum hg_class klass;       /* ERROR */
+    enum hg_class klass; /* ERROR */
     uint64_t retry_after_ms;
-    bool is_final;             /* ERROR: not to be tried again */
+    bool is_final; /* ERROR: not to be tried again */
     char message[HG_VM_ERROR_MAX];
 };
 void hg_outcome_error(struct hg_outcome *outcome, enum hg_class klass, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* pool.c */
-int hg_pool_init(struct hg_pool *pool, struct hg_runtime *runtime, const struct hg_pool_config *config);
+int hg_pool_init(struct hg_pool *pool, struct hg_runtime *runtime,
+                 const struct hg_pool_config *config);
 void hg_pool_finish(struct hg_pool *pool);
-int hg_pool_post(struct hg_pool *pool, struct hg_task *task); /* HG_OK, HG_ELIMIT, HG_EDRAINING; taken over when HG_OK */
+int hg_pool_post(struct hg_pool *pool,
+                 struct hg_task *task); /* HG_OK, HG_ELIMIT, HG_EDRAINING; taken over when HG_OK */
 struct hg_task *hg_pool_take(struct hg_pool *pool);
 /* Wakes idle threads while work is pending: after one was given to a thread that then blocked. */
 void hg_pool_nudge(struct hg_pool *pool);
@@ -200,9 +218,13 @@ void hg_pool_nudge(struct hg_pool *pool);
 void hg_pool_take_expired(struct hg_pool *pool, uint64_t now_ms, struct hg_list *out);
 
 /* thread.c */
-int hg_thread_create(struct hg_pool *pool, unsigned index, struct hg_thread **out_thread, char **out_error);
+int hg_thread_create(struct hg_pool *pool, unsigned index, struct hg_thread **out_thread,
+                     char **out_error);
 void hg_thread_wake(struct hg_thread *thread); /* any thread that keeps it alive */
-/* After its loop has ended and was joined. False: writes that it began are still out, so it has to stay. */
+/*
+ * After its loop has ended and was joined. False: writes that it began are still out, so it has to
+ * stay.
+ */
 bool hg_thread_destroy(struct hg_thread *thread);
 struct hg_thread *hg_thread_current(void); /* of this OS thread, or NULL */
 int hg_thread_make_vm(struct hg_runtime *runtime, struct hg_vm **out_vm, char **out_error);
@@ -213,7 +235,8 @@ void hg_thread_quit(struct hg_thread *thread);
 void hg_thread_run_begin(struct hg_thread *thread, struct hg_task *task);
 void hg_thread_run_end(struct hg_thread *thread);
 /*
- * A binding enters the core. False: the task is over or the thread abandoned; raise. task may be NULL.
+ * A binding enters the core. False: the task is over or the thread abandoned; raise. task may be
+ * NULL.
  */
 bool hg_thread_enter_core(struct hg_thread *thread, struct hg_task *task);
 void hg_thread_leave_core(struct hg_thread *thread);
@@ -225,7 +248,8 @@ void hg_task_free(struct hg_task *task); /* on no thread yet */
 /* On the thread: links it and begins to run it. */
 void hg_task_adopt(struct hg_thread *thread, struct hg_task *task);
 /*
- * Pushes n results on L (the VM's main state) and returns n; may raise. For a new run, creates the coroutine and pushes
+ * Pushes n results on L (the VM's main state) and returns n; may raise. For a new run, creates the
+ * coroutine and pushes
  * the function below its n arguments.
  */
 typedef int (*hg_task_push_fn)(lua_State *L, struct hg_task *task, void *ud);
@@ -234,58 +258,80 @@ void hg_task_resume(struct hg_task *task, hg_task_push_fn push, void *ud);
 /* The task whose coroutine calls, or NULL while loading. */
 struct hg_task *hg_task_running(lua_State *L);
 /*
- * First thing in a binding that waits: the running task, or raises: while loading, or where a yield cannot pass.  [-0, +0, v]
+ * First thing in a binding that waits: the running task, or raises: while loading, or where a
+ * yield cannot pass.  [-0, +0, v]
  */
 struct hg_task *hg_task_check_wait(lua_State *L, const char *name);
-/* Waits until deadline_ms, or for op (may be NULL: sleeps). To be returned from the binding; nothing may follow. */
+/*
+ * Waits until deadline_ms, or for op (may be NULL: sleeps). To be returned from the binding;
+ * nothing may follow.
+ */
 int hg_task_wait(lua_State *L, struct hg_task *task, struct hg_op *op, uint64_t deadline_ms);
-/* The answer of op has come, on its loop. The task to resume, or NULL: dropped and counted. Free the op afterwards. */
+/*
+ * The answer of op has come, on its loop. The task to resume, or NULL: dropped and counted. Free
+ * the op afterwards.
+ */
 struct hg_task *hg_task_answered(struct hg_thread *thread, struct hg_op *op);
-/* A new task on this thread for the function on top of L, which is popped. HG_ELIMIT, HG_ENOMEM, HG_ECANCELED.   [-1, +0, m] */
+/*
+ * A new task on this thread for the function on top of L, which is popped. HG_ELIMIT, HG_ENOMEM,
+ * HG_ECANCELED.   [-1, +0, m]
+ */
 int hg_task_spawn(lua_State *L, struct hg_thread *thread);
 /* Takes the report out of a task that somebody else is going to make; under the thread's lock. */
-void hg_task_take_locked(struct hg_task *task, struct hg_load **out_load, struct hg_route_call **out_call);
+void hg_task_take_locked(struct hg_task *task, struct hg_load **out_load,
+                         struct hg_route_call **out_call);
 /* Of the thread: drops coroutine, op and timer and frees it. It must owe nothing. */
 void hg_task_end(struct hg_task *task);
 /* Stops waiting for its timer's sake and waits for backoff_ms, then hg_load_begin again. */
 void hg_task_backoff(struct hg_task *task, uint64_t backoff_ms);
-/* Unlinks it and takes its report; false: it was taken by somebody else (counted), or the thread is dead (then it quits). */
+/*
+ * Unlinks it and takes its report; false: it was taken by somebody else (counted), or the thread
+ * is dead (then it quits).
+ */
 bool hg_task_claim(struct hg_task *task);
 
 /* How a coroutine ended. message and is_memory are of an error. */
 struct hg_ending {
     bool is_error, is_memory, is_budget, is_timeout;
-    int result_count; /* on task->co's stack; for an error the object itself is there if has_object */
-    bool has_object;      /* the error object is on top of task->co */
-    bool is_described;    /* and is a table of the library's, such as hg.fail{} */
+    /* on task->co's stack; for an error the object itself is there if has_object */
+    int result_count;
+    bool has_object;   /* the error object is on top of task->co */
+    bool is_described; /* and is a table of the library's, such as hg.fail{} */
     const char *message;
 };
 
 /* load.c */
 void hg_load_begin(struct hg_task *task); /* an attempt */
 void hg_load_ended(struct hg_task *task, const struct hg_ending *ending);
-void hg_load_report_error(struct hg_load *load, enum hg_class klass, const char *message, uint64_t retry_after_ms,
-                          struct hg_loop *here);
+void hg_load_report_error(struct hg_load *load, enum hg_class klass, const char *message,
+                          uint64_t retry_after_ms, struct hg_loop *here);
 /* route_call.c */
 void hg_route_begin(struct hg_task *task);
 void hg_route_ended(struct hg_task *task, const struct hg_ending *ending);
-void hg_route_report(struct hg_route_call *call, int status, const char *text); /* text NULL: as it stands */
+void hg_route_report(struct hg_route_call *call, int status,
+                     const char *text); /* text NULL: as it stands */
 /* evict.c */
 void hg_evict_begin(struct hg_task *task);
 void hg_evict_ended(struct hg_task *task, const struct hg_ending *ending);
 void hg_evict_dispatch(struct hg_runtime *runtime); /* by the watchdog */
 void hg_evict_drop(struct hg_runtime *runtime);
 
-/* convert.c: results start at stack index `first` of L, count of them. In hg_vm_enter; never raises for what the script did: that is an outcome. */
-void hg_convert_result(lua_State *L, int first, int count, struct hg_bytes key, uint64_t hash, struct hg_outcome *outcome);
 /*
- * Reads { ttl=, tags=, ... } at index (nil is fine) into spec; tags has room for HG_TAGS_MAX. What spec borrows lives as long as the
+ * convert.c: results start at stack index `first` of L, count of them. In hg_vm_enter; never
+ * raises for what the script did: that is an outcome.
+ */
+void hg_convert_result(lua_State *L, int first, int count, struct hg_bytes key, uint64_t hash,
+                       struct hg_outcome *outcome);
+/*
+ * Reads { ttl=, tags=, ... } at index (nil is fine) into spec; tags has room for HG_TAGS_MAX. What
+ * spec borrows lives as long as the
  * table. NULL or what is wrong, static or in error.
  */
-const char *hg_convert_options(lua_State *L, int index, struct hg_value_spec *spec, struct hg_bytes *tags, char *error,
-                               size_t error_size);
+const char *hg_convert_options(lua_State *L, int index, struct hg_value_spec *spec,
+                               struct hg_bytes *tags, char *error, size_t error_size);
 /* string, or number as digits (written into scratch); false for anything else. */
-bool hg_convert_data(lua_State *L, int index, char scratch[40], struct hg_bytes *out_data, char *error, size_t error_size);
+bool hg_convert_data(lua_State *L, int index, char scratch[40], struct hg_bytes *out_data,
+                     char *error, size_t error_size);
 /* 0 = "do not", false = for ever. NULL or what is wrong. */
 const char *hg_convert_duration(lua_State *L, int index, uint64_t *out_ms);
 

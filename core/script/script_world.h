@@ -1,6 +1,6 @@
 /*
- * script_world - for the tests of this floor: real groups whose source is a real runtime, and a loop of the test's own on which
- * answers arrive. The configuration is a chunk in a temporary file.
+ * script_world - for the tests of this floor: real groups whose source is a real runtime, and a
+ * loop of the test's own on which answers arrive. The configuration is a chunk in a temporary file.
  */
 #ifndef HG_SCRIPT_SCRIPT_WORLD_H
 #define HG_SCRIPT_SCRIPT_WORLD_H
@@ -30,7 +30,7 @@
 
 struct world {
     /* Set before world_start. */
-    const char *groups[4];  /* names; default "test" alone */
+    const char *groups[4]; /* names; default "test" alone */
     unsigned getter_threads, route_threads;
     uint64_t budget_ms, deadline_ms;
     size_t memory_bytes, value_max;
@@ -129,7 +129,8 @@ static UNUSED void world_init(struct world *world)
     world->budget_ms = 100;
     world->memory_bytes = 64 << 20;
     world->value_max = 8 << 20;
-    world->guard_config = (struct hg_guard_config){.concurrency = 1000, .queue = 10000, .timeout_ms = 5000, .backoff_ms = 10};
+    world->guard_config = (struct hg_guard_config){
+        .concurrency = 1000, .queue = 10000, .timeout_ms = 5000, .backoff_ms = 10};
     world->group_config = (struct hg_group_config){
         .capacity_bytes = 64 << 20,
         .ttl_ms = 600000,
@@ -162,8 +163,12 @@ static UNUSED void world_start(struct world *world, const char *text)
         .evicted = world_evicted,
         .random = world_random,
     };
-    struct hg_groups_config limits = {.key_max = 1024, .value_max = world->value_max, .flights_max = 65536,
-                                      .waiters_max = 100000, .lease_ms = 2000, .shards = 4};
+    struct hg_groups_config limits = {.key_max = 1024,
+                                      .value_max = world->value_max,
+                                      .flights_max = 65536,
+                                      .waiters_max = 100000,
+                                      .lease_ms = 2000,
+                                      .shards = 4};
     assert_int_equal(hg_groups_create(&limits, &world->source, &world->groups_all), HG_OK);
     hg_guard_init(&world->guard, &world->guard_config);
     world->group_config.guard = &world->guard;
@@ -174,13 +179,15 @@ static UNUSED void world_start(struct world *world, const char *text)
         pools[count] = "getters";
     }
 
-    struct hg_vm_config vm_config = {.file = world->file, .memory_bytes = world->memory_bytes, .jit = world->jit};
+    struct hg_vm_config vm_config = {
+        .file = world->file, .memory_bytes = world->memory_bytes, .jit = world->jit};
     struct hg_vm_config control_config = vm_config;
     control_config.is_control = true;
     assert_int_equal(hg_vm_create(&control_config, &world->control), HG_OK);
     if (hg_vm_load(world->control, &error) != HG_OK)
         fail_msg("%s", error);
-    struct hg_pool_config pool_config[] = {{"getters", world->getter_threads}, {"routes", world->route_threads}};
+    struct hg_pool_config pool_config[] = {{"getters", world->getter_threads},
+                                           {"routes", world->route_threads}};
     struct hg_runtime_config config = {
         .vm = vm_config,
         .budget_ms = world->budget_ms,
@@ -269,7 +276,8 @@ static void on_world_answer(struct hg_waiter *waiter, const struct hg_result *re
 }
 
 /* Starts a get; asker_wait ends it. */
-static UNUSED void asker_get(struct asker *asker, struct world *world, const char *group_name, struct hg_bytes key)
+static UNUSED void asker_get(struct asker *asker, struct world *world, const char *group_name,
+                             struct hg_bytes key)
 {
     struct hg_group *group = hg_groups_find(world->groups_all, hg_bytes_str(group_name));
     struct hg_result result = {0};
@@ -336,16 +344,19 @@ static UNUSED struct hg_runtime_stats stats(struct world *world)
 static UNUSED void assert_value(const struct answer *answer, const char *data)
 {
     if (answer->err != HG_OK || answer->status != HG_STATUS_VALUE)
-        fail_msg("expected value '%s', found err=%s status=%d class=%s: %s", data, hg_err_name(answer->err),
-                 (int)answer->status, hg_class_name(answer->klass), answer->data);
+        fail_msg("expected value '%s', found err=%s status=%d class=%s: %s", data,
+                 hg_err_name(answer->err), (int)answer->status, hg_class_name(answer->klass),
+                 answer->data);
     assert_string_equal(answer->data, data);
 }
 
 static UNUSED void assert_error(const struct answer *answer, enum hg_class klass, const char *part)
 {
-    if (answer->status != HG_STATUS_ERROR || answer->klass != klass || strstr(answer->data, part) == NULL)
-        fail_msg("expected error %s '%s', found err=%s status=%d class=%s: %s", hg_class_name(klass), part,
-                 hg_err_name(answer->err), (int)answer->status, hg_class_name(answer->klass), answer->data);
+    if (answer->status != HG_STATUS_ERROR || answer->klass != klass ||
+        strstr(answer->data, part) == NULL)
+        fail_msg("expected error %s '%s', found err=%s status=%d class=%s: %s",
+                 hg_class_name(klass), part, hg_err_name(answer->err), (int)answer->status,
+                 hg_class_name(answer->klass), answer->data);
 }
 
 #endif

@@ -3,8 +3,9 @@
  *
  *   adopt -> (begin) run -> WAITING -> resume -> ... -> ended -> reported by its kind -> end
  *
- * The coroutine is anchored in the VM under its own address. A binding that waits yields `token`; what it waits for (its timer, an
- * op) resumes the task's coroutine, never an inner one (lua/hgcache/boot.lua).
+ * The coroutine is anchored in the VM under its own address. A binding that waits yields `token`;
+ * what it waits for (its timer, an op) resumes the task's coroutine, never an inner one
+ * (lua/hgcache/boot.lua).
  */
 #include "script/runtime_impl.h"
 
@@ -77,7 +78,8 @@ static void drop_op_locked(struct hg_task *task)
         op->destroy(op);
 }
 
-void hg_task_take_locked(struct hg_task *task, struct hg_load **out_load, struct hg_route_call **out_call)
+void hg_task_take_locked(struct hg_task *task, struct hg_load **out_load,
+                         struct hg_route_call **out_call)
 {
     *out_load = task->load;
     *out_call = task->call;
@@ -165,14 +167,18 @@ struct hg_task *hg_task_check_wait(lua_State *L, const char *name)
     if (vm->is_loading || task == NULL)
         luaL_error(L, "%s cannot be used while the configuration is loading", name);
     if (vm->unyieldable > 0 || !lua_isyieldable(L))
-        luaL_error(L, "%s cannot wait here: a C function (table.sort, string.gsub, require, ...) is in between", name);
+        luaL_error(L,
+                   "%s cannot wait here: a C function (table.sort, string.gsub, require, ...) is "
+                   "in between",
+                   name);
     return task;
 }
 
 /* Its timer rings at the wait's end or the run's, whichever is first. */
 static void arm(struct hg_task *task)
 {
-    uint64_t at_ms = task->wait_deadline_ms < task->run_deadline_ms ? task->wait_deadline_ms : task->run_deadline_ms;
+    uint64_t at_ms = task->wait_deadline_ms < task->run_deadline_ms ? task->wait_deadline_ms
+                                                                    : task->run_deadline_ms;
     if (at_ms == HG_FOREVER) {
         uv_timer_stop(&task->timer);
         return;
@@ -248,9 +254,10 @@ static void log_error(lua_State *L, struct hg_task *task)
             *at = *at == '\n' ? '|' : ' ';
     if (!hg_thread_enter_core(task->thread, NULL)) /* dead: pool and group may be gone */
         return;
-    hg_log_limited(&limit, 20, HG_LOG_WARN, "script error pool=%s%s%s err=%s trace=%s", task->thread->pool->name,
-                   task->group != NULL ? " group=" : "", task->group != NULL ? hg_group_name(task->group) : "",
-                   task->thread->error, trace);
+    hg_log_limited(&limit, 20, HG_LOG_WARN, "script error pool=%s%s%s err=%s trace=%s",
+                   task->thread->pool->name, task->group != NULL ? " group=" : "",
+                   task->group != NULL ? hg_group_name(task->group) : "", task->thread->error,
+                   trace);
     hg_thread_leave_core(task->thread);
 }
 
@@ -341,7 +348,10 @@ static void step_task(struct hg_task *task, hg_task_push_fn push, void *ud)
     thread->resuming = NULL;
     hg_thread_leave_core(thread);
 
-    /* Work that was posted while this script held the thread. Under the lock: a dead thread has no pool any more. */
+    /*
+     * Work that was posted while this script held the thread. Under the lock: a dead thread has no
+     * pool any more.
+     */
     pthread_mutex_lock(&thread->lock);
     bool is_dead = atomic_load(&thread->is_dead);
     if (!is_dead && atomic_load(&thread->pool->pending_count) > 0)

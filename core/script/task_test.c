@@ -1,7 +1,9 @@
 #include "script/script_world.h"
 
 /* A group whose getter is the chunk's table `k` at the key. */
-#define CHUNK(body) "local k = {}\n" body "\nreturn { groups = { test = { getter = function(key, ctx) return k[key](key, ctx) end } } }"
+#define CHUNK(body)                                                                                \
+    "local k = {}\n" body                                                                          \
+    "\nreturn { groups = { test = { getter = function(key, ctx) return k[key](key, ctx) end } } }"
 
 static void run_one(const char *text, const char *key, const char *expected)
 {
@@ -20,7 +22,8 @@ static void test_sleep_inside_user_coroutines_waits_for_the_whole_task(void **st
     run_one(CHUNK("k.a = function()\n"
                   " local co = coroutine.create(function(a)\n"
                   "   hg.sleep(0.005) local b = coroutine.yield(a + 1) hg.sleep(0.005)\n"
-                  "   local inner = coroutine.wrap(function() hg.sleep(0.005) coroutine.yield('deep') hg.sleep(0.001) return 'end' end)\n"
+                  "   local inner = coroutine.wrap(function() hg.sleep(0.005) "
+                  "coroutine.yield('deep') hg.sleep(0.001) return 'end' end)\n"
                   "   local d = inner() hg.sleep(0.001) return b .. d .. inner() end)\n"
                   " local ok, x = coroutine.resume(co, 1) assert(ok and x == 2)\n"
                   " local ok2, y = coroutine.resume(co, 'b') assert(ok2, y)\n"
@@ -32,30 +35,38 @@ static void test_sleep_inside_user_coroutines_waits_for_the_whole_task(void **st
 static void test_wait_passes_through_pcall_metamethods_and_iterators(void **state)
 {
     (void)state;
-    run_one(CHUNK("k.a = function()\n"
-                  " local ok, e = pcall(function() hg.sleep(0.001) error('inner', 0) end) assert(not ok and e == 'inner')\n"
-                  " local ok2 = xpcall(function() hg.sleep(0.001) return true end, print) assert(ok2)\n"
-                  " local t = setmetatable({}, { __index = function(_, n) hg.sleep(0.001) return n .. '!' end })\n"
-                  " local function iter(_, i) hg.sleep(0.001) if i < 3 then return i + 1 end end\n"
-                  " local sum = 0 for i in iter, nil, 0 do sum = sum + i end\n"
-                  " return t.x .. sum end"),
-            "a", "x!6");
+    run_one(
+        CHUNK("k.a = function()\n"
+              " local ok, e = pcall(function() hg.sleep(0.001) error('inner', 0) end) assert(not "
+              "ok and e == 'inner')\n"
+              " local ok2 = xpcall(function() hg.sleep(0.001) return true end, print) assert(ok2)\n"
+              " local t = setmetatable({}, { __index = function(_, n) hg.sleep(0.001) return n .. "
+              "'!' end })\n"
+              " local function iter(_, i) hg.sleep(0.001) if i < 3 then return i + 1 end end\n"
+              " local sum = 0 for i in iter, nil, 0 do sum = sum + i end\n"
+              " return t.x .. sum end"),
+        "a", "x!6");
 }
 
 static void test_wait_that_cannot_pass_is_an_error_and_the_task_goes_on(void **state)
 {
     (void)state;
-    run_one(CHUNK("k.a = function()\n"
-                  " local out = {}\n"
-                  " local function try(name, f) local ok, e = pcall(f) out[#out + 1] = name .. ':' .. tostring(ok) .. ':' .. tostring((tostring(e):match('cannot wait here'))) end\n"
-                  " try('gsub', function() return ('x'):gsub('x', function() hg.sleep(0.001) end) end)\n"
-                  " try('sort', function() table.sort({ 2, 1 }, function() hg.sleep(0.001) end) end)\n"
-                  " local inner\n"
-                  " ;('x'):gsub('x', function() inner = coroutine.create(function() hg.sleep(0.001) end)\n"
-                  "   local ok, e = coroutine.resume(inner) out[#out + 1] = 'co:' .. tostring(ok) .. ':' .. tostring((tostring(e):match('cannot wait here'))) end)\n"
-                  " hg.sleep(0.001)\n"
-                  " return table.concat(out, ' ') end"),
-            "a", "gsub:false:cannot wait here sort:false:cannot wait here co:false:cannot wait here");
+    run_one(
+        CHUNK(
+            "k.a = function()\n"
+            " local out = {}\n"
+            " local function try(name, f) local ok, e = pcall(f) out[#out + 1] = name .. ':' .. "
+            "tostring(ok) .. ':' .. tostring((tostring(e):match('cannot wait here'))) end\n"
+            " try('gsub', function() return ('x'):gsub('x', function() hg.sleep(0.001) end) end)\n"
+            " try('sort', function() table.sort({ 2, 1 }, function() hg.sleep(0.001) end) end)\n"
+            " local inner\n"
+            " ;('x'):gsub('x', function() inner = coroutine.create(function() hg.sleep(0.001) "
+            "end)\n"
+            "   local ok, e = coroutine.resume(inner) out[#out + 1] = 'co:' .. tostring(ok) .. ':' "
+            ".. tostring((tostring(e):match('cannot wait here'))) end)\n"
+            " hg.sleep(0.001)\n"
+            " return table.concat(out, ' ') end"),
+        "a", "gsub:false:cannot wait here sort:false:cannot wait here co:false:cannot wait here");
 }
 
 static void test_task_coroutine_cannot_be_resumed_by_scripts(void **state)
@@ -78,7 +89,8 @@ static void test_lost_coroutine_does_not_disturb_the_next_wait(void **state)
 {
     (void)state;
     run_one(CHUNK("k.a = function()\n"
-                  " local co = coroutine.wrap(function() for i = 1, 5 do hg.sleep(0.001) coroutine.yield(i) end end)\n"
+                  " local co = coroutine.wrap(function() for i = 1, 5 do hg.sleep(0.001) "
+                  "coroutine.yield(i) end end)\n"
                   " local sum = co() + co() co = nil collectgarbage() collectgarbage()\n"
                   " hg.sleep(0.01) return sum end"),
             "a", "3");
@@ -89,12 +101,14 @@ static void test_spawned_tasks_run_and_are_bounded(void **state)
     struct world world;
     (void)state;
     world_init(&world);
-    world_start(&world, CHUNK("local count = 0\n"
-                              "k.many = function() local ok, e\n for i = 1, 2000 do ok, e = pcall(hg.spawn, function() hg.sleep(0.01) count = count + 1 end)\n"
-                              "   if not ok then return i .. ' ' .. e end end end\n"
-                              "k.count = function() return count, { ttl = 0 } end\n"
-                              "k.bad = function() hg.spawn(function() error('lost') end) return 'x' end\n"
-                              "k.arg = function() return select(2, pcall(hg.spawn, 'x')) end"));
+    world_start(&world,
+                CHUNK("local count = 0\n"
+                      "k.many = function() local ok, e\n for i = 1, 2000 do ok, e = "
+                      "pcall(hg.spawn, function() hg.sleep(0.01) count = count + 1 end)\n"
+                      "   if not ok then return i .. ' ' .. e end end end\n"
+                      "k.count = function() return count, { ttl = 0 } end\n"
+                      "k.bad = function() hg.spawn(function() error('lost') end) return 'x' end\n"
+                      "k.arg = function() return select(2, pcall(hg.spawn, 'x')) end"));
     struct answer answer = get(&world, "many");
     assert_non_null(strstr(answer.data, "1001 "));
     assert_non_null(strstr(answer.data, "more than 1000 tasks"));
@@ -113,7 +127,8 @@ static void test_getter_times_out_inside_a_user_coroutine(void **state)
     (void)state;
     world_init(&world);
     world.guard_config.timeout_ms = 50;
-    world_start(&world, CHUNK("k.a = function() coroutine.wrap(function() while true do hg.sleep(0.01) end end)() end\n"
+    world_start(&world, CHUNK("k.a = function() coroutine.wrap(function() while true do "
+                              "hg.sleep(0.01) end end)() end\n"
                               "k.b = function() return 'next' end"));
     struct answer answer = get(&world, "a");
     assert_error(&answer, HG_CLASS_TIMEOUT, "getter timed out");
@@ -128,9 +143,12 @@ static void test_deep_nesting_of_coroutines_is_an_error(void **state)
     (void)state;
     world_init(&world);
     world.budget_ms = 5000;
-    world_start(&world, CHUNK("k.a = function() local function f() return coroutine.wrap(f)() end return f() end\n"
-                              "k.b = function() local function f(s) return coroutine.wrap(function() return (s:gsub('.', f)) end)() end return f('x') end\n"
-                              "k.ok = function() return 'alive' end"));
+    world_start(
+        &world,
+        CHUNK("k.a = function() local function f() return coroutine.wrap(f)() end return f() end\n"
+              "k.b = function() local function f(s) return coroutine.wrap(function() return "
+              "(s:gsub('.', f)) end)() end return f('x') end\n"
+              "k.ok = function() return 'alive' end"));
     struct answer answer = get(&world, "a");
     assert_int_equal(answer.status, HG_STATUS_ERROR);
     answer = get(&world, "b");

@@ -122,7 +122,8 @@ static void fail_all(struct hg_thread *thread, enum hg_class klass, const char *
     hg_list_init(&loads);
     hg_list_init(&ended);
     pthread_mutex_lock(&thread->lock);
-    hg_list_for_each(it, &thread->tasks) {
+    hg_list_for_each(it, &thread->tasks)
+    {
         struct report report;
         hg_task_take_locked(hg_container_of(it, struct hg_task, link), &report.load, &report.call);
         if (report.load != NULL)
@@ -135,9 +136,9 @@ static void fail_all(struct hg_thread *thread, enum hg_class klass, const char *
     hg_list_splice_back(&ended, &thread->tasks);
     pthread_mutex_unlock(&thread->lock);
 
-    hg_list_for_each_safe(it, &ended)
-        hg_task_end(hg_container_of(it, struct hg_task, link));
-    for (struct hg_list *it = hg_list_pop_front(&loads); it != NULL; it = hg_list_pop_front(&loads)) {
+    hg_list_for_each_safe(it, &ended) hg_task_end(hg_container_of(it, struct hg_task, link));
+    for (struct hg_list *it = hg_list_pop_front(&loads); it != NULL;
+         it = hg_list_pop_front(&loads)) {
         atomic_fetch_sub(&thread->runtime->task_count, 1);
         hg_load_report_error(hg_container_of(it, struct hg_load, link), klass, message, 0, NULL);
     }
@@ -180,8 +181,8 @@ void hg_thread_relieve(struct hg_thread *thread)
         return;
 
     static struct hg_log_limit limit;
-    hg_log_limited(&limit, 5, HG_LOG_WARN, "script state discarded pool=%s bytes=%zu limit=%zu", thread->pool->name,
-                   hg_vm_memory(thread->vm), thread->vm->cap.limit_bytes);
+    hg_log_limited(&limit, 5, HG_LOG_WARN, "script state discarded pool=%s bytes=%zu limit=%zu",
+                   thread->pool->name, hg_vm_memory(thread->vm), thread->vm->cap.limit_bytes);
     HG_RUNTIME_COUNT(thread->runtime, states_discarded);
     fail_all(thread, HG_CLASS_INTERNAL, "script memory limit reached");
     hg_vm_destroy(thread->vm);
@@ -226,7 +227,8 @@ void hg_thread_run_end(struct hg_thread *thread)
         thread->is_hooked = 0;
     }
     if (thread->vm != NULL)
-        atomic_store_explicit(&thread->memory_bytes, hg_vm_memory(thread->vm), memory_order_relaxed);
+        atomic_store_explicit(&thread->memory_bytes, hg_vm_memory(thread->vm),
+                              memory_order_relaxed);
     hg_hold_release(&thread->hold);
 }
 
@@ -254,12 +256,17 @@ static void on_begin(struct hg_loop *loop)
     atomic_store(&thread->has_begun, true);
 }
 
-/* With a stack of its own size: C calls that Lua nests need far more than the usual 8 MiB (vm_libs.c). Only what is touched is used. */
+/*
+ * With a stack of its own size: C calls that Lua nests need far more than the usual 8 MiB
+ * (vm_libs.c). Only what is touched is used.
+ */
 static int start_loop(struct hg_thread *thread)
 {
     pthread_attr_t before, large;
-    bool is_set = pthread_getattr_default_np(&before) == 0 && pthread_getattr_default_np(&large) == 0 &&
-                  pthread_attr_setstacksize(&large, STACK_BYTES) == 0 && pthread_setattr_default_np(&large) == 0;
+    bool is_set = pthread_getattr_default_np(&before) == 0 &&
+                  pthread_getattr_default_np(&large) == 0 &&
+                  pthread_attr_setstacksize(&large, STACK_BYTES) == 0 &&
+                  pthread_setattr_default_np(&large) == 0;
 
     int err = hg_loop_start(&thread->loop, on_begin);
     if (is_set)
@@ -267,7 +274,8 @@ static int start_loop(struct hg_thread *thread)
     return err;
 }
 
-int hg_thread_create(struct hg_pool *pool, unsigned index, struct hg_thread **out_thread, char **out_error)
+int hg_thread_create(struct hg_pool *pool, unsigned index, struct hg_thread **out_thread,
+                     char **out_error)
 {
     struct hg_thread *thread = hg_calloc(1, sizeof(*thread));
     if (thread == NULL)

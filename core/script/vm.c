@@ -84,7 +84,8 @@ void hg_vm_push_error_text(lua_State *L, int index)
         if (lua_pcall(L, 1, 1, 0) == 0 && lua_type(L, -1) == LUA_TSTRING)
             return;
         lua_pop(L, 1);
-        lua_pushfstring(L, "error object is a %s value whose __tostring failed", lua_typename(L, type));
+        lua_pushfstring(L, "error object is a %s value whose __tostring failed",
+                        lua_typename(L, type));
         return;
     }
     lua_pushfstring(L, "error object is a %s value", lua_typename(L, type));
@@ -164,7 +165,8 @@ void hg_vm_destroy(struct hg_vm *vm)
 }
 
 /* The whole file, with a byte order mark and a first line that begins with '#' made blank. */
-static int read_chunk(const char *path, struct hg_buf *buf, bool *out_is_open, char *error, size_t error_size)
+static int read_chunk(const char *path, struct hg_buf *buf, bool *out_is_open, char *error,
+                      size_t error_size)
 {
     struct stat info;
     FILE *file = fopen(path, "rb");
@@ -217,8 +219,8 @@ static void on_load_count(lua_State *L, lua_Debug *debug)
     if (thread_cpu_ms() < hg_vm_of(L)->load_cpu_ms)
         return;
     lua_getinfo(L, "Sl", debug);
-    lua_pushfstring(L, "%s:%d: loading took more than %d s of CPU", debug->short_src, debug->currentline,
-                    HG_VM_LOAD_MS_MAX / 1000);
+    lua_pushfstring(L, "%s:%d: loading took more than %d s of CPU", debug->short_src,
+                    debug->currentline, HG_VM_LOAD_MS_MAX / 1000);
     lua_error(L);
 }
 
@@ -287,7 +289,8 @@ int hg_vm_load(struct hg_vm *vm, char **out_error)
     bool is_open = false;
     int err = read_chunk(vm->file, &text, &is_open, vm->error, sizeof(vm->error));
     if (is_open)
-        snprintf(vm->warning, sizeof(vm->warning), "%.400s: the script is writable by everybody", vm->file);
+        snprintf(vm->warning, sizeof(vm->warning), "%.400s: the script is writable by everybody",
+                 vm->file);
     if (err == HG_OK) {
         /* The hook sees interpreted code only, and at this moment its cost does not matter. */
         luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
@@ -300,8 +303,9 @@ int hg_vm_load(struct hg_vm *vm, char **out_error)
         if (vm->jit)
             luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
         if (rc == LUA_ERRMEM || (rc != 0 && load.is_memory))
-            snprintf(vm->error, sizeof(vm->error), "%s: loading reached the script memory limit of %zu bytes",
-                     vm->file, vm->cap.limit_bytes);
+            snprintf(vm->error, sizeof(vm->error),
+                     "%s: loading reached the script memory limit of %zu bytes", vm->file,
+                     vm->cap.limit_bytes);
         err = rc == 0 ? HG_OK : HG_EINVAL;
     }
     hg_buf_finish(&text);

@@ -63,18 +63,21 @@ static struct hg_bytes next_line(const char **at)
 
 char *hg_vm_difference(struct hg_vm *control, struct hg_vm *other)
 {
-    struct canonical ours = {.vm = control, .want_text = true}, theirs = {.vm = other, .want_text = true};
+    struct canonical ours = {.vm = control, .want_text = true},
+                     theirs = {.vm = other, .want_text = true};
     char line[512] = "the configuration's data differs between Lua states";
 
-    if (hg_vm_enter(control, take_canonical, &ours) == 0 && hg_vm_enter(other, take_canonical, &theirs) == 0 &&
-        ours.text != NULL && theirs.text != NULL) {
+    if (hg_vm_enter(control, take_canonical, &ours) == 0 &&
+        hg_vm_enter(other, take_canonical, &theirs) == 0 && ours.text != NULL &&
+        theirs.text != NULL) {
         const char *a = ours.text, *b = theirs.text;
         while (*a != '\0' || *b != '\0') {
             struct hg_bytes x = next_line(&a), y = next_line(&b);
             if (hg_bytes_eq(x, y))
                 continue;
             snprintf(line, sizeof(line),
-                     "%s: the chunk must return the same data each time it runs; first it gave \"%.*s\", then \"%.*s\"",
+                     "%s: the chunk must return the same data each time it runs; first it gave "
+                     "\"%.*s\", then \"%.*s\"",
                      control->file, (int)(x.len > 120 ? 120 : x.len), x.len > 0 ? x.data : "",
                      (int)(y.len > 120 ? 120 : y.len), y.len > 0 ? y.data : "");
             break;
@@ -116,14 +119,18 @@ const char *hg_vm_warning(struct hg_vm *vm, size_t index)
     return hg_vm_enter(vm, find_warning, &slot) == 0 ? slot.text : NULL;
 }
 
-/* functions = { getter of group 0, on_evict of group 0, getter of group 1, ... }, false where there is none. */
+/*
+ * functions = { getter of group 0, on_evict of group 0, getter of group 1, ... }, false where there
+ * is none.
+ */
 struct bind {
     struct hg_vm *vm;
     const char *const *names;
     size_t count;
 };
 
-static void bind_one(lua_State *L, int groups, int list, const char *group, const char *field, int index)
+static void bind_one(lua_State *L, int groups, int list, const char *group, const char *field,
+                     int index)
 {
     lua_getfield(L, groups, group);
     if (lua_istable(L, -1)) {

@@ -1,7 +1,8 @@
 /*
  * vm_impl - what the files of this floor share about one Lua state.
  *
- * C enters Lua by hg_vm_enter alone: whatever allocates or raises runs inside it, since an error outside ends the process.
+ * C enters Lua by hg_vm_enter alone: whatever allocates or raises runs inside it, since an error
+ * outside ends the process.
  */
 #ifndef HG_SCRIPT_VM_IMPL_H
 #define HG_SCRIPT_VM_IMPL_H
@@ -38,45 +39,58 @@ struct hg_vm {
     int anchors_ref;          /* table: every task's coroutine -> true */
     int functions_ref;        /* see hg_vm_bind_functions */
     char error[HG_VM_ERROR_MAX];
-    char warning[512];        /* of our own, before the schema's; empty: none */
+    char warning[512]; /* of our own, before the schema's; empty: none */
 };
 
 /* The VM a state (or any coroutine of it) belongs to. */
 struct hg_vm *hg_vm_of(lua_State *L);
 
 /*
- * Runs fn(L) protected with lightuserdata ud as its one argument. Returns 0 or LUA_ERRRUN, LUA_ERRMEM, LUA_ERRERR with the message in
- * vm->error. The stack is as it was.
+ * Runs fn(L) protected with lightuserdata ud as its one argument. Returns 0 or LUA_ERRRUN,
+ * LUA_ERRMEM, LUA_ERRERR with the message in vm->error. The stack is as it was.
  */
 int hg_vm_enter(struct hg_vm *vm, lua_CFunction fn, void *ud);
 
-/* The same for clearing up after the cap was met: with a little more memory than scripts may have. */
+/*
+ * The same for clearing up after the cap was met: with a little more memory than scripts may have.
+ */
 int hg_vm_enter_reserve(struct hg_vm *vm, lua_CFunction fn, void *ud);
 
-/* As lua_pcall, but an error is always a string: the message, or what kind of object was thrown.   [-(n+1), +(r|1), m] */
+/*
+ * As lua_pcall, but an error is always a string: the message, or what kind of object was thrown.
+ * [-(n+1), +(r|1), m]
+ */
 int hg_vm_pcall(lua_State *L, int arg_count, int result_count);
 
 /*
- * Text of the error object at index without raising or running out: strings as they are, objects by __tostring
- * (protected), else "error object is a nil value". Pushes it.   [-0, +1, m]
+ * Text of the error object at index without raising or running out: strings as they are, objects by
+ * __tostring (protected), else "error object is a nil value". Pushes it.   [-0, +1, m]
  */
 void hg_vm_push_error_text(lua_State *L, int index);
 
-/* vm_libs.c: opens the libraries, closes what could take the node down, sets package.path. In hg_vm_enter. [-0, +0, e] */
+/*
+ * vm_libs.c: opens the libraries, closes what could take the node down, sets package.path. In
+ * hg_vm_enter. [-0, +0, e]
+ */
 void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args);
 /* lib_core.c, lib_group.c: fill the table on top (hgcache.core). [-0, +0, e] */
 void hg_lib_core_open(lua_State *L);
 void hg_lib_group_open(lua_State *L);
 
-/* vm_data.c: the canonical text of the configuration's data, one `path = value` a line. Pushes a string. [-0, +1, e] */
+/*
+ * vm_data.c: the canonical text of the configuration's data, one `path = value` a line. Pushes a
+ * string. [-0, +1, e]
+ */
 void hg_vm_push_canonical(struct hg_vm *vm);
 
 /*
- * vm_data.c: looks the functions of the configuration up once, by number: getter and on_evict of the group_names[i],
- * to be pushed by hg_vm_push_getter and hg_vm_push_on_evict. HG_OK or HG_ENOMEM.
+ * vm_data.c: looks the functions of the configuration up once, by number: getter and on_evict of
+ * the group_names[i], to be pushed by hg_vm_push_getter and hg_vm_push_on_evict. HG_OK or
+ * HG_ENOMEM.
  */
 int hg_vm_bind_functions(struct hg_vm *vm, const char *const *group_names, size_t group_count);
-void hg_vm_push_getter(struct hg_vm *vm, size_t group_index);   /* nil when there is none   [-0, +1, -] */
+void hg_vm_push_getter(struct hg_vm *vm,
+                       size_t group_index); /* nil when there is none   [-0, +1, -] */
 void hg_vm_push_on_evict(struct hg_vm *vm, size_t group_index); /* [-0, +1, -] */
 void hg_vm_push_handler(struct hg_vm *vm, const char *route);   /* [-0, +1, m] */
 

@@ -43,8 +43,8 @@ static void push_path(lua_State *L, const char *file)
 {
     static const char *const own[] = {"?.lua", "lua/?.lua", "?/init.lua", "lua/?/init.lua", NULL};
     static const char *const plain[] = {"?.lua", "?/init.lua", NULL};
-    static const char *const places[] = {"../share/hgcache/lua", "../share/hgcache/scripts", "../../lua",
-                                         "../../scripts", NULL};
+    static const char *const places[] = {"../share/hgcache/lua", "../share/hgcache/scripts",
+                                         "../../lua", "../../scripts", NULL};
     char folder[FOLDER_MAX], program[FOLDER_MAX];
     luaL_Buffer path;
 
@@ -78,8 +78,9 @@ static int l_unyieldable(lua_State *L)
 }
 
 /*
- * LuaJIT bounds the depth of Lua calls, not of C calls between them: gsub callbacks that call gsub take 80 MiB of C stack before
- * Lua's own limit is met. Those that can nest (gsub, sort, resuming a coroutine) ask here first.
+ * LuaJIT bounds the depth of Lua calls, not of C calls between them: gsub callbacks that call gsub
+ * take 80 MiB of C stack before Lua's own limit is met. Those that can nest (gsub, sort, resuming a
+ * coroutine) ask here first.
  */
 static void check_stack(lua_State *L)
 {
@@ -151,10 +152,8 @@ static void push_args(lua_State *L, const struct hg_script_args *args)
 }
 
 static const luaL_Reg functions[] = {
-    {"module", l_module},
-    {"unyieldable", l_unyieldable},
-    {"is_task", l_is_task},
-    {"isyieldable", l_isyieldable},
+    {"module", l_module},   {"unyieldable", l_unyieldable},
+    {"is_task", l_is_task}, {"isyieldable", l_isyieldable},
     {NULL, NULL},
 };
 
@@ -166,7 +165,9 @@ void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args)
     luaL_openlibs(L);
     guard_nesting(L, "string", "gsub");
     guard_nesting(L, "table", "sort");
-    /* A compiled loop ignores every hook, and getter-like code gains nothing from being compiled. */
+    /*
+     * A compiled loop ignores every hook, and getter-like code gains nothing from being compiled.
+     */
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | (vm->jit ? LUAJIT_MODE_ON : LUAJIT_MODE_OFF));
 
     lua_newtable(L);

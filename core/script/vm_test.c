@@ -43,8 +43,10 @@ static const char *const arg_names[] = {"port"}, *const arg_values[] = {"8001"};
 
 static struct hg_vm *make_vm(size_t memory)
 {
-    struct hg_vm_config config = {
-        .file = file, .memory_bytes = memory, .is_control = true, .args = {arg_names, arg_values, 1}};
+    struct hg_vm_config config = {.file = file,
+                                  .memory_bytes = memory,
+                                  .is_control = true,
+                                  .args = {arg_names, arg_values, 1}};
     struct hg_vm *vm;
     assert_int_equal(hg_vm_create(&config, &vm), HG_OK);
     return vm;
@@ -87,7 +89,8 @@ static void expect_refused(const char *text, const char *part)
 static void test_chunk_becomes_a_normalised_table(void **state)
 {
     (void)state;
-    struct hg_vm *vm = load_ok("local hg = require 'hgcache'\nassert(hg.args.port == '8001')\nreturn { " GROUP " }");
+    struct hg_vm *vm = load_ok(
+        "local hg = require 'hgcache'\nassert(hg.args.port == '8001')\nreturn { " GROUP " }");
     hg_vm_push_config(vm);
     assert_true(lua_istable(vm->L, -1));
     lua_getfield(vm->L, -1, "groups");
@@ -106,7 +109,8 @@ static void test_chunk_errors_are_one_line_with_file_and_line(void **state)
     expect_refused("error('oh\\nno')", "config.lua:1: oh no");
     expect_refused("error()", "error object is a nil value");
     expect_refused("error({})", "error object is a table value");
-    expect_refused("error(setmetatable({}, { __tostring = function() error('x') end }))", "config.lua");
+    expect_refused("error(setmetatable({}, { __tostring = function() error('x') end }))",
+                   "config.lua");
     expect_refused("return 1", "expected the chunk to return one table, found number");
     expect_refused("return nil", "found nil");
     expect_refused("", "found nil");
@@ -151,8 +155,10 @@ static void test_bytecode_is_refused_everywhere(void **state)
     write_file("compiled.lua", code.data, code.len);
     hg_buf_finish(&code);
     expect_refused("require 'compiled'", "compiled");
-    expect_refused("assert(loadfile((debug.getinfo(1).source:sub(2):gsub('config', 'compiled'))))", "load chunk with wrong mode");
-    expect_refused("dofile((debug.getinfo(1).source:sub(2):gsub('config', 'compiled')))", "load chunk with wrong mode");
+    expect_refused("assert(loadfile((debug.getinfo(1).source:sub(2):gsub('config', 'compiled'))))",
+                   "load chunk with wrong mode");
+    expect_refused("dofile((debug.getinfo(1).source:sub(2):gsub('config', 'compiled')))",
+                   "load chunk with wrong mode");
     expect_refused("assert(load(string.dump(function() end)))", "load chunk with wrong mode");
     expect_refused("assert(loadstring(string.dump(function() end)))", "load chunk with wrong mode");
     expect_refused("load('return 1', 'x', 'b')", "never bytecode");
@@ -175,8 +181,9 @@ static void test_modules_beside_the_file_are_found(void **state)
     snprintf(sub, sizeof(sub), "mkdir -p %s/lua/deep", folder);
     assert_int_equal(system(sub), 0);
     write_file("lua/deep/init.lua", "return { key = 'deep' }", 23);
-    hg_vm_destroy(load_ok("assert(require('mine').key == 'beside')\nassert(require('deep').key == 'deep')\n"
-                          "assert(package.path:sub(1, 1) == '/')\nreturn { " GROUP " }"));
+    hg_vm_destroy(
+        load_ok("assert(require('mine').key == 'beside')\nassert(require('deep').key == 'deep')\n"
+                "assert(package.path:sub(1, 1) == '/')\nreturn { " GROUP " }"));
 }
 
 static void test_dangerous_functions_are_closed(void **state)
@@ -184,6 +191,7 @@ static void test_dangerous_functions_are_closed(void **state)
     (void)state;
     expect_refused("require 'ffi'", "ffi is not available to scripts");
     expect_refused("os.exit(1)", "os.exit is not available");
+    expect_refused("os.setlocale('C')", "os.setlocale is not available");
     expect_refused("debug.sethook()", "debug.sethook is not available");
     expect_refused("debug.getregistry()", "debug.getregistry is not available");
     expect_refused("jit.on()", "jit.on is not available");
@@ -193,10 +201,14 @@ static void test_dangerous_functions_are_closed(void **state)
 static void test_waiting_while_loading_is_an_error(void **state)
 {
     (void)state;
-    expect_refused("require('hgcache').sleep(1)", "hg.sleep cannot be used while the configuration is loading");
-    expect_refused("require('hgcache').spawn(function() end)", "hg.spawn cannot be used while the configuration is loading");
-    expect_refused("require('hgcache').group('test'):get('x')", "group:get cannot be used while the configuration is loading");
-    expect_refused("coroutine.wrap(function() require('hgcache').sleep(1) end)()", "hg.sleep cannot be used");
+    expect_refused("require('hgcache').sleep(1)",
+                   "hg.sleep cannot be used while the configuration is loading");
+    expect_refused("require('hgcache').spawn(function() end)",
+                   "hg.spawn cannot be used while the configuration is loading");
+    expect_refused("require('hgcache').group('test'):get('x')",
+                   "group:get cannot be used while the configuration is loading");
+    expect_refused("coroutine.wrap(function() require('hgcache').sleep(1) end)()",
+                   "hg.sleep cannot be used");
 }
 
 static void test_endless_chunk_is_ended(void **state)
@@ -223,9 +235,12 @@ static void test_memory_cap_is_an_error_and_the_state_survives(void **state)
 
 static void test_fingerprint_is_of_the_data_and_the_difference_is_named(void **state)
 {
-    static const char first[] = "return { groups = { test = { ttl = 5, getter = function() end } } }";
-    static const char same[] = "local x = function() return 1 end\nreturn { groups = { test = { getter = x, ttl = 5 } } }";
-    static const char other[] = "return { groups = { test = { ttl = 6, getter = function() end } } }";
+    static const char first[] =
+        "return { groups = { test = { ttl = 5, getter = function() end } } }";
+    static const char same[] =
+        "local x = function() return 1 end\nreturn { groups = { test = { getter = x, ttl = 5 } } }";
+    static const char other[] =
+        "return { groups = { test = { ttl = 6, getter = function() end } } }";
     (void)state;
     struct hg_vm *a = load_ok(first), *b = load_ok(same), *c = load_ok(other);
     assert_true(hg_vm_fingerprint(a) != 0);
@@ -243,14 +258,16 @@ static void test_fingerprint_is_of_the_data_and_the_difference_is_named(void **s
 static void test_errors_in_protected_calls_keep_their_kind(void **state)
 {
     (void)state;
-    hg_vm_destroy(load_ok("local ok, e = pcall(error, nil)\nassert(not ok and e == nil)\n"
-                          "local ok2, e2 = coroutine.resume(coroutine.create(function() error({ 1 }) end))\n"
-                          "assert(not ok2 and e2[1] == 1)\n"
-                          "local f = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) return b * 2 end)\n"
-                          "assert(f(1) == 2 and f(21) == 42)\n"
-                          "assert(not pcall(f))\n"
-                          "local t = {}\nfor v in coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end) do t[#t + 1] = v end\n"
-                          "assert(#t == 3)\nreturn { " GROUP " }"));
+    hg_vm_destroy(load_ok(
+        "local ok, e = pcall(error, nil)\nassert(not ok and e == nil)\n"
+        "local ok2, e2 = coroutine.resume(coroutine.create(function() error({ 1 }) end))\n"
+        "assert(not ok2 and e2[1] == 1)\n"
+        "local f = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) return b * 2 end)\n"
+        "assert(f(1) == 2 and f(21) == 42)\n"
+        "assert(not pcall(f))\n"
+        "local t = {}\nfor v in coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end "
+        "end) do t[#t + 1] = v end\n"
+        "assert(#t == 3)\nreturn { " GROUP " }"));
 }
 
 static void test_json_null_is_hg_null(void **state)
@@ -260,6 +277,56 @@ static void test_json_null_is_hg_null(void **state)
                           "assert(hg.json.decode('[null]')[1] == hg.null)\nassert(hg.now() > 1e9)\n"
                           "assert(hg.monotonic() <= hg.monotonic())\nhg.log.debug('x %d', 1)\n"
                           "assert(not pcall(hg.log.error, '%d', 'x'))\nreturn { " GROUP " }"));
+}
+
+static void test_example_of_the_contract_loads(void **state)
+{
+    static const char text[] =
+        "local hg = require 'hgcache'\n"
+        "local db = { Tom = '630', Jack = '589', Sam = '567' }\n"
+        "local shared = hg.source{ concurrency = 8, timeout = '2s', breaker = { failures = 3, "
+        "cooldown = '1s' } }\n"
+        "return {\n"
+        "  node = { name = 'n1', workers = 'auto', scripts = { getters = 2, routes = 1, sql = 8 "
+        "},\n"
+        "    listen = { peer = '127.0.0.1:8001', api = '127.0.0.1:8791', admin = '127.0.0.1:8792' "
+        "},\n"
+        "    drain_timeout = '10s', drain_delay = '1s', log = { level = 'info', format = 'text', "
+        "access = false },\n"
+        "    limits = { key = 1024, value = '8MiB' }, script = { memory = '128MiB', budget = "
+        "'100ms', jit = false } },\n"
+        "  cluster = { self = 'http://127.0.0.1:8001', peers = { 'http://127.0.0.1:8001', "
+        "'http://127.0.0.1:8002' },\n"
+        "    transport = 'auto', base_path = '/_hgcache/', ring = 'default', timeout = '1s', lease "
+        "= '2s' },\n"
+        "  groups = { test = { capacity = '64MiB', policy = 'lru', ttl = '10m', source = shared,\n"
+        "      getter = function(key, ctx) hg.log.info('[SlowDB] search key %s', key) return "
+        "db[key] end },\n"
+        "    rows = { pool = 'sql', source = shared, getter = print, on_evict = print } },\n"
+        "  routes = { ['GET /api'] = hg.serve('test'), ['GET /users/:id'] = hg.serve('test', { key "
+        "= '{path.id}:{query.lang|en}' }),\n"
+        "    ['GET /any'] = hg.serve{ as = 'envelope' }, ['POST /f'] = function() end, ['GET /h'] "
+        "= { handler = print, timeout = '1s' } },\n"
+        "  cors = { origins = { 'https://example.com' }, methods = { 'GET' }, max_age = '12h' },\n"
+        "}";
+    (void)state;
+    struct hg_vm *vm = load_ok(text);
+    static const char *const names[] = {"rows", "test", "nowhere"};
+    assert_int_equal(hg_vm_bind_functions(vm, names, 3), HG_OK);
+    for (size_t i = 0; i < 3; i++) {
+        hg_vm_push_getter(vm, i);
+        assert_int_equal(lua_isfunction(vm->L, -1), i < 2);
+        hg_vm_push_on_evict(vm, i);
+        assert_int_equal(lua_isfunction(vm->L, -1), i == 0);
+    }
+    hg_vm_push_handler(vm, "POST /f");
+    assert_true(lua_isfunction(vm->L, -1));
+    hg_vm_push_handler(vm, "GET /h");
+    assert_true(lua_isfunction(vm->L, -1));
+    hg_vm_push_handler(vm, "GET /nope");
+    assert_true(lua_isnil(vm->L, -1));
+    lua_settop(vm->L, 0);
+    hg_vm_destroy(vm);
 }
 
 static void test_script_that_everybody_may_write_is_warned_of(void **state)
@@ -272,7 +339,8 @@ static void test_script_that_everybody_may_write_is_warned_of(void **state)
     assert_int_equal(chmod(file, 0666), 0);
     vm = load_ok("return { " GROUP " }");
     assert_non_null(hg_vm_warning(vm, 0));
-    assert_non_null(strstr(hg_vm_warning(vm, 0), "config.lua: the script is writable by everybody"));
+    assert_non_null(
+        strstr(hg_vm_warning(vm, 0), "config.lua: the script is writable by everybody"));
     assert_int_equal(chmod(file, 0644), 0);
     hg_vm_destroy(vm);
 }
@@ -303,6 +371,7 @@ int main(void)
         cmocka_unit_test(test_fingerprint_is_of_the_data_and_the_difference_is_named),
         cmocka_unit_test(test_errors_in_protected_calls_keep_their_kind),
         cmocka_unit_test(test_json_null_is_hg_null),
+        cmocka_unit_test(test_example_of_the_contract_loads),
         cmocka_unit_test(test_script_that_everybody_may_write_is_warned_of),
         cmocka_unit_test(test_nothing_is_left_allocated),
     };

@@ -1,11 +1,13 @@
 /*
  * One thread that looks at every script thread each 10 ms while any runs, and sleeps otherwise.
  *
- *   CPU of the run > budget              signal: its handler hooks the state, the hook raises until the run is over
+ *   CPU of the run > budget              signal: its handler hooks the state, the hook raises
+ *   until the run is over
  *   still on after 2 budgets + 1 s       abandoned (abandon.c)
  *   100 ms without using CPU             blocked: logged, counted; its overdue tasks are answered
  *
- * A run is timed from when it was first seen, at most 10 ms late, so that starting one reads no clock.
+ * A run is timed from when it was first seen, at most 10 ms late, so that starting one reads no
+ * clock.
  */
 #include "script/runtime_impl.h"
 
@@ -15,12 +17,12 @@
 #include "net/clock.h"
 #include "net/log.h"
 
-#define TICK_MS       10
-#define IDLE_TICKS    50   /* quiet ticks before it sleeps until poked */
-#define BLOCKED_MS    100
-#define ABANDON_MS    1500 /* at most, where the budget allows */
-#define STOP_SIGNAL   (SIGRTMIN + 5)
-#define REFUSED_TEXT  "the key is in quarantine, or its script pool has abandoned threads"
+#define TICK_MS      10
+#define IDLE_TICKS   50 /* quiet ticks before it sleeps until poked */
+#define BLOCKED_MS   100
+#define ABANDON_MS   1500 /* at most, where the budget allows */
+#define STOP_SIGNAL  (SIGRTMIN + 5)
+#define REFUSED_TEXT "the key is in quarantine, or its script pool has abandoned threads"
 
 static void on_budget(lua_State *L, lua_Debug *debug)
 {
@@ -123,8 +125,10 @@ static bool watch(struct hg_runtime *runtime, struct hg_thread *thread)
         if (!thread->is_counted)
             HG_RUNTIME_COUNT(runtime, budget_exceeded);
         thread->is_counted = true;
-        pthread_kill(thread->loop.thread, STOP_SIGNAL); /* again each tick: the state may just have saved its old hook */
-        if (is_working && wall_ms >= abandon_after_ms(runtime->budget_ms) && hg_abandon(thread, run, true))
+        pthread_kill(thread->loop.thread,
+                     STOP_SIGNAL); /* again each tick: the state may just have saved its old hook */
+        if (is_working && wall_ms >= abandon_after_ms(runtime->budget_ms) &&
+            hg_abandon(thread, run, true))
             return true;
     }
     if (wall_ms >= BLOCKED_MS && used_ms * 4 < wall_ms && !atomic_load(&thread->is_blocked)) {
@@ -143,12 +147,14 @@ static void fail_expired(struct hg_pool *pool)
 
     hg_list_init(&expired);
     hg_pool_take_expired(pool, hg_clock_boot_ms(), &expired);
-    for (struct hg_list *it = hg_list_pop_front(&expired); it != NULL; it = hg_list_pop_front(&expired)) {
+    for (struct hg_list *it = hg_list_pop_front(&expired); it != NULL;
+         it = hg_list_pop_front(&expired)) {
         struct hg_task *task = hg_container_of(it, struct hg_task, link);
         if (task->load != NULL || task->call != NULL)
             atomic_fetch_sub(&pool->runtime->task_count, 1);
         if (task->load != NULL)
-            hg_load_report_error(task->load, HG_CLASS_TIMEOUT, "deadline passed before the getter ran", 0, NULL);
+            hg_load_report_error(task->load, HG_CLASS_TIMEOUT,
+                                 "deadline passed before the getter ran", 0, NULL);
         if (task->call != NULL)
             hg_route_report(task->call, 504, "deadline passed before the script ran");
         hg_task_free(task);

@@ -1,6 +1,8 @@
 #include "script/script_world.h"
 
-#define CHUNK(body) "local k = {}\n" body "\nreturn { groups = { test = { getter = function(key, ctx) return (k[key] or k.any)(key, ctx) end } } }"
+#define CHUNK(body)                                                                                \
+    "local k = {}\n" body "\nreturn { groups = { test = { getter = function(key, ctx) return "     \
+                          "(k[key] or k.any)(key, ctx) end } } }"
 /* C code that no hook can end. */
 #define BOMB "(('a'):rep(30)):find(('a?'):rep(30) .. ('a'):rep(30))"
 
@@ -26,15 +28,21 @@ static void test_endless_loops_end_by_the_budget_and_the_state_goes_on(void **st
     SKIP_UNDER_TSAN();
     world_init(&world);
     world.budget_ms = 50;
-    world_start(&world, CHUNK("k.loop = function() while true do end end\n"
-                              "k.pcall = function() while true do pcall(function() while true do end end) end end\n"
-                              "k.tail = function() local function f() return f() end return f() end\n"
-                              "k.coroutine = function() while true do coroutine.wrap(function() while true do end end)() end end\n"
-                              "k.handler = function() while true do xpcall(error, function() return 1 end) end end\n"
-                              "k.concat = function() local s = '' while true do s = s .. 'x' if #s > 1000 then s = '' end end end\n"
-                              "k.after = function() hg.sleep(0.01) while true do end end\n"
-                              "k.any = function(key) return key end"));
-    static const char *const keys[] = {"loop", "pcall", "tail", "coroutine", "handler", "concat", "after"};
+    world_start(
+        &world,
+        CHUNK(
+            "k.loop = function() while true do end end\n"
+            "k.pcall = function() while true do pcall(function() while true do end end) end end\n"
+            "k.tail = function() local function f() return f() end return f() end\n"
+            "k.coroutine = function() while true do coroutine.wrap(function() while true do end "
+            "end)() end end\n"
+            "k.handler = function() while true do xpcall(error, function() return 1 end) end end\n"
+            "k.concat = function() local s = '' while true do s = s .. 'x' if #s > 1000 then s = "
+            "'' end end end\n"
+            "k.after = function() hg.sleep(0.01) while true do end end\n"
+            "k.any = function(key) return key end"));
+    static const char *const keys[] = {"loop",    "pcall",  "tail", "coroutine",
+                                       "handler", "concat", "after"};
     for (size_t i = 0; i < HG_COUNT(keys); i++) {
         char key[32];
         expect_budget_error(&world, keys[i]);
@@ -55,7 +63,8 @@ static void test_work_within_the_budget_between_two_waits_is_fine(void **state)
     world_init(&world);
     world.budget_ms = 200;
     world_start(&world, CHUNK("k.a = function() local t = os.clock() local n = 0\n"
-                              " for i = 1, 12 do local till = os.clock() + 0.03 while os.clock() < till do end hg.sleep(0) n = n + 1 end return n end"));
+                              " for i = 1, 12 do local till = os.clock() + 0.03 while os.clock() < "
+                              "till do end hg.sleep(0) n = n + 1 end return n end"));
     struct answer answer = get(&world, "a");
     assert_value(&answer, "12");
     assert_int_equal(stats(&world).budget_exceeded, 0);
@@ -100,11 +109,15 @@ static void test_abandoned_thread_that_comes_back_is_freed(void **state)
     world_init(&world);
     world.budget_ms = 50;
     /* A few seconds of C, whatever the machine: measured on a small one, each step doubles it. */
-    world_start(&world, CHUNK("local function find(n) return (('a'):rep(n)):find(('a?'):rep(n) .. ('a'):rep(n)) end\n"
-                              "k.long = function() local n, took = 12, 0\n"
-                              " while took < 0.004 do n = n + 1 local at = os.clock() find(n) took = os.clock() - at end\n"
-                              " while took < 3 do n = n + 1 took = took * 2 end find(n) return 'back' end\n"
-                              "k.any = function(key) return key end"));
+    world_start(
+        &world,
+        CHUNK(
+            "local function find(n) return (('a'):rep(n)):find(('a?'):rep(n) .. ('a'):rep(n)) end\n"
+            "k.long = function() local n, took = 12, 0\n"
+            " while took < 0.004 do n = n + 1 local at = os.clock() find(n) took = os.clock() - at "
+            "end\n"
+            " while took < 3 do n = n + 1 took = took * 2 end find(n) return 'back' end\n"
+            "k.any = function(key) return key end"));
     struct answer answer = get(&world, "long");
     assert_int_equal(answer.status, HG_STATUS_ERROR);
     assert_int_equal(answer.klass, HG_CLASS_TIMEOUT);
@@ -122,7 +135,8 @@ static void test_compiled_loop_is_abandoned(void **state)
     world_init(&world);
     world.budget_ms = 50;
     world.jit = true;
-    world_start(&world, CHUNK("k.loop = function() local n = 0 while true do n = n + 1 if n > 1e15 then break end end end\n"
+    world_start(&world, CHUNK("k.loop = function() local n = 0 while true do n = n + 1 if n > 1e15 "
+                              "then break end end end\n"
                               "k.any = function(key) return key end"));
     uint64_t begun = now_ms();
     struct answer answer = get(&world, "loop");
@@ -135,15 +149,18 @@ static void test_compiled_loop_is_abandoned(void **state)
 }
 
 #define MIXED(loop)                                                                                \
-    CHUNK("local g, LOOP = hg.group('test'), " loop "\n"                                             \
-          "k.any = function(key) local n = tonumber(key) % 20\n" \
-          " if n == 0 then hg.sleep(5) elseif n == 1 then hg.sleep(0.02)\n" \
-          " elseif n == 2 and LOOP then while true do end elseif n == 3 then error(key)\n" \
-          " elseif n == 4 then kept = {} for i = 1, 1e9 do kept[i] = { i } end\n" \
-          " elseif n == 5 then os.execute('sleep 0.15') elseif n == 6 then return (g:get(tostring(tonumber(key) - 2)))\n" \
-          " elseif n == 7 then hg.spawn(function() hg.sleep(0.01) error('spawned') end)\n" \
-          " elseif n == 8 then coroutine.wrap(function() hg.sleep(0.01) g:get('9' .. key) end)()\n" \
-          " elseif n == 9 then return {} elseif n == 10 then g:set('s' .. key, 'v') end return key end")
+    CHUNK(                                                                                         \
+        "local g, LOOP = hg.group('test'), " loop "\n"                                             \
+        "k.any = function(key) local n = tonumber(key) % 20\n"                                     \
+        " if n == 0 then hg.sleep(5) elseif n == 1 then hg.sleep(0.02)\n"                          \
+        " elseif n == 2 and LOOP then while true do end elseif n == 3 then error(key)\n"           \
+        " elseif n == 4 then kept = {} for i = 1, 1e9 do kept[i] = { i } end\n"                    \
+        " elseif n == 5 then os.execute('sleep 0.15') elseif n == 6 then return "                  \
+        "(g:get(tostring(tonumber(key) - 2)))\n"                                                   \
+        " elseif n == 7 then hg.spawn(function() hg.sleep(0.01) error('spawned') end)\n"           \
+        " elseif n == 8 then coroutine.wrap(function() hg.sleep(0.01) g:get('9' .. key) end)()\n"  \
+        " elseif n == 9 then return {} elseif n == 10 then g:set('s' .. key, 'v') end return key " \
+        "end")
 
 /* All kinds at once, over several threads: whatever happens, each load is answered once. */
 static void test_mixed_trouble_answers_every_load(void **state)
@@ -181,7 +198,9 @@ static void test_after_four_abandoned_threads_the_pool_refuses(void **state)
     SKIP_UNDER_TSAN();
     world_init(&world);
     world.budget_ms = 30;
-    world_start(&world, CHUNK("k.any = function(key) if key:find('fine') then return key end return " BOMB " end"));
+    world_start(
+        &world,
+        CHUNK("k.any = function(key) if key:find('fine') then return key end return " BOMB " end"));
     /* One of an earlier test may still be about. */
     for (int i = 0; i < 6 && !atomic_load(&world.runtime->pools[0].is_refusing); i++) {
         snprintf(key, sizeof(key), "b%d", i);
@@ -203,7 +222,8 @@ static void test_blocking_call_holds_one_thread_of_two(void **state)
     (void)state;
     world_init(&world);
     world.getter_threads = 2;
-    world_start(&world, CHUNK("k.block = function() os.execute('sleep 1') return 'slept' end\nk.any = function(key) return key end"));
+    world_start(&world, CHUNK("k.block = function() os.execute('sleep 1') return 'slept' "
+                              "end\nk.any = function(key) return key end"));
     asker_get(&blocked, &world, "test", HG_BYTES("block"));
     WAIT_UNTIL(stats(&world).tasks == 1);
     uint64_t begun = now_ms();
@@ -228,7 +248,8 @@ static void test_work_queued_behind_a_blocked_thread_is_answered_at_its_deadline
     (void)state;
     world_init(&world);
     world.group_config.deadline_ms = 400;
-    world_start(&world, CHUNK("k.block = function() os.execute('sleep 1') return 'slept' end\nk.any = function(key) return key end"));
+    world_start(&world, CHUNK("k.block = function() os.execute('sleep 1') return 'slept' "
+                              "end\nk.any = function(key) return key end"));
     asker_get(&blocked, &world, "test", HG_BYTES("block"));
     WAIT_UNTIL(stats(&world).tasks == 1);
     asker_get(&queued, &world, "test", HG_BYTES("queued"));
@@ -249,11 +270,14 @@ static void test_memory_bombs_fail_their_load_and_the_node_lives(void **state)
     world_init(&world);
     world.budget_ms = 20000;
     world.memory_bytes = 16 << 20;
-    world_start(&world, CHUNK("k.rep = function() return #(('x'):rep(1e9)) end\n"
-                              "k.grow = function() local t = {} for i = 1, 1e9 do t[i] = { i } end end\n"
-                              "k.buffer = function() local b = require('string.buffer').new() while true do b:put(('y'):rep(1e6)) end end\n"
-                              "k.caught = function() local ok, e = pcall(string.rep, 'x', 1e9) return tostring(ok) .. e end\n"
-                              "k.any = function(key) return key end"));
+    world_start(&world,
+                CHUNK("k.rep = function() return #(('x'):rep(1e9)) end\n"
+                      "k.grow = function() local t = {} for i = 1, 1e9 do t[i] = { i } end end\n"
+                      "k.buffer = function() local b = require('string.buffer').new() while true "
+                      "do b:put(('y'):rep(1e6)) end end\n"
+                      "k.caught = function() local ok, e = pcall(string.rep, 'x', 1e9) return "
+                      "tostring(ok) .. e end\n"
+                      "k.any = function(key) return key end"));
     static const char *const keys[] = {"rep", "grow", "buffer", "grow2"};
     for (size_t i = 0; i < 3; i++) {
         char key[16];
@@ -279,10 +303,11 @@ static void test_state_that_stays_full_is_discarded_with_its_tasks(void **state)
     world_init(&world);
     world.budget_ms = 20000;
     world.memory_bytes = 16 << 20;
-    world_start(&world, CHUNK("kept = nil\n"
-                              "k.fill = function() kept = {} for i = 1, 1e9 do kept[i] = { i } end end\n"
-                              "k.beside = function() hg.sleep(3600) end\n"
-                              "k.any = function(key) return tostring(kept) end"));
+    world_start(&world,
+                CHUNK("kept = nil\n"
+                      "k.fill = function() kept = {} for i = 1, 1e9 do kept[i] = { i } end end\n"
+                      "k.beside = function() hg.sleep(3600) end\n"
+                      "k.any = function(key) return tostring(kept) end"));
     asker_get(&beside, &world, "test", HG_BYTES("beside"));
     WAIT_UNTIL(stats(&world).tasks == 1);
     struct answer answer = get(&world, "fill");
@@ -301,8 +326,10 @@ static void test_collector_of_a_million_objects_does_not_stop_others(void **stat
     world_init(&world);
     world.budget_ms = 30000;
     world.memory_bytes = 512 << 20;
-    world_start(&world, CHUNK("k.fill = function() kept = {} for i = 1, 1e6 do kept[i] = { i } end return 'full' end\n"
-                              "k.any = function(key) local t = {} for i = 1, 100 do t[i] = { key } end return key, { ttl = 0 } end"));
+    world_start(&world, CHUNK("k.fill = function() kept = {} for i = 1, 1e6 do kept[i] = { i } end "
+                              "return 'full' end\n"
+                              "k.any = function(key) local t = {} for i = 1, 100 do t[i] = { key } "
+                              "end return key, { ttl = 0 } end"));
     struct answer answer = get(&world, "fill");
     assert_value(&answer, "full");
     uint64_t worst = 0;
@@ -313,7 +340,8 @@ static void test_collector_of_a_million_objects_does_not_stop_others(void **stat
         uint64_t took = now_ms() - begun;
         worst = took > worst ? took : worst;
     }
-    print_message("worst of 2000 loads beside 1 M live objects: %llu ms\n", (unsigned long long)worst);
+    print_message("worst of 2000 loads beside 1 M live objects: %llu ms\n",
+                  (unsigned long long)worst);
     assert_true(worst < 500);
     world_finish(&world);
 }

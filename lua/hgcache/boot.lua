@@ -1,7 +1,7 @@
 --- Runs first in every Lua state of the program: closes what could take the node down or escape the limits, and
 -- makes waiting work from coroutines that scripts create themselves. Called once with the table of C functions.
 --
--- Closed: bytecode everywhere, FFI, os.exit, debug.sethook and the registry, and switching the JIT on where it is off.
+-- Closed: bytecode everywhere, FFI, os.exit, os.setlocale, debug.sethook and the registry, and switching the JIT on where it is off.
 
 local core = ...
 
@@ -75,6 +75,7 @@ package.preload.ffi = function()
 end
 package.loaded.ffi = nil
 os.exit = closed("os.exit", "the node ends by a signal or by `drain`")
+os.setlocale = closed("os.setlocale", "the locale belongs to the whole node")
 debug.sethook = closed("debug.sethook", "the script budget needs the hook")
 debug.getregistry = closed("debug.getregistry", "the runtime's own objects are there")
 if not core.jit then
