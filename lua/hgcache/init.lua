@@ -119,9 +119,15 @@ hg.args = setmetatable({}, {
     __metatable = "read-only",
 })
 
+-- Functions of the contract that this version lacks say so, instead of being nil.
+local later = set "etcd dns file policy http socket shared every at_start source_http source_redis counter gauge histogram"
+
 -- lua-cjson is loaded when it is first used.
 setmetatable(hg, {
     __index = function(self, name)
+        if later[name] then
+            error(("hg.%s is not in this version"):format(name), 2)
+        end
         if name == "json" then
             local json = require "cjson"
             rawset(self, "json", json)
