@@ -31,7 +31,7 @@ struct hg_peer_client {
     struct hg_loop *loop;
     const struct hg_peers_config *config;
     struct hg_fetcher *fetcher;
-    struct hg_fetcher *prober; /* its own connections: never behind the asks they are about */
+    struct hg_fetcher *prober; /* as many connections as it takes: probes, changes and nested asks are never behind asks */
     uv_timer_t tick;
     struct hg_list members; /* struct member: the peers it has had to do with */
     uint64_t tick_ms, ticked_ms;
@@ -262,7 +262,9 @@ static int ask_start(struct ask *ask, const char *group_name, uint64_t ring, uin
             .timeout_ms = hg_time_add(remaining_ms, ASK_SLACK_MS),
             .body_max = client->config->message_max,
         };
-        err = hg_fetch_start(client->fetcher, &options, on_answer, ask, &ask->fetch);
+        /* What a getter waits for must not queue behind asks that wait for getters: both ends could stand still. */
+        struct hg_fetcher *fetcher = ask->load->depth > 0 ? client->prober : client->fetcher;
+        err = hg_fetch_start(fetcher, &options, on_answer, ask, &ask->fetch);
     }
     hg_buf_finish(&url);
     hg_buf_finish(&header);
