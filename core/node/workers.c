@@ -81,11 +81,12 @@ void hg_node_on_accept(void *ctx, int fd, unsigned roles)
     struct adopt_mail *adopt = NULL;
     bool is_admin = roles == HG_ROLE_ADMIN; /* its own reserve, so that a flood of clients cannot shut the operator out */
     if (open < node->connections_max + (is_admin ? 64 : 0)) {
-        if (is_admin) {
+        if (is_admin && node->admin.server != NULL) { /* NULL: the node stops */
             hg_server_adopt(node->admin.server, fd, roles);
             return;
         }
-        adopt = hg_malloc(sizeof(*adopt));
+        if (!is_admin)
+            adopt = hg_malloc(sizeof(*adopt));
     }
     if (adopt == NULL) {
         static struct hg_log_limit limit;
