@@ -50,6 +50,8 @@ static void close_listeners(struct hg_node *node)
         if (listener->listener == NULL || (listener->roles == HG_ROLE_ADMIN && node->phase != HG_NODE_STOPPING))
             continue;
         node->listeners_closing++;
+        if (strncmp(listener->address.text, "unix:", 5) == 0)
+            unlink(listener->address.text + 5); /* while it is surely ours */
         hg_listener_close(listener->listener, on_listener_closed, node);
         listener->listener = NULL;
     }

@@ -8,6 +8,8 @@
 
 #define SCRATCH_MAX (64u << 20) /* of header and body scratch: bounded by values and limits long before */
 #define SCRATCH_KEPT (1u << 20)
+#define HEADERS_RESERVED (64u << 10) /* a route's 16 KiB, CORS and our own */
+#define TEXT_RESERVED (4u << 10)
 
 int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *loop)
 {
@@ -17,7 +19,9 @@ int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *
     hg_buf_init(&front->body, SCRATCH_MAX);
     hg_hold_init(&front->hold);
     front->key = hg_malloc(node->config->limits.key + 1);
-    if (front->key == NULL)
+    /* No answer's head or error text is ever cut by a lack of memory. */
+    if (front->key == NULL || hg_buf_reserve(&front->headers, HEADERS_RESERVED) < 0 ||
+        hg_buf_reserve(&front->body, TEXT_RESERVED) < 0)
         return HG_ENOMEM;
     return hg_server_create(loop, &node->server_limits, &hg_node_server_ops, front, &front->server);
 }

@@ -141,6 +141,25 @@ describe("errors of getters", function()
     end)
 end)
 
+describe("unix sockets", function()
+    after_each(node.finish)
+
+    it("are removed by a node that leaves, and replaced after one that was killed", function()
+        local dir = node.dir()
+        local n = node.start { config = CONFIG, args = { api = "unix:" .. dir .. "/api", peer = false } }
+        local function answer()
+            return http.request(dir .. "/api", { path = "/api?key=a" }).body
+        end
+        assert.equal("value of a", answer())
+        n:kill()
+        n:restart()
+        assert.equal("value of a", answer())
+        assert.equal(0, n:stop())
+        assert.is_nil(io.open(dir .. "/api"))
+        assert.equal("", io.popen("ls " .. dir):read("*a"))
+    end)
+end)
+
 describe("draining", function()
     after_each(node.finish)
 
