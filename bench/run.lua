@@ -63,6 +63,15 @@ local function is_open(port)
     return os.execute(("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d' 2>/dev/null"):format(port)) == 0
 end
 
+-- For bench/run.sh, which ends them when this program is ended.
+local function note_running()
+    local list = {}
+    for pid in pairs(running) do
+        list[#list + 1] = pid
+    end
+    write(OUT .. "/bench.pids", table.concat(list, " ") .. "\n")
+end
+
 local function stop(pid)
     os.execute(("kill -TERM %d 2>/dev/null"):format(pid))
     for _ = 1, 100 do
@@ -73,6 +82,7 @@ local function stop(pid)
     end
     os.execute(("kill -KILL %d 2>/dev/null"):format(pid))
     running[pid] = nil
+    note_running()
 end
 
 local function stop_all()
@@ -89,6 +99,7 @@ local function start(name, command, port, core)
     local pinned = core and ("taskset -c %d "):format(core) or ""
     local pid = tonumber(shell(("setsid %s%s >%s 2>&1 </dev/null & echo $!"):format(pinned, command, log)))
     running[pid] = true
+    note_running()
     for _ = 1, 200 do
         if is_open(port) then
             return pid

@@ -18,4 +18,13 @@ if ! { cmake --preset release && cmake --build --preset release -- -j"$(nproc)";
     exit 1
 fi
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
-exec luajit bench/run.lua "$@"
+# The servers have sessions of their own; an end by Ctrl-C must not leave them behind.
+rm -f build/bench.pids
+stop_servers() {
+    [ ! -e build/bench.pids ] || kill -KILL $(cat build/bench.pids) 2>/dev/null || true
+    rm -f build/bench.pids
+}
+trap stop_servers EXIT
+trap 'exit 1' INT TERM HUP
+luajit bench/run.lua "$@" &
+wait $!
