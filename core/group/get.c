@@ -146,7 +146,8 @@ static void join_locked(struct lookup *lookup, struct hg_waiter *waiter, struct 
                         enum hg_how how)
 {
     waiter->hash = lookup->hash;
-    waiter->load = load;
+    if (!waiter->is_nested) /* else hg_edges_join set it, under the lock of those who read it */
+        waiter->load = load;
     waiter->state = HG_WAITER_LINKED;
     waiter->from_peer = lookup->get->from_peer;
     waiter->deadline_ms = lookup->get->deadline_ms;
