@@ -82,6 +82,8 @@ static void answer_route(struct hg_front *front, struct hg_exchange *exchange)
         hg_buf_clear(&front->headers);
         hg_field_append(&front->headers, HG_BYTES("Allow"), hg_bytes_str(allow));
         hg_buf_append_str(&front->headers, "Content-Type: text/plain; charset=utf-8\r\n");
+        if (front->node->cors != NULL)
+            hg_cors_answer(front->node->cors, request, &front->headers);
         struct hg_reply reply = {.status = 405,
                                  .headers = hg_buf_bytes(&front->headers),
                                  .body = HG_BYTES("method not allowed\n"),

@@ -159,9 +159,9 @@ static void reply_value(struct hg_front *front, struct hg_exchange *exchange, st
             type = hg_bytes_str(config->type);
         else if (type.len == 0)
             type = HG_BYTES("application/octet-stream");
-        hg_buf_append(headers, "Content-Type: ", 14);
-        hg_buf_append_bytes(headers, type);
-        hg_buf_append(headers, "\r\n", 2);
+        /* Another node may have sent anything as the type. */
+        if (hg_field_append(headers, HG_BYTES("Content-Type"), type) < 0)
+            hg_buf_append_str(headers, "Content-Type: application/octet-stream\r\n");
         reply.body = data;
         if (!value->is_private_copy && data.len > HG_SMALL_MAX && !reply.is_head)
             reply.value = hg_value_ref(value);

@@ -77,6 +77,29 @@ describe("between nodes", function()
     end)
 end)
 
+describe("what another node sends", function()
+    after_each(node.finish)
+
+    it("E16: never becomes header lines", function()
+        local n = node.start { config = CONFIG }
+        local function field(number, bytes)
+            return string.char(number * 8 % 128 + 2 + (number > 15 and 128 or 0)) .. (number > 15
+                and string.char(math.floor(number * 8 / 128)) or "") .. string.char(#bytes) .. bytes
+        end
+        local evil = "text/x\r\nX-Evil: 1"
+        local body = field(1, "the value") .. "\80\1" .. field(18, evil) .. field(19, "e" .. evil)
+        local r = http.request(n.peer_port, { method = "PUT", path = "/_hgcache/test/forged", body = body })
+        assert.is_true(r.status == 204 or r.status == 400)
+        if r.status == 204 then
+            for _, from in ipairs { n:get("/api?key=forged"), n:admin("/keys?key=forged") } do
+                assert.equal("the value", from.body)
+                assert.is_nil(from.headers["x-evil"])
+            end
+            assert.equal("application/octet-stream", n:get("/api?key=forged").headers["content-type"])
+        end
+    end)
+end)
+
 describe("the admin listener", function()
     after_each(node.finish)
 
