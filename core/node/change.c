@@ -244,16 +244,18 @@ void hg_node_change(void *ctx, struct hg_change *change)
     change->was_there = false;
     hg_buf_init(&change->acknowledged, MEMBER_LIST_MAX);
     hg_buf_init(&change->lease_waited, MEMBER_LIST_MAX);
-    struct run *run = hg_calloc(1, sizeof(*run));
+    atomic_fetch_add(&node->changes_running, 1); /* before the look at phase: drain.c sees it, or it sees LEAVING */
+    bool is_refused = atomic_load(&node->phase) >= HG_NODE_LEAVING;
+    struct run *run = is_refused ? NULL : hg_calloc(1, sizeof(*run));
     if (run == NULL) {
-        change->err = HG_ENOMEM;
+        change->err = is_refused ? HG_EDRAINING : HG_ENOMEM;
         hand_back(change);
+        atomic_fetch_sub(&node->changes_running, 1);
         return;
     }
     run->mail.deliver = on_start;
     run->change = change;
     run->node = node;
     run->worker = hg_node_any_worker(node);
-    atomic_fetch_add(&node->changes_running, 1);
     hg_loop_post(&run->worker->loop, &run->mail);
 }

@@ -21,12 +21,17 @@ static void exit_now(struct hg_node *node, const char *why)
     _exit(1);
 }
 
-static bool is_quiet(struct hg_node *node)
+static bool are_workers_idle(const struct hg_node *node)
 {
     for (unsigned i = 0; i < node->workers_started; i++) {
         if (atomic_load_explicit(&node->workers[i].busy, memory_order_relaxed) > 0)
             return false;
     }
+    return true;
+}
+
+static bool is_quiet(struct hg_node *node)
+{
     return hg_groups_flight_count(node->groups) == 0 && atomic_load(&node->changes_running) == 0 &&
            hg_server_busy_count(node->admin.server) == 0;
 }
@@ -114,12 +119,12 @@ static void on_drain_tick(uv_timer_t *timer)
     if (node->drain_last_until_ms == 0)
         node->drain_last_until_ms = hg_time_add(now_ms, LAST_REQUEST_MS);
     close_listeners(node);
-    if (node->listeners_closing > 0 || !is_quiet(node))
+    if (node->listeners_closing > 0 || !are_workers_idle(node))
         return;
     if (client_count(node) > 0 && now_ms < node->drain_last_until_ms)
         return;
-    /* Last: from here on the scripts take no new work. */
-    if (!hg_runtime_drain(node->runtime))
+    atomic_store(&node->phase, HG_NODE_LEAVING);
+    if (!is_quiet(node) || !hg_runtime_drain(node->runtime))
         return;
     uv_timer_stop(timer);
     hg_log(HG_LOG_INFO, "node drained name=%s", node->config->name);

@@ -59,7 +59,13 @@ struct hg_node_counters {
 #undef X
 };
 
-enum hg_node_phase { HG_NODE_STARTING, HG_NODE_SERVING, HG_NODE_DRAINING, HG_NODE_STOPPING };
+enum hg_node_phase {
+    HG_NODE_STARTING,
+    HG_NODE_SERVING,
+    HG_NODE_DRAINING,
+    HG_NODE_LEAVING, /* no client is left: what scripts still ask for on their own is refused, or it would never end */
+    HG_NODE_STOPPING,
+};
 
 #define HG_LISTENERS_MAX 3
 struct hg_node_listener {

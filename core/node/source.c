@@ -6,9 +6,17 @@
 #include "net/clock.h"
 #include "node/node_impl.h"
 
+/* What a load waits for is still fetched. Its flight is counted already: drain.c sees it, or it sees LEAVING. */
+static bool is_refused(const struct hg_node *node, const struct hg_load *load)
+{
+    return load->depth == 0 && atomic_load(&node->phase) >= HG_NODE_LEAVING;
+}
+
 static int source_load(void *ctx, struct hg_load *load)
 {
     struct hg_node *node = ctx;
+    if (is_refused(node, load))
+        return HG_EDRAINING;
     return hg_runtime_load(node->runtime, load);
 }
 
@@ -45,6 +53,8 @@ static void on_ask_mail(struct hg_mail *mail)
 static int source_ask(void *ctx, struct hg_load *load)
 {
     struct hg_node *node = ctx;
+    if (is_refused(node, load))
+        return HG_EDRAINING;
     struct hg_worker *worker = hg_node_worker_of(node, load->loop);
     if (worker != NULL && load->loop == hg_loop_current())
         return ask_on(worker, load);

@@ -198,6 +198,39 @@ describe("draining", function()
         assert.equal(0, n:wait_exit().code)
     end)
 
+    it("does not wait for a script that asks on its own for ever", function()
+        local nodes = node.cluster { count = 2, config = [[
+            return {
+                node = { listen = listen(), drain_timeout = "4s", drain_delay = 0 },
+                cluster = cluster(),
+                groups = { test = { getter = function(key) return key end } },
+                routes = { ["GET /go"] = function()
+                    for j = 1, 20 do
+                        hg.spawn(function()
+                            local group, i = hg.group("test"), 0
+                            while true do
+                                i = i + 1
+                                group:get(j .. "-" .. i)
+                                if i % 50 == 0 then
+                                    hg.sleep(0.001)
+                                end
+                            end
+                        end)
+                    end
+                    return "gone"
+                end },
+            }]] }
+        for _, n in ipairs(nodes) do
+            assert.equal("gone", n:get("/go").body)
+        end
+        for _, n in ipairs(nodes) do
+            posix.until_true(function()
+                return n:stats("test").gets > 1000
+            end, 10, "gets")
+            assert.equal(0, n:stop())
+        end
+    end)
+
     it("waits for a change that waits for the cluster", function()
         local nodes = node.cluster { count = 2, config = CONFIG, args = { delay = "0" } }
         local key = key_of(nodes[1], "k")
