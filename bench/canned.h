@@ -1,8 +1,9 @@
 /*
- * canned - what both responders share: the answer from a file, and how many requests some bytes are.
+ * canned - what both responders share: the answer from a file, and how many requests some bytes
+ * are.
  *
- * They parse nothing. All requests of a connection are equally long, so the first one tells the length and from
- * then on requests are counted by dividing.
+ * They parse nothing. All requests of a connection are equally long, so the first one tells the
+ * length and from then on requests are counted by dividing.
  */
 #ifndef HG_BENCH_CANNED_H
 #define HG_BENCH_CANNED_H

@@ -1,4 +1,7 @@
-/* bench_epoll_responder PORT FILE: answers every request with the bytes of FILE. One thread, epoll, no library. */
+/*
+ * bench_epoll_responder PORT FILE: answers every request with the bytes of FILE. One thread,
+ * epoll, no library.
+ */
 #include "canned.h"
 
 #include <arpa/inet.h>
@@ -26,7 +29,8 @@ static int conn_write(struct conn *conn)
     while (conn->owed > 0) {
         size_t offset = (canned_len - conn->owed % canned_len) % canned_len;
         size_t most = canned_len * CANNED_BATCH - offset;
-        ssize_t sent = send(conn->fd, canned_data + offset, conn->owed < most ? conn->owed : most, MSG_NOSIGNAL);
+        ssize_t sent = send(conn->fd, canned_data + offset, conn->owed < most ? conn->owed : most,
+                            MSG_NOSIGNAL);
         if (sent < 0)
             return errno == EAGAIN;
         conn->owed -= (size_t)sent;
@@ -53,7 +57,8 @@ static void on_event(int epoll, struct conn *conn, unsigned events)
     }
     int is_blocked = conn->owed > 0;
     if (is_blocked != was_blocked) {
-        struct epoll_event event = {.events = EPOLLIN | (is_blocked ? EPOLLOUT : 0), .data.ptr = conn};
+        struct epoll_event event = {.events = EPOLLIN | (is_blocked ? EPOLLOUT : 0),
+                                    .data.ptr = conn};
         epoll_ctl(epoll, EPOLL_CTL_MOD, conn->fd, &event);
     }
 }
@@ -81,9 +86,11 @@ int main(int argc, char **argv)
     canned_load(argv[2]);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(listener, 4096) < 0) {
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)atoi(argv[1])),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(listener, 4096) < 0) {
         perror("listen");
         return 1;
     }

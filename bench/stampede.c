@@ -1,6 +1,7 @@
 /*
- * bench_stampede CONNECTIONS PATH PORT...: opens all connections (spread over the ports of 127.0.0.1), then asks for PATH on
- * all of them at once. Prints `right=N wrong=N first_ms=X last_ms=X`; an answer is right when it is a 200 and complete.
+ * bench_stampede CONNECTIONS PATH PORT...: opens all connections (spread over the ports of
+ * 127.0.0.1), then asks for PATH on all of them at once. Prints `right=N wrong=N first_ms=X
+ * last_ms=X`; an answer is right when it is a 200 and complete.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,8 +35,9 @@ static double now_ms(void)
 static int open_connection(int port)
 {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         perror("connect");
         exit(1);
@@ -68,7 +70,8 @@ int main(int argc, char **argv)
     setrlimit(RLIMIT_NOFILE, &limit);
 
     char request[1024];
-    int request_len = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", argv[2]);
+    int request_len =
+        snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", argv[2]);
     struct conn *conns = calloc((size_t)count, sizeof(*conns));
     int epoll = epoll_create1(0);
     if (conns == NULL || request_len >= (int)sizeof(request))

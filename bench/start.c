@@ -1,6 +1,7 @@
 /*
- * bench_start PORT PATH COMMAND...: starts COMMAND and asks 127.0.0.1:PORT for PATH until there is an answer. Prints
- * `start_ms=X rss_kib=N exit=N`: the time to the first 200, the resident memory 1 s later, and how TERM ended it.
+ * bench_start PORT PATH COMMAND...: starts COMMAND and asks 127.0.0.1:PORT for PATH until there
+ * is an answer. Prints `start_ms=X rss_kib=N exit=N`: the time to the first 200, the resident
+ * memory 1 s later, and how TERM ended it.
  */
 #include <arpa/inet.h>
 #include <signal.h>
@@ -25,13 +26,15 @@ static double now_ms(void)
 static bool is_answered(int port, const char *path)
 {
     char request[1024], in[4096];
-    int len = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", path);
+    int len = snprintf(request, sizeof(request),
+                       "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", path);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     bool is_ok = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-                 send(fd, request, (size_t)len, MSG_NOSIGNAL) == len && recv(fd, in, sizeof(in), 0) >= 12 &&
-                 memcmp(in, "HTTP/1.1 200", 12) == 0;
+                 send(fd, request, (size_t)len, MSG_NOSIGNAL) == len &&
+                 recv(fd, in, sizeof(in), 0) >= 12 && memcmp(in, "HTTP/1.1 200", 12) == 0;
     close(fd);
     return is_ok;
 }
@@ -80,6 +83,7 @@ int main(int argc, char **argv)
     int status = 0;
     kill(pid, SIGTERM);
     waitpid(pid, &status, 0);
-    printf("start_ms=%.1f rss_kib=%ld exit=%d\n", took, kib, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+    printf("start_ms=%.1f rss_kib=%ld exit=%d\n", took, kib,
+           WIFEXITED(status) ? WEXITSTATUS(status) : -1);
     return 0;
 }

@@ -1,4 +1,7 @@
-/* bench_uv_responder PORT FILE: answers every request with the bytes of FILE. One thread, one libuv loop. */
+/*
+ * bench_uv_responder PORT FILE: answers every request with the bytes of FILE. One thread, one
+ * libuv loop.
+ */
 #include "canned.h"
 
 #include <uv.h>
