@@ -1,8 +1,9 @@
 /*
- * held - guards whose slots the ancestors of a peer's request hold on this node.
+ * held - guards that the ancestors of a peer's request hold, on whatever node they run.
  *
- * A getter here gets a key of another node, whose getter gets a key of ours: the load of that key is nested under
- * the first one's slot although it came by wire. Its chain names the first one.
+ * A getter there gets a key of ours: the load of that key is nested under a slot of that node's guard. Nodes have
+ * equal configurations, so the guards of the groups that the chain names count as held here. If only slots of this
+ * node counted, nodes whose slots are all taken by such getters would wait for each other's queues until the deadline.
  */
 #ifndef HG_GROUP_HELD_H
 #define HG_GROUP_HELD_H
@@ -10,8 +11,8 @@
 #include "group/group.h"
 
 /*
- * Of the loads named in the chain, those that run here: their guards, each once, at most HG_DEPTH_MAX. Takes shard
- * locks, one at a time, so the caller holds none. What it finds may end meanwhile: then one load more runs.
+ * The guards of the groups named in the chain, each once, at most HG_DEPTH_MAX. A chain is a peer's word: only what may
+ * speak on the peer listener can name one.
  */
 unsigned hg_held_by_chain(struct hg_groups *groups, struct hg_bytes chain,
                           const struct hg_guard *out_held[HG_DEPTH_MAX]);
