@@ -22,7 +22,7 @@
 #define EASY_POOL_MAX      32
 #define WATCH_BUCKETS      64
 #define CONNECT_TIMEOUT_MS 250
-#define HOST_CONNECTIONS   64
+#define HOST_CONNECTIONS   512 /* each waits for one answer: slow loads must not hold up quick ones */
 #define POOLED_CONNECTIONS 256
 #define HEADERS_MAX        65536
 #define BODY_MAX_DEFAULT   ((size_t)64 << 20)

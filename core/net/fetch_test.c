@@ -1,4 +1,5 @@
 #include "net/fetch.h"
+#include "net/fetch_impl.h"
 #include "net/test_world.h"
 
 struct result {
@@ -306,6 +307,7 @@ static void test_queued_fetches_outlast_the_connect_timeout(void **state)
         struct setting setting;
         static struct result results[COUNT];
         open_setting(&setting);
+        hg_fetcher_limit_host(setting.fetcher, AT_ONCE);
         memset(results, 0, sizeof(results));
         for (int i = 0; i < COUNT; i++)
             assert_int_equal(

@@ -175,7 +175,8 @@ static const char *read_option(lua_State *L, const char *name, struct hg_value_s
         if (!lua_isboolean(L, -1))
             wrong = "expected true or false";
         spec->uncacheable = lua_toboolean(L, -1);
-    } else {
+    } else if (strcmp(name, "how") != 0 && strcmp(name, "stale") != 0 && strcmp(name, "age") != 0) {
+        /* Those three are of the second result of group:get, which a getter may return as it is. */
         wrong = "is not an option";
     }
     return wrong;
@@ -327,14 +328,34 @@ static bool convert_described(lua_State *L, int table, struct hg_value_spec *spe
     return true;
 }
 
+/* nil, message[, code]: code is what group:get gives, so that its results may be returned as they are. */
+static void convert_nil(lua_State *L, int first, struct hg_value_spec *spec, struct hg_outcome *outcome)
+{
+    enum hg_class klass = HG_CLASS_INTERNAL;
+    size_t len;
+
+    if (lua_type(L, first + 2) == LUA_TSTRING) {
+        const char *code = lua_tolstring(L, first + 2, &len);
+        if (strcmp(code, "not_found") == 0) {
+            spec->status = HG_STATUS_NOT_FOUND;
+            make_value(outcome, spec);
+            return;
+        }
+        klass = hg_class_from_name(hg_bytes(code, len));
+    }
+    hg_vm_push_error_text(L, first + 1);
+    const char *message = lua_tolstring(L, -1, &len);
+    hg_outcome_error(outcome, klass, "%.*s", (int)(len < 512 ? len : 512), message);
+}
+
 void hg_convert_result(lua_State *L, int first, int count, struct hg_bytes key, uint64_t hash,
                        struct hg_outcome *outcome)
 {
     struct hg_value_spec spec = {.key = key, .hash = hash, .klass = HG_CLASS_INTERNAL};
 
-    /* Two results at least, the second nil if there was none. */
-    lua_settop(L, first + (count < 2 ? count : 2) - 1);
-    while (lua_gettop(L) < first + 1)
+    /* Three results, nil for those that there were not. */
+    lua_settop(L, first + (count < 3 ? count : 3) - 1);
+    while (lua_gettop(L) < first + 2)
         lua_pushnil(L);
 
     if (lua_islightuserdata(L, first) && lua_touserdata(L, first) == NULL) {
@@ -348,12 +369,13 @@ void hg_convert_result(lua_State *L, int first, int count, struct hg_bytes key, 
             make_value(outcome, &spec);
             return;
         }
-        if (lua_istable(L, first + 1) && convert_described(L, first + 1, &spec, outcome))
+        if (lua_istable(L, first + 1) && !luaL_getmetafield(L, first + 1, "__tostring")) {
+            if (!convert_described(L, first + 1, &spec, outcome))
+                contract_error(outcome, "the getter's result",
+                               "nil takes no options; a missing key with a ttl is hg.not_found{ ttl = ... }");
             return;
-        hg_vm_push_error_text(L, first + 1);
-        size_t len;
-        const char *message = lua_tolstring(L, -1, &len);
-        hg_outcome_error(outcome, HG_CLASS_INTERNAL, "%.*s", (int)(len < 512 ? len : 512), message);
+        }
+        convert_nil(L, first, &spec, outcome);
         return;
     }
     if (lua_istable(L, first) && convert_described(L, first, &spec, outcome))

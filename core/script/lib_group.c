@@ -316,6 +316,7 @@ static void on_changed(struct hg_change *done)
         hg_task_resume(task, push_change, &change->change);
     change_destroy(&change->op);
     atomic_fetch_sub(&thread->change_count, 1);
+    hg_thread_stop_if_done(thread);
 }
 
 /* Without a node to carry it out: here and now. */

@@ -204,10 +204,10 @@ static int convert(lua_State *L)
     struct hg_task *task = conversion->task;
     int count = conversion->ending->has_object ? 1 : conversion->ending->result_count;
 
-    /* Results beyond the second mean nothing. */
-    if (count > 2) {
-        lua_settop(task->co, 2);
-        count = 2;
+    /* Results beyond the third mean nothing. */
+    if (count > 3) {
+        lua_settop(task->co, 3);
+        count = 3;
     }
     lua_settop(L, 0);
     lua_xmove(task->co, L, count);

@@ -261,6 +261,7 @@ static void end_threads(struct hg_pool *pool)
                 &thread
                      ->is_dead)) /* it stopped in between, and lies on the list of the abandoned */
             continue;
+        hg_loop_stop(&thread->loop); /* also where a write did not come back */
         hg_loop_join(&thread->loop);
         if (!hg_thread_destroy(thread))
             hg_log(HG_LOG_ERROR,

@@ -232,6 +232,8 @@ int hg_thread_make_vm(struct hg_runtime *runtime, struct hg_vm **out_vm, char **
 void hg_thread_relieve(struct hg_thread *thread);
 /* The thread found itself dead: its loop ends. */
 void hg_thread_quit(struct hg_thread *thread);
+/* Once it was told to stop and no write of it is under way, its loop ends. */
+void hg_thread_stop_if_done(struct hg_thread *thread);
 void hg_thread_run_begin(struct hg_thread *thread, struct hg_task *task);
 void hg_thread_run_end(struct hg_thread *thread);
 /*

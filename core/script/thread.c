@@ -206,7 +206,14 @@ static void on_stop(struct hg_mail *mail)
     }
     fail_all(thread, HG_CLASS_UNAVAILABLE, "draining");
     atomic_store(&thread->has_stopped, true);
-    hg_loop_stop(&thread->loop);
+    hg_thread_stop_if_done(thread);
+}
+
+void hg_thread_stop_if_done(struct hg_thread *thread)
+{
+    /* A write under way comes back to this loop. */
+    if (atomic_load(&thread->has_stopped) && atomic_load(&thread->change_count) == 0)
+        hg_loop_stop(&thread->loop);
 }
 
 void hg_thread_run_begin(struct hg_thread *thread, struct hg_task *task)

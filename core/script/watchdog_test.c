@@ -116,7 +116,7 @@ static void test_abandoned_thread_that_comes_back_is_freed(void **state)
             "k.long = function() local n, took = 12, 0\n"
             " while took < 0.004 do n = n + 1 local at = os.clock() find(n) took = os.clock() - at "
             "end\n"
-            " while took < 3 do n = n + 1 took = took * 2 end find(n) return 'back' end\n"
+            " while took < 2 do n = n + 1 took = took * 2 end find(n) return 'back' end\n"
             "k.any = function(key) return key end"));
     struct answer answer = get(&world, "long");
     assert_int_equal(answer.status, HG_STATUS_ERROR);
