@@ -10,7 +10,11 @@ endfunction()
 
 hg_pkg(uv libuv)
 hg_pkg(luajit luajit)
-hg_pkg(curl libcurl)
+# Headers only: net/curl_library.c loads the library when it is first needed.
+pkg_check_modules(curl REQUIRED libcurl)
+add_library(hg_dep_curl INTERFACE)
+target_include_directories(hg_dep_curl SYSTEM INTERFACE ${curl_INCLUDE_DIRS})
+target_link_libraries(hg_dep_curl INTERFACE ${CMAKE_DL_LIBS})
 hg_pkg(protobuf libprotobuf-c)
 hg_pkg(jansson jansson)
 hg_pkg(zlib zlib)

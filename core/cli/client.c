@@ -1,50 +1,10 @@
 #include "cli/client.h"
 
-#include <curl/curl.h>
-#include <dlfcn.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
 #include "base/err.h"
-
-/* The functions of libcurl that we use, by name. */
-#define CURL_FUNCTIONS(X)                                                                          \
-    X(curl_global_init)                                                                            \
-    X(curl_easy_init)                                                                              \
-    X(curl_easy_setopt) X(curl_easy_perform) X(curl_easy_getinfo) X(curl_easy_strerror)            \
-        X(curl_easy_cleanup) X(curl_slist_append) X(curl_slist_free_all)
-
-/* Type-checking macros of the same names would hide the pointers. */
-#undef curl_easy_setopt
-#undef curl_easy_getinfo
-
-static struct {
-    void *library;
-#define X(name) __typeof__(&name) name;
-    CURL_FUNCTIONS(X)
-#undef X
-} curl;
-
-static int load_curl(void)
-{
-    if (curl.library != NULL)
-        return HG_OK;
-    void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
-    if (library == NULL)
-        return HG_EIO;
-#define X(name)                                                                                    \
-    *(void **)(void *)&curl.name = dlsym(library, #name);                                          \
-    if (curl.name == NULL) {                                                                       \
-        dlclose(library);                                                                          \
-        return HG_EIO;                                                                             \
-    }
-    CURL_FUNCTIONS(X)
-#undef X
-    if (curl.curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        return HG_EIO;
-    curl.library = library;
-    return HG_OK;
-}
+#include "net/curl_library.h"
 
 static size_t on_body(char *data, size_t size, size_t count, void *ctx)
 {
@@ -54,7 +14,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *ctx)
 
 static int add_header(struct curl_slist **list, const char *line)
 {
-    struct curl_slist *longer = curl.curl_slist_append(*list, line);
+    struct curl_slist *longer = hg_curl->slist_append(*list, line);
     if (longer == NULL)
         return HG_ENOMEM;
     *list = longer;
@@ -114,7 +74,7 @@ static int perform(CURL *easy, const struct hg_client_request *request,
 
     CURLcode code = CURLE_OK;
 #define SET(option, value)                                                                         \
-    code = code == CURLE_OK ? curl.curl_easy_setopt(easy, (option), (value)) : code
+    code = code == CURLE_OK ? hg_curl->easy_setopt(easy, (option), (value)) : code
     SET(CURLOPT_URL, url.data);
     if (socket != NULL)
         SET(CURLOPT_UNIX_SOCKET_PATH, socket);
@@ -136,19 +96,19 @@ static int perform(CURL *easy, const struct hg_client_request *request,
     }
 #undef SET
     if (code == CURLE_OK)
-        code = curl.curl_easy_perform(easy);
+        code = hg_curl->easy_perform(easy);
     long status = 0;
     if (code == CURLE_OK)
-        code = curl.curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+        code = hg_curl->easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     response->status = (int)status;
     if (code != CURLE_OK) {
         snprintf(response->error, sizeof response->error, "no answer from %.200s: %.200s",
-                 request->node, why[0] != '\0' ? why : curl.curl_easy_strerror(code));
+                 request->node, why[0] != '\0' ? why : hg_curl->easy_strerror(code));
         rc = HG_EPEER;
     }
 
 free_request:
-    curl.curl_slist_free_all(headers);
+    hg_curl->slist_free_all(headers);
     hg_buf_finish(&url);
     return rc;
 }
@@ -157,18 +117,18 @@ int hg_client_send(const struct hg_client_request *request, struct hg_client_res
 {
     *response = (struct hg_client_response){0};
     hg_buf_init(&response->body, HG_CLIENT_BODY_MAX);
-    int rc = load_curl();
+    int rc = hg_curl_load();
     if (rc < 0) {
         snprintf(response->error, sizeof response->error, "libcurl.so.4 cannot be loaded");
         return rc;
     }
-    CURL *easy = curl.curl_easy_init();
+    CURL *easy = hg_curl->easy_init();
     if (easy == NULL) {
         snprintf(response->error, sizeof response->error, "%s", hg_err_text(HG_ENOMEM));
         return HG_ENOMEM;
     }
     rc = perform(easy, request, response);
-    curl.curl_easy_cleanup(easy);
+    hg_curl->easy_cleanup(easy);
     if (rc < 0 && response->error[0] == '\0')
         snprintf(response->error, sizeof response->error, "%s", hg_err_text(rc));
     return rc;

@@ -8,7 +8,6 @@
  * and cancel.
  */
 #include <assert.h>
-#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "net/curl_library.h"
 #include "net/fetch_impl.h"
 
 #define EASY_POOL_MAX      32
@@ -73,14 +73,6 @@ struct hg_fetch {
     struct hg_mail mail;
     char error[CURL_ERROR_SIZE];
 };
-
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-static CURLcode curl_ready;
-
-static void curl_start(void)
-{
-    curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
 
 static int err_from_curl(CURLcode code)
 {
@@ -143,7 +135,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
         flags |= CURL_CSELECT_IN;
     if (events & UV_WRITABLE)
         flags |= CURL_CSELECT_OUT;
-    curl_multi_socket_action(fetcher->multi, watch->fd, flags, &running);
+    hg_curl->multi_socket_action(fetcher->multi, watch->fd, flags, &running);
     fetcher_reap(fetcher);
 }
 
@@ -151,7 +143,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct hg_fetcher *fetcher = timer->data;
     int running;
-    curl_multi_socket_action(fetcher->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    hg_curl->multi_socket_action(fetcher->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     fetcher_reap(fetcher);
 }
 
@@ -186,14 +178,14 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, voi
     if (what == CURL_POLL_REMOVE) {
         if (watch != NULL)
             uv_poll_stop(&watch->poll);
-        curl_multi_assign(fetcher->multi, fd, NULL);
+        hg_curl->multi_assign(fetcher->multi, fd, NULL);
         return 0;
     }
     if (watch == NULL) {
         watch = watch_get(fetcher, fd);
         if (watch == NULL)
             return -1;
-        curl_multi_assign(fetcher->multi, fd, watch);
+        hg_curl->multi_assign(fetcher->multi, fd, watch);
     }
     int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
     uv_poll_start(&watch->poll, events, on_ready);
@@ -276,17 +268,19 @@ static int fetcher_open(struct hg_fetcher *fetcher)
 {
     if (fetcher->multi != NULL)
         return HG_OK;
-    pthread_once(&curl_once, curl_start);
-    CURLM *multi = curl_ready == CURLE_OK ? curl_multi_init() : NULL;
+    int err = hg_curl_load();
+    if (err < 0)
+        return err;
+    CURLM *multi = hg_curl->multi_init();
     if (multi == NULL)
         return HG_ENOMEM;
-    curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
-    curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, fetcher);
-    curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
-    curl_multi_setopt(multi, CURLMOPT_TIMERDATA, fetcher);
-    curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)POOLED_CONNECTIONS);
-    curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, fetcher->host_connections);
-    curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+    hg_curl->multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
+    hg_curl->multi_setopt(multi, CURLMOPT_SOCKETDATA, fetcher);
+    hg_curl->multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
+    hg_curl->multi_setopt(multi, CURLMOPT_TIMERDATA, fetcher);
+    hg_curl->multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)POOLED_CONNECTIONS);
+    hg_curl->multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, fetcher->host_connections);
+    hg_curl->multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
     fetcher->multi = multi;
     return HG_OK;
 }
@@ -300,7 +294,7 @@ bool hg_fetch_is_sent(const struct hg_fetch *fetch)
 {
     long sent_bytes = 0;
     if (fetch->easy != NULL)
-        curl_easy_getinfo(fetch->easy, CURLINFO_REQUEST_SIZE, &sent_bytes);
+        hg_curl->easy_getinfo(fetch->easy, CURLINFO_REQUEST_SIZE, &sent_bytes);
     return sent_bytes > 0;
 }
 
@@ -310,12 +304,12 @@ static void fetch_detach(struct hg_fetch *fetch)
     struct hg_fetcher *fetcher = fetch->fetcher;
     if (fetch->easy == NULL)
         return;
-    curl_multi_remove_handle(fetcher->multi, fetch->easy);
-    curl_easy_reset(fetch->easy);
+    hg_curl->multi_remove_handle(fetcher->multi, fetch->easy);
+    hg_curl->easy_reset(fetch->easy);
     if (fetcher->easy_count < EASY_POOL_MAX && !fetcher->is_closing)
         fetcher->easy_pool[fetcher->easy_count++] = fetch->easy;
     else
-        curl_easy_cleanup(fetch->easy);
+        hg_curl->easy_cleanup(fetch->easy);
     fetch->easy = NULL;
 }
 
@@ -323,7 +317,7 @@ static void fetch_free(struct hg_fetch *fetch)
 {
     fetch_detach(fetch);
     hg_list_remove(&fetch->link);
-    curl_slist_free_all(fetch->header_list);
+    hg_curl->slist_free_all(fetch->header_list);
     hg_free(fetch->request_body);
     hg_buf_finish(&fetch->headers);
     hg_buf_finish(&fetch->body);
@@ -334,9 +328,9 @@ static void fetch_free(struct hg_fetch *fetch)
 static void fetcher_shut(struct hg_fetcher *fetcher)
 {
     while (fetcher->easy_count > 0)
-        curl_easy_cleanup(fetcher->easy_pool[--fetcher->easy_count]);
+        hg_curl->easy_cleanup(fetcher->easy_pool[--fetcher->easy_count]);
     if (fetcher->multi != NULL)
-        curl_multi_cleanup(fetcher->multi);
+        hg_curl->multi_cleanup(fetcher->multi);
     fetcher->multi = NULL;
     fetcher->is_shut = true;
     for (size_t i = 0; i < WATCH_BUCKETS; i++) {
@@ -385,13 +379,13 @@ static void fetch_finish(struct hg_fetch *fetch, CURLcode code)
     bool is_sent = hg_fetch_is_sent(fetch);
     uint64_t elapsed_ms = hg_loop_now(fetch->fetcher->loop) - fetch->started_ms;
 
-    curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+    hg_curl->easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
     if (code == CURLE_OK && !fetch->has_head) { /* libcurl lets a head that ends early pass */
         response.err = HG_EPEER;
         response.err_text = "connection closed inside the head";
     }
     if (code != CURLE_OK)
-        response.err_text = fetch->error[0] != '\0' ? fetch->error : curl_easy_strerror(code);
+        response.err_text = fetch->error[0] != '\0' ? fetch->error : hg_curl->easy_strerror(code);
     if (fetch->is_too_big)
         response.err = HG_ETOOBIG;
     else if (fetch->is_out_of_memory)
@@ -425,19 +419,19 @@ static void fetcher_reap(struct hg_fetcher *fetcher)
     int left;
 
     while (fetcher->multi != NULL &&
-           (message = curl_multi_info_read(fetcher->multi, &left)) != NULL) {
+           (message = hg_curl->multi_info_read(fetcher->multi, &left)) != NULL) {
         if (message->msg != CURLMSG_DONE)
             continue;
         struct hg_fetch *fetch;
         CURLcode code = message->data.result;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &fetch);
+        hg_curl->easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &fetch);
         fetch_finish(fetch, code);
     }
 }
 
 static bool add_header(struct hg_fetch *fetch, const char *line)
 {
-    struct curl_slist *longer = curl_slist_append(fetch->header_list, line);
+    struct curl_slist *longer = hg_curl->slist_append(fetch->header_list, line);
     if (longer == NULL)
         return false;
     fetch->header_list = longer;
@@ -466,47 +460,47 @@ static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *o
 
     if (!add_headers(fetch, options))
         return HG_EINVAL;
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, fetch);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, fetch->error);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    hg_curl->easy_setopt(easy, CURLOPT_PRIVATE, fetch);
+    hg_curl->easy_setopt(easy, CURLOPT_ERRORBUFFER, fetch->error);
+    hg_curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     /* A canceled look-up is left behind, not waited for. */
-    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L); /* a key may be ".." */
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+    hg_curl->easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+    hg_curl->easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    hg_curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    hg_curl->easy_setopt(easy, CURLOPT_PROXY, "");
+    hg_curl->easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L); /* a key may be ".." */
+    hg_curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    hg_curl->easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
+    hg_curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
+    hg_curl->easy_setopt(easy, CURLOPT_TIMEOUT_MS,
                      options->timeout_ms > TIMEOUT_MS_MAX ? 0L : (long)options->timeout_ms);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_open);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_curl_body);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, fetch);
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_curl_header);
-    curl_easy_setopt(easy, CURLOPT_HEADERDATA, fetch);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, fetch->header_list);
+    hg_curl->easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_open);
+    hg_curl->easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch);
+    hg_curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_curl_body);
+    hg_curl->easy_setopt(easy, CURLOPT_WRITEDATA, fetch);
+    hg_curl->easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_curl_header);
+    hg_curl->easy_setopt(easy, CURLOPT_HEADERDATA, fetch);
+    hg_curl->easy_setopt(easy, CURLOPT_HTTPHEADER, fetch->header_list);
     if (options->fresh_connection) {
-        curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-        curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+        hg_curl->easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+        hg_curl->easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
     }
     if (options->body.data != NULL) {
         fetch->request_body = hg_strndup(options->body.data, options->body.len);
         if (fetch->request_body == NULL)
             return HG_ENOMEM;
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)options->body.len);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, fetch->request_body);
+        hg_curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)options->body.len);
+        hg_curl->easy_setopt(easy, CURLOPT_POSTFIELDS, fetch->request_body);
     }
     if (strcmp(method, "HEAD") == 0) {
-        curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+        hg_curl->easy_setopt(easy, CURLOPT_NOBODY, 1L);
     } else {
         /* A length that is too big is refused before the first byte. */
-        curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)fetch->body.max_bytes);
+        hg_curl->easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)fetch->body.max_bytes);
     }
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
-        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
-    return curl_easy_setopt(easy, CURLOPT_URL, options->url) == CURLE_OK ? HG_OK : HG_ENOMEM;
+        hg_curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+    return hg_curl->easy_setopt(easy, CURLOPT_URL, options->url) == CURLE_OK ? HG_OK : HG_ENOMEM;
 }
 
 int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *options,
@@ -528,9 +522,9 @@ int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *op
     hg_buf_init(&fetch->headers, HEADERS_MAX);
     hg_buf_init(&fetch->body, options->body_max != 0 ? options->body_max : BODY_MAX_DEFAULT);
     fetch->easy =
-        fetcher->easy_count > 0 ? fetcher->easy_pool[--fetcher->easy_count] : curl_easy_init();
+        fetcher->easy_count > 0 ? fetcher->easy_pool[--fetcher->easy_count] : hg_curl->easy_init();
     int err = fetch->easy == NULL ? HG_ENOMEM : fetch_set_up(fetch, options);
-    if (err == HG_OK && curl_multi_add_handle(fetcher->multi, fetch->easy) != CURLM_OK)
+    if (err == HG_OK && hg_curl->multi_add_handle(fetcher->multi, fetch->easy) != CURLM_OK)
         err = HG_ENOMEM;
     if (err < 0) {
         fetch_free(fetch);

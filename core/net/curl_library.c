@@ -1,0 +1,34 @@
+#include "net/curl_library.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+
+const struct hg_curl *hg_curl;
+
+static void load_once(void)
+{
+    static struct hg_curl functions;
+    void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL)
+        return;
+    __typeof__(&curl_global_init) global_init;
+    *(void **)(void *)&global_init = dlsym(library, "curl_global_init");
+    bool is_whole = global_init != NULL;
+#define X(name)                                                                                    \
+    *(void **)(void *)&functions.name = dlsym(library, "curl_" #name);                             \
+    is_whole = is_whole && functions.name != NULL;
+    HG_CURL_FUNCTIONS(X)
+#undef X
+    if (is_whole && global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+        hg_curl = &functions;
+}
+
+int hg_curl_load(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, load_once);
+    return hg_curl != NULL ? HG_OK : HG_EIO;
+}
