@@ -65,8 +65,10 @@ struct hg_value {
     uint64_t created_ms;    /* when it was loaded at its source (a copy: when the owner did) */
     uint64_t expires_ms;    /* fresh before this */
     uint32_t cost_bytes;    /* what it was charged with */
+    uint32_t slot;          /* the policy's: where it keeps what it knows of it */
     uint8_t tier;           /* enum hg_tier */
     bool stored;
+    uint8_t queue, uses;    /* the policy's: which list it is on, hits since it was last looked at */
 
     /* Immutable. */
     uint8_t status;         /* enum hg_status */

@@ -27,6 +27,7 @@ void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_
                     size_t negative_limit)
 {
     budget->capacity = capacity_bytes;
+    budget->cost = NULL;
     budget->hot_limit = hot_limit < capacity_bytes ? hot_limit : capacity_bytes;
     budget->negative_limit = negative_limit < capacity_bytes ? negative_limit : capacity_bytes;
     atomic_init(&budget->used, 0);
@@ -195,8 +196,11 @@ static void drop(struct hg_store *store, struct hg_value **link, enum hg_evict_r
     enum hg_tier tier = (enum hg_tier)value->tier;
     *link = value->chain;
     value->chain = NULL;
+    if (tier != HG_TIER_MAIN || store->is_lru)
+        hg_list_remove(&value->order);
+    else
+        store->policy->ops->remove(store->policy, value);
     value->stored = false;
-    hg_list_remove(&value->order);
     store->entry_count--;
     store->tier_count[tier]--;
     budget_release(store->budget, tier, value->cost_bytes);
@@ -209,18 +213,19 @@ static void drop(struct hg_store *store, struct hg_value **link, enum hg_evict_r
     hg_value_unref(value);
 }
 
-/* Returns the bytes freed; 0 when the tier has no entry here. */
-static size_t drop_last(struct hg_store *store, enum hg_tier tier, enum hg_evict_reason reason,
-                        bool tell)
+/* Evicts one; returns the bytes freed, 0 when the tier has no entry here. */
+static size_t evict_next(struct hg_store *store, enum hg_tier tier)
 {
-    if (hg_list_is_empty(&store->order[tier]))
+    struct hg_value *value = tier == HG_TIER_MAIN && !store->is_lru
+                                 ? store->policy->ops->victim(store->policy)
+                                 : hg_policy_last(&store->order[tier]);
+    if (value == NULL)
         return 0;
-    struct hg_value *value = hg_container_of(store->order[tier].prev, struct hg_value, order);
     size_t cost_bytes = value->cost_bytes;
     struct hg_value **link = bucket_of(store, value->hash);
     while (*link != value)
         link = &(*link)->chain;
-    drop(store, link, reason, tell);
+    drop(store, link, HG_EVICT_CAPACITY, true);
     return cost_bytes;
 }
 
@@ -231,10 +236,10 @@ static size_t drop_last(struct hg_store *store, enum hg_tier tier, enum hg_evict
 static bool evict_one(struct hg_store *store, enum hg_tier tier, enum verdict verdict)
 {
     if (verdict == TIER_IS_FULL)
-        return drop_last(store, tier, HG_EVICT_CAPACITY, true) > 0;
-    return drop_last(store, HG_TIER_MAIN, HG_EVICT_CAPACITY, true) > 0 ||
-           drop_last(store, HG_TIER_HOT, HG_EVICT_CAPACITY, true) > 0 ||
-           drop_last(store, HG_TIER_NEGATIVE, HG_EVICT_CAPACITY, true) > 0;
+        return evict_next(store, tier) > 0;
+    return evict_next(store, HG_TIER_MAIN) > 0 ||
+           evict_next(store, HG_TIER_HOT) > 0 ||
+           evict_next(store, HG_TIER_NEGATIVE) > 0;
 }
 
 static int make_room(struct hg_store *store, enum hg_tier tier, size_t cost_bytes)
@@ -251,6 +256,13 @@ static int make_room(struct hg_store *store, enum hg_tier tier, size_t cost_byte
 int hg_store_init(struct hg_store *store, struct hg_budget *budget, hg_evict_fn on_evict,
                   void *on_evict_ctx)
 {
+    return hg_store_init_policy(store, budget, &hg_policy_lru, 0, on_evict, on_evict_ctx);
+}
+
+int hg_store_init_policy(struct hg_store *store, struct hg_budget *budget,
+                         const struct hg_policy_ops *policy, uint64_t seed, hg_evict_fn on_evict,
+                         void *on_evict_ctx)
+{
     struct hg_value **table = hg_calloc(FIRST_BUCKETS, sizeof(struct hg_value *));
     if (table == NULL)
         return HG_ENOMEM;
@@ -260,29 +272,34 @@ int hg_store_init(struct hg_store *store, struct hg_budget *budget, hg_evict_fn 
         .on_evict_ctx = on_evict_ctx,
         .table = table,
         .mask = FIRST_BUCKETS - 1,
+        .uses_max = policy->uses_max,
+        .is_lru = policy == &hg_policy_lru,
     };
     for (size_t tier = 0; tier < HG_TIER_COUNT; tier++)
         hg_list_init(&store->order[tier]);
-    return HG_OK;
-}
-
-static void drop_all(struct hg_store *store, enum hg_evict_reason reason, bool tell)
-{
-    for (size_t tier = 0; tier < HG_TIER_COUNT; tier++) {
-        while (drop_last(store, (enum hg_tier)tier, reason, tell) > 0)
-            ;
+    int err = hg_policy_create(policy, &store->order[HG_TIER_MAIN], seed, &store->policy);
+    if (err < 0) {
+        hg_free(table);
+        *store = (struct hg_store){0};
     }
-    assert(store->entry_count == 0);
+    return err;
 }
 
-void hg_store_finish(struct hg_store *store)
+/* A use costs a move in a list or a small counter; only some policies have more to do. */
+static inline void use(struct hg_store *store, struct hg_value *value)
 {
-    if (store == NULL || store->table == NULL)
+    if (value->tier == HG_TIER_MAIN && !store->is_lru) {
+        if (store->uses_max == HG_USES_CALL)
+            store->policy->ops->hit(store->policy, value);
+        else if (value->uses < store->uses_max)
+            value->uses++;
         return;
-    drop_all(store, HG_EVICT_REMOVED, false);
-    hg_free(store->old_table);
-    hg_free(store->table);
-    *store = (struct hg_store){0};
+    }
+    struct hg_list *order = &store->order[value->tier];
+    if (order->next != &value->order) {
+        hg_list_remove(&value->order);
+        hg_list_push_front(order, &value->order);
+    }
 }
 
 struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_bytes key)
@@ -292,11 +309,7 @@ struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_b
     struct hg_value *value = *find(store, hash, key);
     if (value == NULL)
         return NULL;
-    struct hg_list *order = &store->order[value->tier];
-    if (order->next != &value->order) {
-        hg_list_remove(&value->order);
-        hg_list_push_front(order, &value->order);
-    }
+    use(store, value);
     return value;
 }
 
@@ -305,23 +318,52 @@ struct hg_value *hg_store_peek(const struct hg_store *store, uint64_t hash, stru
     return *find(store, hash, key);
 }
 
+/* What the policy knows of an entry whose successor is about to be put. */
+static struct hg_policy_past past_of(const struct hg_store *store, const struct hg_value *value)
+{
+    const struct hg_policy_ops *ops = store->policy->ops;
+    return (struct hg_policy_past){
+        .queue = value->queue,
+        .uses = value->uses,
+        .count = ops->count == NULL ? 0 : ops->count(store->policy, value),
+    };
+}
+
+/* Into its tier's order. HG_OK or HG_ENOMEM. */
+static int order_add(struct hg_store *store, struct hg_value *value,
+                     const struct hg_policy_past *past)
+{
+    if (value->tier == HG_TIER_MAIN && !store->is_lru)
+        return store->policy->ops->add(store->policy, value, past);
+    hg_list_push_front(&store->order[value->tier], &value->order);
+    return HG_OK;
+}
+
 int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier tier,
                  uint64_t created_ms, uint64_t expires_ms)
 {
     assert(!value->stored);
     assert(!value->is_private_copy);
-    size_t cost_bytes = hg_store_cost(value);
+    size_t cost_bytes = hg_store_entry_cost(store, value);
+    bool is_known = false;
+    struct hg_policy_past past = {0};
     int err = HG_OK;
 
     struct hg_value **link = find(store, value->hash, hg_value_key(value));
-    if (*link != NULL)
+    if (*link != NULL) {
+        is_known = (*link)->tier == HG_TIER_MAIN;
+        if (is_known)
+            past = past_of(store, *link);
         drop(store, link, HG_EVICT_REPLACED, true);
+    }
 
     if (cost_bytes > tier_limit(store->budget, tier) || cost_bytes > UINT32_MAX) {
         store->counters.rejected++;
         err = HG_ETOOBIG;
         goto tend;
     }
+    if (tier == HG_TIER_MAIN && !is_known && store->policy->ops->arrive != NULL)
+        store->policy->ops->arrive(store->policy, value->hash);
     err = make_room(store, tier, cost_bytes);
     if (err < 0)
         goto tend;
@@ -331,10 +373,15 @@ int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier ti
     value->cost_bytes = (uint32_t)cost_bytes;
     value->tier = (uint8_t)tier;
     value->stored = true;
+    err = order_add(store, value, is_known ? &past : NULL);
+    if (err < 0) {
+        value->stored = false;
+        budget_release(store->budget, tier, cost_bytes);
+        goto tend;
+    }
     link = bucket_of(store, value->hash);
     value->chain = *link;
     *link = hg_value_ref(value);
-    hg_list_push_front(&store->order[tier], &value->order);
     store->entry_count++;
     store->tier_count[tier]++;
 
@@ -365,7 +412,7 @@ size_t hg_store_evict(struct hg_store *store, enum hg_tier tier, size_t bytes)
 {
     size_t freed = 0;
     while (freed < bytes) {
-        size_t cost_bytes = drop_last(store, tier, HG_EVICT_CAPACITY, true);
+        size_t cost_bytes = evict_next(store, tier);
         if (cost_bytes == 0)
             break;
         freed += cost_bytes;
@@ -427,18 +474,52 @@ size_t hg_store_expire_step(struct hg_store *store, uint64_t now_ms, size_t max_
     return freed;
 }
 
+/* By the table, not by the policy: nobody asked for room, so no ghost is made. */
+static void drop_all(struct hg_store *store, enum hg_evict_reason reason, bool tell)
+{
+    for (size_t i = hg_store_bucket_count(store); i-- > 0;) {
+        struct hg_value **link = bucket_at(store, i);
+        while (link != NULL && *link != NULL)
+            drop(store, link, reason, tell);
+    }
+    assert(store->entry_count == 0);
+}
+
+void hg_store_finish(struct hg_store *store)
+{
+    if (store == NULL || store->table == NULL)
+        return;
+    drop_all(store, HG_EVICT_REMOVED, false);
+    hg_policy_destroy(store->policy);
+    hg_free(store->old_table);
+    hg_free(store->table);
+    *store = (struct hg_store){0};
+}
+
 void hg_store_clear(struct hg_store *store, enum hg_evict_reason reason)
 {
     drop_all(store, reason, true);
     table_tend(store);
 }
 
-size_t hg_store_cost(const struct hg_value *value)
+static size_t cost_with(const struct hg_value *value, size_t share_bytes)
 {
     size_t cost_bytes = 0;
-    if (!hg_size_add(hg_alloc_size(hg_value_size(value)), SLOT_BYTES, &cost_bytes))
+    if (!hg_size_add(hg_alloc_size(hg_value_size(value)), share_bytes, &cost_bytes))
         return SIZE_MAX;
     return cost_bytes;
+}
+
+size_t hg_store_cost(const struct hg_value *value)
+{
+    return cost_with(value, SLOT_BYTES);
+}
+
+size_t hg_store_entry_cost(const struct hg_store *store, const struct hg_value *value)
+{
+    size_t share_bytes = SLOT_BYTES + store->policy->ops->entry_bytes;
+    return store->budget->cost == NULL ? cost_with(value, share_bytes)
+                                       : store->budget->cost(value, share_bytes);
 }
 
 /* ---- validation ---- */
@@ -460,7 +541,7 @@ static bool chain_recount(const struct hg_store *store, size_t index, struct rec
         if (bucket_of(store, value->hash) != bucket ||
             *find(store, value->hash, hg_value_key(value)) != value)
             return false; /* in the wrong bucket, or the second one of its key */
-        if (value->cost_bytes != hg_store_cost(value))
+        if (value->cost_bytes != hg_store_entry_cost(store, value))
             return false;
         sums->tiers[value->tier]++;
         sums->bytes[value->tier] += value->cost_bytes;
@@ -495,11 +576,17 @@ bool hg_store_validate(const struct hg_store *store)
         /* Other shards use the same budget, so ours is a part of it. */
         if (sums.bytes[tier] > used || used > tier_limit(store->budget, (enum hg_tier)tier))
             return false;
-        if (sums.tiers[tier] != store->tier_count[tier] ||
+        if (sums.tiers[tier] != store->tier_count[tier])
+            return false;
+        if ((tier != HG_TIER_MAIN || store->policy->ops->is_one_list) &&
             !is_order_valid(store, (enum hg_tier)tier))
             return false;
         all_bytes += sums.bytes[tier];
     }
+    const struct hg_policy_ops *ops = store->policy->ops;
+    if (ops->validate != NULL &&
+        !ops->validate(store->policy, store->tier_count[HG_TIER_MAIN]))
+        return false;
     size_t used = atomic_load(&store->budget->used);
     return sums.entries == store->entry_count && all_bytes <= used &&
            used <= store->budget->capacity;

@@ -1,14 +1,15 @@
 /*
- * store - one shard's byte-budgeted key/value map: exact LRU, TTL, three tiers.
+ * store - one shard's byte-budgeted key/value map: eviction policy, TTL, three tiers.
  *
- *   main      values this node owns
- *   hot       copies of other owners' values (at most budget->hot_limit)
- *   negative  not-found and errors (at most budget->negative_limit)
+ *   main      values this node owns; who goes first is the policy's choice (cache/policy.h)
+ *   hot       copies of other owners' values (at most budget->hot_limit); exact LRU
+ *   negative  not-found and errors (at most budget->negative_limit); exact LRU
  *
  * Ownership  holds one reference on each value; get lends it while the caller holds the shard's lock.
  * Threads    none of its own: the caller holds the shard's lock. Only the budget is shared, by atomics.
  * Time       now_ms comes from the caller; never read here.
- * Units      bytes = allocator-rounded value + its share of the table: what an entry really costs.
+ * Units      bytes = allocator-rounded value + its share of the table and of what the policy remembers: what an
+ *            entry really costs (or what budget->cost says).
  * Errors     HG_ENOMEM, HG_ETOOBIG (never fits: nothing was evicted for it), HG_ELIMIT (this shard has nothing
  *            left to evict and the group's budget is still full: evict in a neighbour and try again).
  *
@@ -18,7 +19,7 @@
 #ifndef HG_CACHE_STORE_H
 #define HG_CACHE_STORE_H
 
-#include "base/value.h"
+#include "cache/policy.h"
 
 enum hg_evict_reason { HG_EVICT_CAPACITY, HG_EVICT_EXPIRED, HG_EVICT_REMOVED, HG_EVICT_REPLACED };
 const char *hg_evict_reason_name(enum hg_evict_reason reason); /* "capacity", ... */
@@ -27,6 +28,9 @@ const char *hg_evict_reason_name(enum hg_evict_reason reason); /* "capacity", ..
 struct hg_budget {
     size_t capacity, hot_limit, negative_limit;
     atomic_size_t used, tier_used[HG_TIER_COUNT];
+    /* What an entry costs, where that is not its memory (replay); NULL in a node. `share_bytes` is its share of
+     * table and policy. Always the same for one value. */
+    size_t (*cost)(const struct hg_value *value, size_t share_bytes);
 };
 void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit, size_t negative_limit);
 
@@ -46,12 +50,19 @@ struct hg_store {
     struct hg_value **table, **old_table; /* old_table: being moved from, NULL when not resizing */
     size_t mask, old_mask, move_index;
     size_t entry_count, tier_count[HG_TIER_COUNT];
-    struct hg_list order[HG_TIER_COUNT]; /* front = most recently used */
+    struct hg_list order[HG_TIER_COUNT]; /* lru: front = most recently used */
+    struct hg_policy *policy;            /* of the main tier */
+    uint8_t uses_max;                    /* of the policy */
+    bool is_lru;                         /* of the main tier, too */
     size_t sweep_index;                  /* expiry hand */
     struct hg_store_counters counters;
 };
 
+/* The main tier's policy is lru. */
 int hg_store_init(struct hg_store *store, struct hg_budget *budget, hg_evict_fn on_evict, void *on_evict_ctx);
+/* `seed` is for policies that draw lots. */
+int hg_store_init_policy(struct hg_store *store, struct hg_budget *budget, const struct hg_policy_ops *policy,
+                         uint64_t seed, hg_evict_fn on_evict, void *on_evict_ctx);
 void hg_store_finish(struct hg_store *store); /* drops every entry, no callback; zeroed memory is fine */
 
 /* Fresh or stale, whatever is there; counts as a use. The caller compares expires_ms. */
@@ -69,7 +80,7 @@ int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier ti
 bool hg_store_remove(struct hg_store *store, uint64_t hash, struct hg_bytes key, enum hg_evict_reason reason);
 /* Moves the moment from which the entry is stale. */
 void hg_store_set_expiry(struct hg_store *store, struct hg_value *value, uint64_t expires_ms);
-/* Evicts least recently used entries of one tier until `bytes` are freed or none is left; returns bytes freed. */
+/* Evicts entries of one tier, as its policy says, until `bytes` are freed or none is left; returns bytes freed. */
 size_t hg_store_evict(struct hg_store *store, enum hg_tier tier, size_t bytes);
 /*
  * Looks at up to max_buckets buckets from where the last call stopped and frees entries that are past expiry and
@@ -82,6 +93,8 @@ void hg_store_clear(struct hg_store *store, enum hg_evict_reason reason);
 
 /* Tests: links, counts and bytes all agree. */
 bool hg_store_validate(const struct hg_store *store);
-size_t hg_store_cost(const struct hg_value *value); /* what putting it would charge */
+/* What putting it here would charge, and the part of that which is the same for every policy. */
+size_t hg_store_entry_cost(const struct hg_store *store, const struct hg_value *value);
+size_t hg_store_cost(const struct hg_value *value);
 
 #endif

@@ -15,7 +15,8 @@ static const struct option {
 } options[] = {
     {"--node", HG_OPTION_NODE, true},    {"--token-file", HG_OPTION_TOKEN_FILE, true},
     {"--key64", HG_OPTION_KEY64, false}, {"--json", HG_OPTION_JSON, false},
-    {"--ttl", HG_OPTION_TTL, true},
+    {"--ttl", HG_OPTION_TTL, true},      {"--policy", HG_OPTION_POLICY, true},
+    {"--objects", HG_OPTION_OBJECTS, true}, {"--capacity", HG_OPTION_CAPACITY, true},
 };
 
 /* A word for an error message: printable, and short enough for one line. */
@@ -112,6 +113,15 @@ static int take_option(struct hg_args *args, int argc, char *const *argv, int *i
         break;
     case HG_OPTION_TTL:
         args->ttl = value;
+        break;
+    case HG_OPTION_POLICY:
+        args->policy = value;
+        break;
+    case HG_OPTION_OBJECTS:
+        args->objects = value;
+        break;
+    case HG_OPTION_CAPACITY:
+        args->capacity = value;
         break;
     case HG_OPTION_KEY64:
         args->key64 = true;

@@ -20,6 +20,7 @@ enum hg_command_id {
     HG_COMMAND_STATS,
     HG_COMMAND_RING,
     HG_COMMAND_EXPLAIN,
+    HG_COMMAND_REPLAY,
     HG_COMMAND_VERSION,
     HG_COMMAND_HELP,
 };
@@ -29,7 +30,10 @@ enum hg_option {
     HG_OPTION_TOKEN_FILE = 2,
     HG_OPTION_KEY64 = 4,
     HG_OPTION_JSON = 8,
-    HG_OPTION_TTL = 16
+    HG_OPTION_TTL = 16,
+    HG_OPTION_POLICY = 32,
+    HG_OPTION_OBJECTS = 64,
+    HG_OPTION_CAPACITY = 128
 };
 
 struct hg_command {
@@ -51,6 +55,7 @@ bool hg_command_is_later(const char *name);
 struct hg_args {
     const struct hg_command *command;
     const char *node, *token_file, *ttl; /* NULL: not given */
+    const char *policy, *objects, *capacity;
     bool key64, json;
     const char **words;
     size_t word_count;

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "cli/args.h"
 #include "cli/remote.h"
+#include "cli/replay.h"
 #include "node/node.h"
 
 static void print_help(const struct hg_cli_io *io)
@@ -33,6 +34,9 @@ static void print_command_help(const struct hg_cli_io *io, const struct hg_comma
             command->words);
     fputs(command->options & HG_OPTION_NODE ? " [--node URL] [--token-file F]" : "", io->out);
     fputs(command->options & HG_OPTION_KEY64 ? " [--key64]" : "", io->out);
+    fputs(command->options & HG_OPTION_POLICY ? " [--policy P[,P]]" : "", io->out);
+    fputs(command->options & HG_OPTION_OBJECTS ? " --objects N[,N]|--capacity SIZE[,SIZE]" : "",
+          io->out);
     fputs(command->options & HG_OPTION_JSON ? " [--json]" : "", io->out);
     fputs(command->options & HG_OPTION_TTL ? " [--ttl D]" : "", io->out);
     fprintf(io->out, "\n\n%s.\n", command->summary);
@@ -85,6 +89,8 @@ static int run_command(const struct hg_args *args, const struct hg_cli_io *io)
     case HG_COMMAND_VERSION:
         fputs("hgcache " HG_VERSION "\n", io->out);
         return HG_EXIT_DONE;
+    case HG_COMMAND_REPLAY:
+        return hg_replay(args, io);
     case HG_COMMAND_HELP:
         if (args->word_count == 0)
             print_help(io);

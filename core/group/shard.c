@@ -68,7 +68,7 @@ int hg_shard_put(struct hg_shard *shard, struct hg_shard *all, unsigned count,
         struct hg_shard *other = &all[(index + i) % count];
         if (other == shard || pthread_mutex_trylock(&other->lock) != 0)
             continue;
-        size_t freed = evict_from(&other->store, tier, hg_store_cost(value));
+        size_t freed = evict_from(&other->store, tier, hg_store_entry_cost(&shard->store, value));
         hg_shard_unlock(other);
         if (freed > 0)
             rc = hg_store_put(&shard->store, value, tier, created_ms, expires_ms);

@@ -1,0 +1,40 @@
+/*
+ * ghost - keys that are gone but not forgotten: a bounded first-in, first-out list of hashes with look-up.
+ *
+ * Ownership  one block of memory, grown and shrunk with what the owner says it wants to remember.
+ * Threads    none of its own.
+ * Errors     none: without memory it remembers fewer, and a resize that fails changes nothing.
+ * Hashes     64 bits stand for the key; two keys of one hash are taken for each other, at worst a wrong guess.
+ */
+#ifndef HG_CACHE_GHOST_H
+#define HG_CACHE_GHOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What it takes for each hash: hash, links, chain and bucket; twice, since it doubles. */
+#define HG_GHOST_BYTES (2 * (sizeof(uint64_t) + 4 * sizeof(uint32_t)))
+
+struct hg_ghost {
+    uint64_t *hashes; /* one block: hashes, links, buckets */
+    struct hg_ghost_link *links;
+    uint32_t *buckets;
+    uint32_t capacity; /* a power of two, or 0 */
+    uint32_t count, free, oldest, newest;
+};
+
+void hg_ghost_finish(struct hg_ghost *ghost); /* zeroed memory is fine, and is how it begins */
+
+/* Makes room for `wanted` (grows to the next power of two, shrinks when an eighth would do). Forgets the oldest. */
+void hg_ghost_fit(struct hg_ghost *ghost, size_t wanted);
+bool hg_ghost_has(const struct hg_ghost *ghost, uint64_t hash);
+/* True if it was there. */
+bool hg_ghost_remove(struct hg_ghost *ghost, uint64_t hash);
+/* Remembers it as the newest and forgets the oldest beyond `limit` (and beyond its capacity). */
+void hg_ghost_push(struct hg_ghost *ghost, uint64_t hash, size_t limit);
+/* False: it is empty. */
+bool hg_ghost_forget_oldest(struct hg_ghost *ghost);
+bool hg_ghost_validate(const struct hg_ghost *ghost);
+
+#endif

@@ -1,0 +1,109 @@
+/*
+ * policy - who goes first: the eviction policies of a store's main tier, behind one interface.
+ *
+ *   lru fifo random clock sampled-lru lfu sieve s3-fifo w-tinylfu arc
+ *
+ * The store says what happens to its main tier, the policy answers one question: which entry goes next.
+ *
+ *   arrive   a key that is not there is about to be put; comes before room is made for it
+ *   victim   room is needed: the entry to drop; the store drops it at once (remove)
+ *   add      the entry is in
+ *   hit      it was looked up
+ *   remove   it leaves, for whatever reason
+ *
+ * What evicts by size measures in cost_bytes, so shares are shares of bytes (of objects where each costs 1). A
+ * policy never asks how big the cache is: victim is called when it is full, so what the entries cost then is its
+ * size. That holds for one shard of many, too.
+ *
+ * Memory     of ghosts and sketches grows with the number of entries and is charged as a part of each entry's
+ *            cost (entry_bytes), as its share of the table is. Without memory ghosts and sketches stay as small as
+ *            they are; where an entry cannot do without (random, sampled-lru), add is HG_ENOMEM.
+ * Ownership  entries are borrowed from the store; of a value only order, slot, queue and uses are the policy's.
+ * Threads    none of its own: the caller holds the shard's lock.
+ * Randomness from a generator inside, whose seed is handed in.
+ */
+#ifndef HG_CACHE_POLICY_H
+#define HG_CACHE_POLICY_H
+
+#include "base/value.h"
+
+#define HG_USES_CALL UINT8_MAX /* of uses_max: call hit */
+
+struct hg_policy;
+
+/* What a replaced entry was, so that a new value of a key keeps its rank. */
+struct hg_policy_past {
+    uint8_t queue, uses;
+    uint32_t count; /* lfu */
+};
+
+struct hg_policy_ops {
+    const char *name;
+    size_t size;        /* of the policy's struct */
+    size_t entry_bytes; /* an entry's share of ghosts, sketches and arrays */
+    /* A hit only counts value->uses up to here; HG_USES_CALL: it calls hit. */
+    uint8_t uses_max;
+    bool is_one_list; /* its entries are on policy->order, front = newest */
+
+    int (*init)(struct hg_policy *policy);    /* NULL: nothing to do. HG_ENOMEM */
+    void (*finish)(struct hg_policy *policy); /* NULL: nothing to do */
+    void (*arrive)(struct hg_policy *policy, uint64_t hash); /* may be NULL */
+    /* past is NULL for a new key. HG_OK or HG_ENOMEM: it is not in. */
+    int (*add)(struct hg_policy *policy, struct hg_value *value, const struct hg_policy_past *past);
+    void (*hit)(struct hg_policy *policy, struct hg_value *value); /* NULL unless uses_max says so */
+    struct hg_value *(*victim)(struct hg_policy *policy);          /* NULL: no entry */
+    void (*remove)(struct hg_policy *policy, struct hg_value *value);
+    uint32_t (*count)(const struct hg_policy *policy, const struct hg_value *value); /* for past; may be NULL */
+    /* Tests: links, counts and bytes agree with entry_count. NULL for one list. */
+    bool (*validate)(const struct hg_policy *policy, size_t entry_count);
+};
+
+struct hg_policy {
+    const struct hg_policy_ops *ops;
+    struct hg_list *order; /* borrowed from the store */
+    uint64_t random;       /* state of the generator */
+};
+
+extern const struct hg_policy_ops hg_policy_lru, hg_policy_fifo, hg_policy_random, hg_policy_clock,
+    hg_policy_sampled_lru, hg_policy_lfu, hg_policy_sieve, hg_policy_s3_fifo, hg_policy_w_tinylfu,
+    hg_policy_arc;
+
+/* By name; NULL: there is none. */
+const struct hg_policy_ops *hg_policy_find(struct hg_bytes name);
+/* The index-th, in the order above; NULL behind the last. */
+const struct hg_policy_ops *hg_policy_at(size_t index);
+
+/* `order` is an empty list that outlives the policy. HG_ENOMEM. */
+int hg_policy_create(const struct hg_policy_ops *ops, struct hg_list *order, uint64_t seed,
+                     struct hg_policy **out_policy);
+void hg_policy_destroy(struct hg_policy *policy); /* NULL is fine */
+
+/* 0..limit-1, from the policy's generator; limit > 0. */
+size_t hg_policy_random_below(struct hg_policy *policy, size_t limit);
+
+/* A list's first and last entry, or NULL. */
+static inline struct hg_value *hg_policy_first(const struct hg_list *list)
+{
+    return list->next == list ? NULL : hg_container_of(list->next, struct hg_value, order);
+}
+
+static inline struct hg_value *hg_policy_last(const struct hg_list *list)
+{
+    return list->prev == list ? NULL : hg_container_of(list->prev, struct hg_value, order);
+}
+
+/* ---- queue: a list that knows its entries and their bytes; what policies of several lists are made of ---- */
+
+struct hg_queue {
+    struct hg_list list; /* front = newest */
+    size_t count, bytes;
+    uint8_t id; /* value->queue of its entries */
+};
+
+void hg_queue_init(struct hg_queue *queue, uint8_t id);
+void hg_queue_push(struct hg_queue *queue, struct hg_value *value); /* to the front */
+void hg_queue_remove(struct hg_queue *queue, struct hg_value *value);
+void hg_queue_to_front(struct hg_queue *queue, struct hg_value *value);
+bool hg_queue_validate(const struct hg_queue *queue);
+
+#endif

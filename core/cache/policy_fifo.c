@@ -1,0 +1,31 @@
+/* fifo: the oldest goes first; a hit changes nothing. */
+#include "cache/policy.h"
+
+#include "base/err.h"
+
+static int add(struct hg_policy *policy, struct hg_value *value, const struct hg_policy_past *past)
+{
+    (void)past;
+    hg_list_push_front(policy->order, &value->order);
+    return HG_OK;
+}
+
+static struct hg_value *victim(struct hg_policy *policy)
+{
+    return hg_policy_last(policy->order);
+}
+
+static void leave(struct hg_policy *policy, struct hg_value *value)
+{
+    (void)policy;
+    hg_list_remove(&value->order);
+}
+
+const struct hg_policy_ops hg_policy_fifo = {
+    .name = "fifo",
+    .size = sizeof(struct hg_policy),
+    .is_one_list = true,
+    .add = add,
+    .victim = victim,
+    .remove = leave,
+};
