@@ -40,6 +40,7 @@ struct hg_group_config {
     const char *name;
     size_t capacity_bytes;
     unsigned shards;                        /* 0 = auto */
+    const char *policy;                     /* who is evicted first (cache/policy.h); NULL = lru */
     double hot;                             /* share of capacity, 0 without a cluster */
     uint64_t ttl_ms;                        /* HG_FOREVER = without end; 0 = do not cache */
     double ttl_jitter;                      /* 0..1 */
@@ -139,7 +140,7 @@ struct hg_groups;
 int hg_groups_create(const struct hg_groups_config *config, const struct hg_source *source,
                      struct hg_groups **out_groups);
 void hg_groups_destroy(struct hg_groups *groups); /* no flight may be left; NULL is fine */
-/* before threads start */
+/* before threads start. HG_EINVAL: no name, a name or a policy that is taken or unknown */
 int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config,
                   struct hg_group **out_group);
 struct hg_group *hg_groups_find(const struct hg_groups *groups, struct hg_bytes name);

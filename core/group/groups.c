@@ -87,6 +87,10 @@ int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config
         return HG_EINVAL;
     if (hg_groups_find(groups, hg_bytes_str(config->name)) != NULL)
         return HG_EINVAL;
+    const struct hg_policy_ops *policy =
+        config->policy == NULL ? &hg_policy_lru : hg_policy_find(hg_bytes_str(config->policy));
+    if (policy == NULL)
+        return HG_EINVAL;
 
     struct hg_group **grown = hg_realloc(groups->groups, (groups->count + 1) * sizeof(*grown));
     if (grown == NULL)
@@ -110,13 +114,16 @@ int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config
     uintptr_t address = (uintptr_t)group->shard_block;
     group->shards = (void *)((address + HG_CACHE_LINE - 1) / HG_CACHE_LINE * HG_CACHE_LINE);
     group->config.name = group->name;
+    group->config.policy = policy->name;
     group->config.shards = count;
 
     double hot = config->hot > 0 ? config->hot : 0;
     size_t hot_limit = (size_t)((double)config->capacity_bytes * (hot > 1 ? 1 : hot));
     hg_budget_init(&group->budget, config->capacity_bytes, hot_limit, config->capacity_bytes / 16);
     for (unsigned i = 0; i < count; i++) {
-        int err = hg_shard_init(&group->shards[i], &group->budget,
+        /* lru draws no lots */
+        uint64_t seed = policy == &hg_policy_lru ? 0 : groups->source->random(groups->source->ctx);
+        int err = hg_shard_init(&group->shards[i], &group->budget, policy, seed,
                                 groups->source->evicted == NULL ? NULL : on_evict, group);
         if (err < 0) {
             group_destroy(group);

@@ -3,12 +3,14 @@
 #include <assert.h>
 #include "base/err.h"
 
-int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget, hg_evict_fn on_evict, void *ctx)
+int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget,
+                  const struct hg_policy_ops *policy, uint64_t seed, hg_evict_fn on_evict,
+                  void *ctx)
 {
     pthread_mutexattr_t attr;
 
     memset(shard, 0, sizeof(*shard));
-    int err = hg_store_init(&shard->store, budget, on_evict, ctx);
+    int err = hg_store_init_policy(&shard->store, budget, policy, seed, on_evict, ctx);
     if (err < 0)
         return err;
     err = hg_flights_init(&shard->flights);

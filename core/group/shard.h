@@ -25,7 +25,9 @@ struct hg_shard {
     uint64_t load_time_x16; /* moving average of a getter run, in 1/16 ms */
 };
 
-int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget, hg_evict_fn on_evict,
+/* `seed` is for policies that draw lots. */
+int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget,
+                  const struct hg_policy_ops *policy, uint64_t seed, hg_evict_fn on_evict,
                   void *ctx);
 void hg_shard_finish(struct hg_shard *shard); /* no flight may be left; zeroed memory is fine */
 

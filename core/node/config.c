@@ -290,6 +290,7 @@ static void read_groups(struct reader *r)
             .name = text(r, "name"),
             .capacity_bytes = whole(r, "capacity"),
             .shards = (unsigned)whole(r, "shards"),
+            .policy = text(r, "policy"),
             .hot = number(r, "hot"),
             .ttl_ms = whole(r, "ttl"),
             .ttl_jitter = number(r, "ttl_jitter"),

@@ -101,9 +101,9 @@ local peers = {
     end,
 }
 
-M.policies = { "lru" }
-local later_policies = { "fifo", "random", "clock", "sampled-lru", "lfu", "sieve", "s3-fifo", "w-tinylfu", "arc" }
-local policy_name = T.one_of(M.policies, { later = later_policies, noun = "policy" })
+--- Those of core/cache/policy.h, in its order.
+M.policies = { "lru", "fifo", "random", "clock", "sampled-lru", "lfu", "sieve", "s3-fifo", "w-tinylfu", "arc" }
+local policy_name = T.one_of(M.policies, { noun = "policy" })
 local policy = {
     kind = "word",
     expected = policy_name.expected,

@@ -60,7 +60,7 @@ describe("hgcache check", function()
         { "C17: an infinite ttl", group "ttl = math.huge", "groups.test.ttl: expected a duration" },
         { "C17: a ttl of 1e300", group "ttl = 1e300", "groups.test.ttl: expected a duration" },
         { "an unknown policy", group 'policy = "lruu"', 'unknown policy "lruu", did you mean "lru"?' },
-        { "a policy of later", group 'policy = "sieve"', '"sieve" is not in this version, expected "lru"' },
+        { "a policy nearly right", group 'policy = "seive"', 'unknown policy "seive", did you mean "sieve"?' },
         { "gRPC of later", HEAD .. 'return { cluster = { self = "a:1", peers = { "a:1" }, transport = "grpc" },'
             .. " groups = { g = { getter = print } } }", '"grpc" is not in this version, expected "http" or "auto"' },
         { "a missing getter", HEAD .. "return { groups = { test = { ttl = 1 } } }", "groups.test: getter is missing" },
