@@ -5,8 +5,14 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 
+#define MORE_FROM 256 /* data of so many bytes always comes with `more`, so that windows can be filled in */
+
+static_assert(offsetof(struct hg_value, bytes) == 64, "one cache line, and the key behind it");
+static_assert(sizeof(struct hg_value_more) == 40, "packed well");
 static_assert(HG_TAGS_MAX * (HG_TAG_MAX + 1) <= UINT16_MAX, "tags_len holds all tags");
-static_assert(HG_TYPE_MAX <= UINT16_MAX && HG_META_MAX <= UINT16_MAX, "lengths fit");
+static_assert(HG_TAGS_MAX <= UINT8_MAX, "tag_count holds them");
+static_assert(HG_TYPE_MAX <= UINT8_MAX && HG_META_MAX <= UINT16_MAX, "lengths fit");
+static_assert(HG_STATUS_NO_GROUP < 8 && HG_CLASS_TOO_LARGE < 8 && HG_TIER_COUNT <= 4, "bits suffice");
 
 #define X(name, text, http) {text, http},
 static const struct {
@@ -49,17 +55,25 @@ static bool tags_measure(const struct hg_value_spec *spec, size_t *out_len)
     return true;
 }
 
-static size_t size_with(size_t payload_bytes)
-{
-    size_t size = offsetof(struct hg_value, bytes) + payload_bytes;
-    return size < sizeof(struct hg_value) ? sizeof(struct hg_value) : size;
-}
-
 static char *append(char *at, struct hg_bytes bytes)
 {
     if (bytes.len > 0)
         memcpy(at, bytes.data, bytes.len);
     return at + bytes.len;
+}
+
+static size_t version_len(size_t data_len)
+{
+    return data_len > HG_VERSION_INLINE ? sizeof(uint64_t) : 0;
+}
+
+static bool needs_more(const struct hg_value_spec *spec)
+{
+    bool has_text = spec->type.len + spec->etag.len + spec->meta.len + spec->tag_count > 0;
+    bool has_flag = spec->has_ttl || spec->has_swr || spec->has_sie || spec->uncacheable;
+    uint64_t times_ms = spec->ttl_ms | spec->stale_while_revalidate_ms | spec->stale_if_error_ms |
+                        spec->retry_after_ms;
+    return has_text || has_flag || times_ms != 0 || spec->data.len >= MORE_FROM;
 }
 
 struct hg_value *hg_value_create(const struct hg_value_spec *spec)
@@ -70,38 +84,47 @@ struct hg_value *hg_value_create(const struct hg_value_spec *spec)
         spec->data.len > UINT32_MAX || !tags_measure(spec, &tags_len))
         return NULL;
 
+    bool has_more = needs_more(spec);
+    size_t more_len = has_more ? sizeof(struct hg_value_more) : 0;
     /* No overflow: the sum of the maxima is far from 2^63. */
-    struct hg_value *value = hg_malloc(size_with(spec->key.len + spec->type.len + spec->etag.len +
-                                                 spec->meta.len + tags_len + spec->data.len));
+    struct hg_value *value = hg_malloc(
+        sizeof(struct hg_value) + spec->key.len + version_len(spec->data.len) + more_len +
+        spec->type.len + spec->etag.len + spec->meta.len + tags_len + spec->data.len);
     if (value == NULL)
         return NULL;
     *value = (struct hg_value){
         .expires_ms = HG_FOREVER,
         .status = (uint8_t)spec->status,
         .klass = (uint8_t)spec->klass,
-        .uncacheable = spec->uncacheable,
+        .has_more = has_more,
         .key_len = (uint16_t)spec->key.len,
-        .type_len = (uint16_t)spec->type.len,
-        .etag_len = (uint16_t)spec->etag.len,
-        .meta_len = (uint16_t)spec->meta.len,
-        .tag_count = (uint16_t)spec->tag_count,
-        .tags_len = (uint16_t)tags_len,
         .data_len = (uint32_t)spec->data.len,
         .hash = spec->hash != 0 ? spec->hash : hg_hash(spec->key),
-        .version = hg_xxh64(spec->data),
-        .ttl_ms = spec->ttl_ms,
-        .stale_while_revalidate_ms = spec->stale_while_revalidate_ms,
-        .stale_if_error_ms = spec->stale_if_error_ms,
-        .retry_after_ms = spec->retry_after_ms,
-        .has_ttl = spec->has_ttl,
-        .has_swr = spec->has_swr,
-        .has_sie = spec->has_sie,
     };
     atomic_init(&value->refs, 1);
     hg_list_init(&value->order);
 
-    char *at = value->bytes;
-    at = append(at, spec->key);
+    struct hg_value_more more = {
+        .ttl_ms = spec->ttl_ms,
+        .stale_while_revalidate_ms = spec->stale_while_revalidate_ms,
+        .stale_if_error_ms = spec->stale_if_error_ms,
+        .retry_after_ms = spec->retry_after_ms,
+        .meta_len = (uint16_t)spec->meta.len,
+        .tags_len = (uint16_t)tags_len,
+        .type_len = (uint8_t)spec->type.len,
+        .etag_len = (uint8_t)spec->etag.len,
+        .tag_count = (uint8_t)spec->tag_count,
+        .has_ttl = spec->has_ttl,
+        .has_swr = spec->has_swr,
+        .has_sie = spec->has_sie,
+        .uncacheable = spec->uncacheable,
+    };
+    char *at = append(value->bytes, spec->key);
+    if (version_len(spec->data.len) > 0) {
+        uint64_t version = hg_xxh64(spec->data);
+        at = append(at, hg_bytes(&version, sizeof(version)));
+    }
+    at = append(at, hg_bytes(&more, more_len));
     at = append(at, spec->type);
     at = append(at, spec->etag);
     at = append(at, spec->meta);
@@ -116,7 +139,8 @@ struct hg_value *hg_value_create(const struct hg_value_spec *spec)
 void hg_value_spec_from(const struct hg_value *value, struct hg_value_spec *out_spec,
                         struct hg_bytes tags[HG_TAGS_MAX])
 {
-    for (size_t i = 0; i < value->tag_count; i++)
+    struct hg_value_more more = hg_value_more(value);
+    for (size_t i = 0; i < more.tag_count; i++)
         tags[i] = hg_value_tag(value, i);
     *out_spec = (struct hg_value_spec){
         .status = (enum hg_status)value->status,
@@ -127,17 +151,29 @@ void hg_value_spec_from(const struct hg_value *value, struct hg_value_spec *out_
         .etag = hg_value_etag(value),
         .meta = hg_value_meta(value),
         .tags = tags,
-        .tag_count = value->tag_count,
+        .tag_count = more.tag_count,
         .hash = value->hash,
-        .ttl_ms = value->ttl_ms,
-        .stale_while_revalidate_ms = value->stale_while_revalidate_ms,
-        .stale_if_error_ms = value->stale_if_error_ms,
-        .retry_after_ms = value->retry_after_ms,
-        .has_ttl = value->has_ttl,
-        .has_swr = value->has_swr,
-        .has_sie = value->has_sie,
-        .uncacheable = value->uncacheable,
+        .ttl_ms = more.ttl_ms,
+        .stale_while_revalidate_ms = more.stale_while_revalidate_ms,
+        .stale_if_error_ms = more.stale_if_error_ms,
+        .retry_after_ms = more.retry_after_ms,
+        .has_ttl = more.has_ttl,
+        .has_swr = more.has_swr,
+        .has_sie = more.has_sie,
+        .uncacheable = more.uncacheable,
     };
+}
+
+bool hg_value_set_windows(struct hg_value *value, uint64_t stale_while_revalidate_ms,
+                          uint64_t stale_if_error_ms)
+{
+    if (!value->has_more)
+        return stale_while_revalidate_ms == 0 && stale_if_error_ms == 0;
+    struct hg_value_more more = hg_value_more(value);
+    more.stale_while_revalidate_ms = stale_while_revalidate_ms;
+    more.stale_if_error_ms = stale_if_error_ms;
+    memcpy(value->bytes + value->key_len + version_len(value->data_len), &more, sizeof(more));
+    return true;
 }
 
 struct hg_value *hg_value_ref(struct hg_value *value)
@@ -163,10 +199,31 @@ void hg_value_unref(struct hg_value *value)
         hg_free(value);
 }
 
+/* Where a part begins, counted from bytes. */
+struct parts {
+    size_t type, etag, meta, tags, data;
+};
+
+static struct parts parts_of(const struct hg_value *value)
+{
+    struct hg_value_more more = hg_value_more(value);
+    struct parts at;
+    at.type = value->key_len + version_len(value->data_len) + (value->has_more ? sizeof(more) : 0);
+    at.etag = at.type + more.type_len;
+    at.meta = at.etag + more.etag_len;
+    at.tags = at.meta + more.meta_len;
+    at.data = at.tags + more.tags_len;
+    return at;
+}
+
+static struct hg_bytes part(const struct hg_value *value, size_t begin, size_t end)
+{
+    return hg_bytes(value->bytes + begin, end - begin);
+}
+
 size_t hg_value_size(const struct hg_value *value)
 {
-    return size_with((size_t)value->key_len + value->type_len + value->etag_len + value->meta_len +
-                     value->tags_len + value->data_len);
+    return sizeof(*value) + parts_of(value).data + value->data_len;
 }
 
 struct hg_bytes hg_value_key(const struct hg_value *value)
@@ -176,34 +233,40 @@ struct hg_bytes hg_value_key(const struct hg_value *value)
 
 struct hg_bytes hg_value_type(const struct hg_value *value)
 {
-    return hg_bytes(value->bytes + value->key_len, value->type_len);
+    struct parts at = parts_of(value);
+    return part(value, at.type, at.etag);
 }
 
 struct hg_bytes hg_value_etag(const struct hg_value *value)
 {
-    return hg_bytes(value->bytes + value->key_len + value->type_len, value->etag_len);
+    struct parts at = parts_of(value);
+    return part(value, at.etag, at.meta);
 }
 
 struct hg_bytes hg_value_meta(const struct hg_value *value)
 {
-    return hg_bytes(value->bytes + value->key_len + value->type_len + value->etag_len,
-                    value->meta_len);
-}
-
-static const char *tags_of(const struct hg_value *value)
-{
-    return value->bytes + value->key_len + value->type_len + value->etag_len + value->meta_len;
+    struct parts at = parts_of(value);
+    return part(value, at.meta, at.tags);
 }
 
 struct hg_bytes hg_value_data(const struct hg_value *value)
 {
-    return hg_bytes(tags_of(value) + value->tags_len, value->data_len);
+    return hg_bytes(value->bytes + parts_of(value).data, value->data_len);
+}
+
+uint64_t hg_value_version(const struct hg_value *value)
+{
+    uint64_t version;
+    if (version_len(value->data_len) == 0)
+        return hg_xxh64(hg_value_data(value));
+    memcpy(&version, value->bytes + value->key_len, sizeof(version));
+    return version;
 }
 
 struct hg_bytes hg_value_tag(const struct hg_value *value, size_t index)
 {
-    assert(index < value->tag_count);
-    const char *at = tags_of(value);
+    assert(index < hg_value_more(value).tag_count);
+    const char *at = value->bytes + parts_of(value).tags;
     while (index-- > 0)
         at += 1 + (unsigned char)*at;
     return hg_bytes(at + 1, (unsigned char)*at);
@@ -211,8 +274,9 @@ struct hg_bytes hg_value_tag(const struct hg_value *value, size_t index)
 
 bool hg_value_has_tag(const struct hg_value *value, struct hg_bytes tag)
 {
-    const char *at = tags_of(value);
-    for (size_t i = 0; i < value->tag_count; i++) {
+    const char *at = value->bytes + parts_of(value).tags;
+    size_t tag_count = hg_value_more(value).tag_count;
+    for (size_t i = 0; i < tag_count; i++) {
         size_t len = (unsigned char)*at;
         if (hg_bytes_eq(hg_bytes(at + 1, len), tag))
             return true;

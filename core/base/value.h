@@ -2,7 +2,11 @@
  * value - one typed result for one key: a value, "not found" or an error. Immutable and reference-counted,
  * a single allocation shared by store, waiters and sockets.
  *
- *   [ struct hg_value | key | type | etag | meta | tags | data ]
+ *   [ struct hg_value | key | version | more | type | etag | meta | tags | data ]
+ *
+ * There are millions of them, most are small and plain, so what most do not have takes no room: `more` is there
+ * only where one of its members is set (or the data is so big that it makes no difference), `version` only where
+ * hashing the data again would take longer than reading it.
  *
  * The links and clock fields at the top are reserved for the one store that holds the value (at most one,
  * `stored`), guarded by that store's lock; everything else never changes after creation. A value is created
@@ -64,29 +68,37 @@ struct hg_value {
     struct hg_list order;   /* the policy's list */
     uint64_t created_ms;    /* when it was loaded at its source (a copy: when the owner did) */
     uint64_t expires_ms;    /* fresh before this */
-    uint32_t cost_bytes;    /* what it was charged with */
     uint32_t slot;          /* the policy's: where it keeps what it knows of it */
-    uint8_t tier;           /* enum hg_tier */
-    bool stored;
-    uint8_t queue, uses;    /* the policy's: which list it is on, hits since it was last looked at */
+    uint8_t tier : 2;       /* enum hg_tier */
+    uint8_t queue : 2;      /* the policy's: which list it is on */
+    uint8_t uses : 2;       /* the policy's: hits since it was last looked at */
+    bool stored : 1;
 
-    /* Immutable. */
-    uint8_t status;         /* enum hg_status */
-    uint8_t klass;          /* enum hg_class, of an error */
-    bool uncacheable;       /* never stored; serves all who were waiting */
-    bool is_private_copy;   /* lives in a caller's hg_hold; ref and unref do not apply */
+    /* Immutable; a byte of its own, since it is read without the lock. */
+    uint8_t : 0;
+    uint8_t status : 3;       /* enum hg_status */
+    uint8_t klass : 3;        /* enum hg_class, of an error */
+    bool has_more : 1;
+    bool is_private_copy : 1; /* lives in a caller's hg_hold; ref and unref do not apply */
+    uint16_t key_len;
     atomic_uint refs;
-    uint16_t key_len, type_len, etag_len, meta_len;
-    uint16_t tag_count;
-    uint16_t tags_len;      /* each tag: one length byte, its bytes */
     uint32_t data_len;
-    uint64_t version;       /* XXH64 of the data: the ETag unless the getter gave its own */
-    uint64_t ttl_ms;        /* life asked for by the getter; HG_FOREVER = without end; see has_ttl */
-    uint64_t stale_while_revalidate_ms, stale_if_error_ms; /* windows after expires_ms */
-    uint64_t retry_after_ms;
-    bool has_ttl, has_swr, has_sie; /* the getter gave them; else the group's apply */
     char bytes[];
 };
+
+/* What few values have. Read it with hg_value_more: it is not aligned. */
+struct hg_value_more {
+    uint64_t ttl_ms; /* life asked for by the getter; HG_FOREVER = without end; see has_ttl */
+    uint64_t stale_while_revalidate_ms, stale_if_error_ms; /* windows after expires_ms */
+    uint64_t retry_after_ms;
+    uint16_t meta_len;
+    uint16_t tags_len; /* each tag: one length byte, its bytes */
+    uint8_t type_len, etag_len, tag_count;
+    bool has_ttl : 1, has_swr : 1, has_sie : 1; /* the getter gave them; else the group's apply */
+    bool uncacheable : 1;                       /* never stored; serves all who were waiting */
+};
+
+#define HG_VERSION_INLINE 64 /* data up to this is hashed when its version is asked for */
 
 /* What a value is made of; everything borrowed. Zero fields mean absent. */
 struct hg_value_spec {
@@ -115,6 +127,21 @@ struct hg_bytes hg_value_type(const struct hg_value *value);
 struct hg_bytes hg_value_etag(const struct hg_value *value); /* the getter's own; empty = use version */
 struct hg_bytes hg_value_meta(const struct hg_value *value);
 struct hg_bytes hg_value_data(const struct hg_value *value);
+/* XXH64 of the data: the ETag unless the getter gave its own. */
+uint64_t hg_value_version(const struct hg_value *value);
+/* Of a value without: all zero. */
+static inline struct hg_value_more hg_value_more(const struct hg_value *value)
+{
+    struct hg_value_more more = {0};
+    if (value->has_more) {
+        size_t version_len = value->data_len > HG_VERSION_INLINE ? sizeof(uint64_t) : 0;
+        memcpy(&more, value->bytes + value->key_len + version_len, sizeof(more));
+    }
+    return more;
+}
+/* Before anybody else has it. False: it has no room for them (and they are not zero). */
+bool hg_value_set_windows(struct hg_value *value, uint64_t stale_while_revalidate_ms,
+                          uint64_t stale_if_error_ms);
 /* The index-th tag; index < tag_count. */
 struct hg_bytes hg_value_tag(const struct hg_value *value, size_t index);
 bool hg_value_has_tag(const struct hg_value *value, struct hg_bytes tag);

@@ -39,7 +39,7 @@ static void assert_sample(const struct hg_value *value)
     assert_bytes(hg_value_type(value), HG_BYTES("text/plain"));
     assert_bytes(hg_value_etag(value), HG_BYTES("W/1"));
     assert_bytes(hg_value_meta(value), HG_BYTES("\xff meta"));
-    assert_int_equal(value->tag_count, 3);
+    assert_int_equal(hg_value_more(value).tag_count, 3);
     for (size_t i = 0; i < 3; i++)
         assert_bytes(hg_value_tag(value, i), sample_tags[i]);
     assert_true(hg_value_has_tag(value, HG_BYTES("b\0c")));
@@ -47,12 +47,12 @@ static void assert_sample(const struct hg_value *value)
     assert_false(hg_value_has_tag(value, HG_BYTES("user")));
     assert_false(hg_value_has_tag(value, HG_BYTES("user:12")));
     assert_true(value->hash == hg_hash(HG_BYTES("key\0x")));
-    assert_true(value->version == hg_xxh64(HG_BYTES("some data")));
-    assert_int_equal(value->ttl_ms, 1000);
-    assert_int_equal(value->stale_while_revalidate_ms, 20);
-    assert_int_equal(value->stale_if_error_ms, 30);
-    assert_int_equal(value->retry_after_ms, 40);
-    assert_true(value->has_ttl && !value->has_swr && value->has_sie && value->uncacheable);
+    assert_true(hg_value_version(value) == hg_xxh64(HG_BYTES("some data")));
+    assert_int_equal(hg_value_more(value).ttl_ms, 1000);
+    assert_int_equal(hg_value_more(value).stale_while_revalidate_ms, 20);
+    assert_int_equal(hg_value_more(value).stale_if_error_ms, 30);
+    assert_int_equal(hg_value_more(value).retry_after_ms, 40);
+    assert_true(hg_value_more(value).has_ttl && !hg_value_more(value).has_swr && hg_value_more(value).has_sie && hg_value_more(value).uncacheable);
     assert_false(value->stored);
 }
 
@@ -108,10 +108,60 @@ static void test_size_grows_by_each_byte(void **state)
     for (size_t len = 0; len < sizeof(data); len += 13) {
         struct hg_value_spec spec = {.key = HG_BYTES("0123456789"), .data = hg_bytes(data, len)};
         struct hg_value *value = hg_value_create(&spec);
-        size_t expected = offsetof(struct hg_value, bytes) + 10 + len;
+        size_t expected = sizeof(struct hg_value) + 10 + len;
+        if (len > HG_VERSION_INLINE)
+            expected += sizeof(uint64_t);
+        if (value->has_more)
+            expected += sizeof(struct hg_value_more);
+        assert_int_equal(value->has_more, len >= 256);
         assert_int_equal(hg_value_size(value), expected);
+        assert_true(hg_value_version(value) == hg_xxh64(hg_bytes(data, len)));
         hg_value_unref(value);
     }
+}
+
+/* Each member alone, so that none is forgotten where `more` is left out. */
+static void test_any_rare_member_makes_room_for_them_all(void **state)
+{
+    static const struct hg_bytes tag = {"t", 1};
+    const struct hg_value_spec specs[] = {
+        {.type = HG_BYTES("t")}, {.etag = HG_BYTES("e")}, {.meta = HG_BYTES("m")},
+        {.tags = &tag, .tag_count = 1}, {.ttl_ms = 1}, {.stale_while_revalidate_ms = 1},
+        {.stale_if_error_ms = 1}, {.retry_after_ms = 1}, {.has_ttl = true}, {.has_swr = true},
+        {.has_sie = true}, {.uncacheable = true},
+    };
+    struct hg_bytes tags[HG_TAGS_MAX];
+    struct hg_value_spec back;
+    (void)state;
+    for (size_t i = 0; i < HG_COUNT(specs); i++) {
+        struct hg_value_spec spec = specs[i];
+        spec.key = HG_BYTES("k");
+        spec.data = HG_BYTES("data");
+        struct hg_value *value = hg_value_create(&spec);
+        assert_true(value->has_more);
+        hg_value_spec_from(value, &back, tags);
+        assert_true(hg_bytes_eq(back.type, spec.type) && hg_bytes_eq(back.etag, spec.etag));
+        assert_true(hg_bytes_eq(back.meta, spec.meta) && hg_bytes_eq(back.data, spec.data));
+        assert_int_equal(back.tag_count, spec.tag_count);
+        assert_true(back.ttl_ms == spec.ttl_ms && back.has_ttl == spec.has_ttl);
+        assert_true(back.stale_while_revalidate_ms == spec.stale_while_revalidate_ms);
+        assert_true(back.stale_if_error_ms == spec.stale_if_error_ms);
+        assert_true(back.has_swr == spec.has_swr && back.has_sie == spec.has_sie);
+        assert_true(back.retry_after_ms == spec.retry_after_ms);
+        assert_true(back.uncacheable == spec.uncacheable);
+        assert_true(hg_value_set_windows(value, 8, 9));
+        assert_int_equal(hg_value_more(value).stale_while_revalidate_ms, 8);
+        assert_int_equal(hg_value_more(value).stale_if_error_ms, 9);
+        assert_true(hg_bytes_eq(hg_value_data(value), spec.data));
+        hg_value_unref(value);
+    }
+    struct hg_value_spec plain = {.key = HG_BYTES("k"), .data = HG_BYTES("data")};
+    struct hg_value *value = hg_value_create(&plain);
+    assert_false(value->has_more);
+    assert_true(hg_value_set_windows(value, 0, 0));
+    assert_false(hg_value_set_windows(value, 0, 1));
+    assert_false(hg_value_set_windows(value, 1, 0));
+    hg_value_unref(value);
 }
 
 static void expect_limit(struct hg_value_spec spec, bool fits)
@@ -290,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_smallest_value_is_a_whole_object),
         cmocka_unit_test(test_hash_given_is_hash_kept),
         cmocka_unit_test(test_size_grows_by_each_byte),
+        cmocka_unit_test(test_any_rare_member_makes_room_for_them_all),
         cmocka_unit_test(test_each_part_fits_up_to_its_maximum),
         cmocka_unit_test(test_all_tags_of_greatest_length_come_back),
         cmocka_unit_test(test_last_reference_frees),

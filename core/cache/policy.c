@@ -25,14 +25,16 @@ const struct hg_policy_ops *hg_policy_at(size_t index)
     return index < HG_COUNT(policies) ? policies[index] : NULL;
 }
 
-int hg_policy_create(const struct hg_policy_ops *ops, struct hg_list *order, uint64_t seed,
-                     struct hg_policy **out_policy)
+int hg_policy_create(const struct hg_policy_ops *ops, struct hg_list *order, hg_cost_fn cost,
+                     size_t table_bytes, uint64_t seed, struct hg_policy **out_policy)
 {
     struct hg_policy *policy = hg_calloc(1, ops->size);
     if (policy == NULL)
         return HG_ENOMEM;
     policy->ops = ops;
     policy->order = order;
+    policy->cost = cost;
+    policy->share_bytes = table_bytes + ops->entry_bytes;
     policy->random = seed;
     int err = ops->init == NULL ? HG_OK : ops->init(policy);
     if (err < 0) {
@@ -64,8 +66,9 @@ size_t hg_policy_random_below(struct hg_policy *policy, size_t limit)
 
 /* ---- queue ---- */
 
-void hg_queue_init(struct hg_queue *queue, uint8_t id)
+void hg_queue_init(struct hg_queue *queue, const struct hg_policy *policy, uint8_t id)
 {
+    queue->policy = policy;
     hg_list_init(&queue->list);
     queue->count = queue->bytes = 0;
     queue->id = id;
@@ -76,7 +79,7 @@ void hg_queue_push(struct hg_queue *queue, struct hg_value *value)
     hg_list_push_front(&queue->list, &value->order);
     value->queue = queue->id;
     queue->count++;
-    queue->bytes += value->cost_bytes;
+    queue->bytes += hg_policy_cost(queue->policy, value);
 }
 
 void hg_queue_remove(struct hg_queue *queue, struct hg_value *value)
@@ -84,7 +87,7 @@ void hg_queue_remove(struct hg_queue *queue, struct hg_value *value)
     assert(value->queue == queue->id);
     hg_list_remove(&value->order);
     queue->count--;
-    queue->bytes -= value->cost_bytes;
+    queue->bytes -= hg_policy_cost(queue->policy, value);
 }
 
 void hg_queue_to_front(struct hg_queue *queue, struct hg_value *value)
@@ -105,7 +108,7 @@ bool hg_queue_validate(const struct hg_queue *queue)
             return false;
         if (!value->stored || value->tier != HG_TIER_MAIN || value->queue != queue->id)
             return false;
-        bytes += value->cost_bytes;
+        bytes += hg_policy_cost(queue->policy, value);
     }
     return count == queue->count && bytes == queue->bytes;
 }

@@ -11,7 +11,7 @@
  *   hit      it was looked up
  *   remove   it leaves, for whatever reason
  *
- * What evicts by size measures in cost_bytes, so shares are shares of bytes (of objects where each costs 1). A
+ * What evicts by size measures in what entries cost, so shares are shares of bytes (of objects where each costs 1). A
  * policy never asks how big the cache is: victim is called when it is full, so what the entries cost then is its
  * size. That holds for one shard of many, too.
  *
@@ -58,11 +58,21 @@ struct hg_policy_ops {
     bool (*validate)(const struct hg_policy *policy, size_t entry_count);
 };
 
+/* What an entry costs, given its share of the store's table and of what the policy remembers. Always the same for one. */
+typedef size_t (*hg_cost_fn)(const struct hg_value *value, size_t share_bytes);
+
 struct hg_policy {
     const struct hg_policy_ops *ops;
     struct hg_list *order; /* borrowed from the store */
-    uint64_t random;       /* state of the generator */
+    hg_cost_fn cost;
+    size_t share_bytes;
+    uint64_t random; /* state of the generator */
 };
+
+static inline size_t hg_policy_cost(const struct hg_policy *policy, const struct hg_value *value)
+{
+    return policy->cost(value, policy->share_bytes);
+}
 
 extern const struct hg_policy_ops hg_policy_lru, hg_policy_fifo, hg_policy_random, hg_policy_clock,
     hg_policy_sampled_lru, hg_policy_lfu, hg_policy_sieve, hg_policy_s3_fifo, hg_policy_w_tinylfu,
@@ -73,9 +83,9 @@ const struct hg_policy_ops *hg_policy_find(struct hg_bytes name);
 /* The index-th, in the order above; NULL behind the last. */
 const struct hg_policy_ops *hg_policy_at(size_t index);
 
-/* `order` is an empty list that outlives the policy. HG_ENOMEM. */
-int hg_policy_create(const struct hg_policy_ops *ops, struct hg_list *order, uint64_t seed,
-                     struct hg_policy **out_policy);
+/* `order` is an empty list that outlives the policy; table_bytes an entry's share of the table. HG_ENOMEM. */
+int hg_policy_create(const struct hg_policy_ops *ops, struct hg_list *order, hg_cost_fn cost,
+                     size_t table_bytes, uint64_t seed, struct hg_policy **out_policy);
 void hg_policy_destroy(struct hg_policy *policy); /* NULL is fine */
 
 /* 0..limit-1, from the policy's generator; limit > 0. */
@@ -95,12 +105,13 @@ static inline struct hg_value *hg_policy_last(const struct hg_list *list)
 /* ---- queue: a list that knows its entries and their bytes; what policies of several lists are made of ---- */
 
 struct hg_queue {
-    struct hg_list list; /* front = newest */
+    const struct hg_policy *policy; /* whose it is */
+    struct hg_list list;            /* front = newest */
     size_t count, bytes;
     uint8_t id; /* value->queue of its entries */
 };
 
-void hg_queue_init(struct hg_queue *queue, uint8_t id);
+void hg_queue_init(struct hg_queue *queue, const struct hg_policy *policy, uint8_t id);
 void hg_queue_push(struct hg_queue *queue, struct hg_value *value); /* to the front */
 void hg_queue_remove(struct hg_queue *queue, struct hg_value *value);
 void hg_queue_to_front(struct hg_queue *queue, struct hg_value *value);

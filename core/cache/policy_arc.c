@@ -35,8 +35,8 @@ static size_t entry_count(const struct arc *arc)
 static int init(struct hg_policy *policy)
 {
     struct arc *arc = arc_of(policy);
-    hg_queue_init(&arc->queues[ONCE], ONCE);
-    hg_queue_init(&arc->queues[AGAIN], AGAIN);
+    hg_queue_init(&arc->queues[ONCE], policy, ONCE);
+    hg_queue_init(&arc->queues[AGAIN], policy, AGAIN);
     return HG_OK;
 }
 

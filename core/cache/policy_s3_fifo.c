@@ -30,8 +30,8 @@ static struct s3_fifo *s3_fifo_of(struct hg_policy *policy)
 static int init(struct hg_policy *policy)
 {
     struct s3_fifo *s3 = s3_fifo_of(policy);
-    hg_queue_init(&s3->queues[SMALL], SMALL);
-    hg_queue_init(&s3->queues[MAIN], MAIN);
+    hg_queue_init(&s3->queues[SMALL], policy, SMALL);
+    hg_queue_init(&s3->queues[MAIN], policy, MAIN);
     return HG_OK;
 }
 

@@ -222,7 +222,7 @@ static void test_any_policy_keeps_to_its_bytes_whatever_happens(void **state)
 /* What ghosts, sketches and arrays really take is no more than the entries are charged with. */
 static void test_what_policies_remember_is_in_the_budget(void **state)
 {
-    enum { CAPACITY = 4 << 20 };
+    enum { CAPACITY = 2 << 20 };
     (void)state;
     for (size_t i = 0; hg_policy_at(i) != NULL; i++) {
         struct hg_test_random random = {5};

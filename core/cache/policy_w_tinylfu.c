@@ -43,7 +43,7 @@ static int init(struct hg_policy *policy)
 {
     struct w_tinylfu *w = w_tinylfu_of(policy);
     for (uint8_t i = 0; i < QUEUES; i++)
-        hg_queue_init(&w->queues[i], i);
+        hg_queue_init(&w->queues[i], policy, i);
     return HG_OK;
 }
 

@@ -188,6 +188,24 @@ static void table_tend(struct hg_store *store)
 
 /* ---- entries ---- */
 
+static size_t memory_cost(const struct hg_value *value, size_t share_bytes)
+{
+    size_t cost_bytes = 0;
+    if (!hg_size_add(hg_alloc_size(hg_value_size(value)), share_bytes, &cost_bytes))
+        return SIZE_MAX;
+    return cost_bytes;
+}
+
+size_t hg_store_cost(const struct hg_value *value)
+{
+    return memory_cost(value, SLOT_BYTES);
+}
+
+size_t hg_store_entry_cost(const struct hg_store *store, const struct hg_value *value)
+{
+    return hg_policy_cost(store->policy, value);
+}
+
 /* Takes the entry out of table, order and budget, tells, and drops our reference. */
 static void drop(struct hg_store *store, struct hg_value **link, enum hg_evict_reason reason,
                  bool tell)
@@ -203,7 +221,7 @@ static void drop(struct hg_store *store, struct hg_value **link, enum hg_evict_r
     value->stored = false;
     store->entry_count--;
     store->tier_count[tier]--;
-    budget_release(store->budget, tier, value->cost_bytes);
+    budget_release(store->budget, tier, hg_store_entry_cost(store, value));
     if (reason == HG_EVICT_CAPACITY)
         store->counters.evictions++;
     if (reason == HG_EVICT_EXPIRED)
@@ -221,7 +239,7 @@ static size_t evict_next(struct hg_store *store, enum hg_tier tier)
                                  : hg_policy_last(&store->order[tier]);
     if (value == NULL)
         return 0;
-    size_t cost_bytes = value->cost_bytes;
+    size_t cost_bytes = hg_store_entry_cost(store, value);
     struct hg_value **link = bucket_of(store, value->hash);
     while (*link != value)
         link = &(*link)->chain;
@@ -277,7 +295,9 @@ int hg_store_init_policy(struct hg_store *store, struct hg_budget *budget,
     };
     for (size_t tier = 0; tier < HG_TIER_COUNT; tier++)
         hg_list_init(&store->order[tier]);
-    int err = hg_policy_create(policy, &store->order[HG_TIER_MAIN], seed, &store->policy);
+    int err = hg_policy_create(policy, &store->order[HG_TIER_MAIN],
+                               budget->cost == NULL ? memory_cost : budget->cost, SLOT_BYTES, seed,
+                               &store->policy);
     if (err < 0) {
         hg_free(table);
         *store = (struct hg_store){0};
@@ -357,7 +377,7 @@ int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier ti
         drop(store, link, HG_EVICT_REPLACED, true);
     }
 
-    if (cost_bytes > tier_limit(store->budget, tier) || cost_bytes > UINT32_MAX) {
+    if (cost_bytes > tier_limit(store->budget, tier)) {
         store->counters.rejected++;
         err = HG_ETOOBIG;
         goto tend;
@@ -370,7 +390,6 @@ int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier ti
 
     value->created_ms = created_ms;
     value->expires_ms = expires_ms;
-    value->cost_bytes = (uint32_t)cost_bytes;
     value->tier = (uint8_t)tier;
     value->stored = true;
     err = order_add(store, value, is_known ? &past : NULL);
@@ -423,9 +442,10 @@ size_t hg_store_evict(struct hg_store *store, enum hg_tier tier, size_t bytes)
 
 static bool is_dead(const struct hg_value *value, uint64_t now_ms)
 {
-    uint64_t window_ms = value->stale_while_revalidate_ms > value->stale_if_error_ms
-                             ? value->stale_while_revalidate_ms
-                             : value->stale_if_error_ms;
+    struct hg_value_more more = hg_value_more(value);
+    uint64_t window_ms = more.stale_while_revalidate_ms > more.stale_if_error_ms
+                             ? more.stale_while_revalidate_ms
+                             : more.stale_if_error_ms;
     uint64_t end_ms = hg_time_add(value->expires_ms, window_ms);
     return end_ms != HG_FOREVER && now_ms >= end_ms;
 }
@@ -502,26 +522,6 @@ void hg_store_clear(struct hg_store *store, enum hg_evict_reason reason)
     table_tend(store);
 }
 
-static size_t cost_with(const struct hg_value *value, size_t share_bytes)
-{
-    size_t cost_bytes = 0;
-    if (!hg_size_add(hg_alloc_size(hg_value_size(value)), share_bytes, &cost_bytes))
-        return SIZE_MAX;
-    return cost_bytes;
-}
-
-size_t hg_store_cost(const struct hg_value *value)
-{
-    return cost_with(value, SLOT_BYTES);
-}
-
-size_t hg_store_entry_cost(const struct hg_store *store, const struct hg_value *value)
-{
-    size_t share_bytes = SLOT_BYTES + store->policy->ops->entry_bytes;
-    return store->budget->cost == NULL ? cost_with(value, share_bytes)
-                                       : store->budget->cost(value, share_bytes);
-}
-
 /* ---- validation ---- */
 
 struct recount {
@@ -541,10 +541,8 @@ static bool chain_recount(const struct hg_store *store, size_t index, struct rec
         if (bucket_of(store, value->hash) != bucket ||
             *find(store, value->hash, hg_value_key(value)) != value)
             return false; /* in the wrong bucket, or the second one of its key */
-        if (value->cost_bytes != hg_store_entry_cost(store, value))
-            return false;
         sums->tiers[value->tier]++;
-        sums->bytes[value->tier] += value->cost_bytes;
+        sums->bytes[value->tier] += hg_store_entry_cost(store, value);
     }
     return true;
 }

@@ -28,9 +28,8 @@ const char *hg_evict_reason_name(enum hg_evict_reason reason); /* "capacity", ..
 struct hg_budget {
     size_t capacity, hot_limit, negative_limit;
     atomic_size_t used, tier_used[HG_TIER_COUNT];
-    /* What an entry costs, where that is not its memory (replay); NULL in a node. `share_bytes` is its share of
-     * table and policy. Always the same for one value. */
-    size_t (*cost)(const struct hg_value *value, size_t share_bytes);
+    /* What an entry costs, where that is not its memory (replay); NULL in a node. Set before stores are made. */
+    hg_cost_fn cost;
 };
 void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit, size_t negative_limit);
 

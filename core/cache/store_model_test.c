@@ -158,10 +158,10 @@ static void compare_entry(const struct model *model, const struct entry *entry,
     assert_non_null(value);
     assert_true(hg_bytes_eq(hg_value_key(value), key_make(buf, entry->key)));
     assert_int_equal(value->tier, entry->tier);
-    assert_int_equal(value->cost_bytes, entry->cost);
+    assert_int_equal(hg_store_cost(value), entry->cost);
     assert_int_equal(value->created_ms, entry->created_ms);
     assert_true(value->expires_ms == entry->expires_ms);
-    assert_true(value->version == entry->version);
+    assert_true(hg_value_version(value) == entry->version);
     assert_true(value->hash == hash_of(model, hg_value_key(value)));
 }
 
@@ -237,7 +237,7 @@ static void step_put(struct model *model, struct hg_store *store, size_t key,
         .expires_ms =
             hg_test_below(random, 5) == 0 ? HG_FOREVER : now_ms + hg_test_below(random, 300),
         .window_ms = windows[0] > windows[1] ? windows[0] : windows[1],
-        .version = value->version,
+        .version = hg_value_version(value),
     };
     int err = hg_store_put(store, value, entry.tier, entry.created_ms, entry.expires_ms);
     assert_int_equal(err, model_put(model, entry));

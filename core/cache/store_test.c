@@ -124,7 +124,7 @@ static void test_what_is_put_is_found_until_removed(void **state)
     assert_int_equal(value->created_ms, 11);
     assert_int_equal(value->expires_ms, 22);
     assert_int_equal(atomic_load(&value->refs), 2);
-    assert_int_equal(value->cost_bytes, cost(5));
+    assert_int_equal(hg_store_cost(value), cost(5));
     assert_int_equal(atomic_load(&f.budget.used), cost(5));
     assert_true(erase(&f, "a"));
     assert_null(get(&f, "a"));

@@ -109,7 +109,7 @@ uint64_t hg_result_retry_after_s(const struct hg_result *result)
 {
     uint64_t ms = result->retry_after_ms;
     if (ms == 0 && has_error_value(result))
-        ms = result->value->retry_after_ms;
+        ms = hg_value_more(result->value).retry_after_ms;
     if (ms == 0)
         return result->err != HG_OK && hg_result_http_status(result) == 503 ? 1 : 0;
     return ms / 1000 + (ms % 1000 != 0);

@@ -62,7 +62,7 @@ static void test_values_survive_the_way(void **state)
     assert_true(hg_bytes_eq(hg_value_type(answer.result), HG_BYTES("text/plain")));
     assert_true(hg_bytes_eq(hg_value_etag(answer.result), HG_BYTES("\"x\"")));
     assert_true(hg_bytes_eq(hg_value_meta(answer.result), HG_BYTES("m")));
-    assert_int_equal(answer.result->tag_count, 2);
+    assert_int_equal(hg_value_more(answer.result).tag_count, 2);
     assert_true(hg_value_has_tag(answer.result, HG_BYTES("blue")));
     hg_value_unref(answer.result);
     hg_value_unref(value);
@@ -145,7 +145,7 @@ static void test_error_keeps_class_and_hides_its_words_unless_told(void **state)
             assert_true(hg_bytes_eq(hg_value_data(answer.result), HG_BYTES("secret: 42")) ==
                         (expose == 1));
             assert_true(answer.result->data_len > 0);
-            assert_int_equal(answer.result->retry_after_ms, 2000); /* whole seconds, never sooner */
+            assert_int_equal(hg_value_more(answer.result).retry_after_ms, 2000); /* whole seconds, never sooner */
             hg_value_unref(answer.result);
             hg_value_unref(error);
         }
@@ -176,7 +176,7 @@ static void test_failures_of_the_node_have_a_status_and_a_class(void **state)
         assert_int_equal(answer.outcome, HG_ASK_TYPED);
         assert_int_equal(answer.result->status, HG_STATUS_ERROR);
         assert_int_equal(answer.result->klass, cases[i].klass);
-        assert_int_equal(answer.result->retry_after_ms, cases[i].retry_after_s * 1000);
+        assert_int_equal(hg_value_more(answer.result).retry_after_ms, cases[i].retry_after_s * 1000);
         hg_value_unref(answer.result);
     }
 }

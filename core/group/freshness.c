@@ -25,15 +25,16 @@ bool hg_value_is_fresh(const struct hg_value *value, uint64_t now_ms)
 bool hg_value_is_good_on_error(const struct hg_value *value, uint64_t now_ms)
 {
     return value->status == HG_STATUS_VALUE &&
-           hg_is_within(value->expires_ms, value->stale_if_error_ms, now_ms);
+           hg_is_within(value->expires_ms, hg_value_more(value).stale_if_error_ms, now_ms);
 }
 
 bool hg_value_is_good_on_timeout(const struct hg_value *value, uint64_t now_ms)
 {
-    uint64_t window_ms = value->stale_while_revalidate_ms;
+    struct hg_value_more more = hg_value_more(value);
+    uint64_t window_ms = more.stale_while_revalidate_ms;
 
-    if (window_ms < value->stale_if_error_ms)
-        window_ms = value->stale_if_error_ms;
+    if (window_ms < more.stale_if_error_ms)
+        window_ms = more.stale_if_error_ms;
     return value->status == HG_STATUS_VALUE && hg_is_within(value->expires_ms, window_ms, now_ms);
 }
 
@@ -72,10 +73,11 @@ static struct windows windows_of(const struct hg_value *value, const struct hg_g
 
     if (is_copy || value->status != HG_STATUS_VALUE)
         return (struct windows){0, 0};
-    if (value->has_swr)
-        windows.swr_ms = value->stale_while_revalidate_ms;
-    if (value->has_sie)
-        windows.sie_ms = value->stale_if_error_ms;
+    struct hg_value_more more = hg_value_more(value);
+    if (more.has_swr)
+        windows.swr_ms = more.stale_while_revalidate_ms;
+    if (more.has_sie)
+        windows.sie_ms = more.stale_if_error_ms;
     return windows;
 }
 
@@ -86,9 +88,7 @@ bool hg_value_fill_windows(struct hg_value *value, const struct hg_group_config 
         return false;
 
     struct windows windows = windows_of(value, config, is_copy);
-    value->stale_while_revalidate_ms = windows.swr_ms;
-    value->stale_if_error_ms = windows.sie_ms;
-    return true;
+    return hg_value_set_windows(value, windows.swr_ms, windows.sie_ms);
 }
 
 struct hg_value *hg_value_copy_windows(const struct hg_value *value,

@@ -63,7 +63,7 @@ static bool count_hit(struct hg_group_stats *counters, const struct hg_value *va
         return true;
     }
     if (value->status != HG_STATUS_VALUE ||
-        !hg_is_within(value->expires_ms, value->stale_while_revalidate_ms, now_ms))
+        !hg_is_within(value->expires_ms, hg_value_more(value).stale_while_revalidate_ms, now_ms))
         return false;
     counters->stale_hits++;
     *out_how = HG_HOW_STALE;
@@ -79,7 +79,7 @@ static void lend(struct hg_value *value, enum hg_how how, struct hg_result *out_
     out_result->value = out_hold->value;
     out_result->created_ms = value->created_ms;
     out_result->expires_ms = value->expires_ms;
-    out_result->retry_after_ms = value->status == HG_STATUS_ERROR ? value->retry_after_ms : 0;
+    out_result->retry_after_ms = value->status == HG_STATUS_ERROR ? hg_value_more(value).retry_after_ms : 0;
 }
 
 static int peek(struct lookup *lookup, struct hg_result *out_result, struct hg_hold *out_hold)

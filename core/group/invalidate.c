@@ -37,7 +37,8 @@ int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms
     const struct hg_source *source = groups->source;
     struct hg_bytes key = hg_value_key(value);
     bool is_mine = hg_view_is_mine(hg_groups_view(groups), key);
-    uint64_t life_ms = value->has_ttl ? value->ttl_ms : group->config.ttl_ms;
+    struct hg_value_more more = hg_value_more(value);
+    uint64_t life_ms = more.has_ttl ? more.ttl_ms : group->config.ttl_ms;
     struct hg_value *stored = value;
     int err = HG_OK;
 
@@ -50,7 +51,7 @@ int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms
         life_ms = hg_life_jittered(life_ms, group->config.ttl_jitter, source->random(source->ctx));
     if (!is_mine && life_ms > groups->config.lease_ms)
         life_ms = groups->config.lease_ms;
-    bool is_stored = life_ms > 0 && !value->uncacheable && (is_mine || group->budget.hot_limit > 0);
+    bool is_stored = life_ms > 0 && !more.uncacheable && (is_mine || group->budget.hot_limit > 0);
     if (is_stored && !hg_value_fill_windows(value, &group->config, !is_mine)) {
         stored = hg_value_copy_windows(value, &group->config, !is_mine);
         if (stored == NULL)

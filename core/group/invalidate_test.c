@@ -64,14 +64,14 @@ static void test_set_of_a_borrowed_value_copies_it_when_others_hold_it(void **st
     fake_init(&fake);
     fake.config.stale_while_revalidate_ms = 777;
     fake_start(&fake);
-    struct hg_value *value = tagged("k", "v", NULL);
+    struct hg_value *value = tagged("k", "v", "tag"); /* it has room for windows */
     hg_value_ref(value);
     assert_int_equal(hg_group_set(fake.group, value, fake.now_ms), HG_OK);
-    assert_int_equal(value->stale_while_revalidate_ms, 0);
+    assert_int_equal(hg_value_more(value).stale_while_revalidate_ms, 0);
     assert_false(value->stored);
     hg_value_unref(value);
     assert_int_equal(hg_group_set(fake.group, value, fake.now_ms), HG_OK);
-    assert_int_equal(value->stale_while_revalidate_ms, 777);
+    assert_int_equal(hg_value_more(value).stale_while_revalidate_ms, 777);
     assert_true(value->stored);
     assert_int_equal(hg_group_set(fake.group, value, fake.now_ms),
                      HG_OK); /* again: a copy takes its place */
@@ -123,12 +123,12 @@ static void test_set_that_is_not_stored_still_drops_the_old(void **state)
     assert_int_equal(stats_of(&fake).entries, 0);
 
     assert_int_equal(set(&fake, "k", "2"), HG_OK);
-    struct hg_value *value = tagged("k", "3", NULL);
-    value->uncacheable = true;
+    struct hg_value_spec spec = {.status = HG_STATUS_VALUE, .key = HG_BYTES("k"), .uncacheable = true};
+    struct hg_value *value = hg_value_create(&spec);
     assert_int_equal(hg_group_set(fake.group, value, fake.now_ms), HG_OK);
     hg_value_unref(value);
     assert_int_equal(stats_of(&fake).entries, 0);
-    struct hg_value_spec spec = {.status = HG_STATUS_NOT_FOUND, .key = HG_BYTES("k")};
+    spec = (struct hg_value_spec){.status = HG_STATUS_NOT_FOUND, .key = HG_BYTES("k")};
     value = hg_value_create(&spec);
     assert_int_equal(hg_group_set(fake.group, value, fake.now_ms), HG_EINVAL);
     hg_value_unref(value);

@@ -139,7 +139,7 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
         waiter->result.how = how;
         waiter->result.value = hg_value_ref(serve);
         if (serve->status == HG_STATUS_ERROR)
-            waiter->result.retry_after_ms = serve->retry_after_ms;
+            waiter->result.retry_after_ms = hg_value_more(serve).retry_after_ms;
         hg_waiter_detach_locked(shard, waiter, load, turn);
     }
     if (load->flight.waiter_count > 0) {

@@ -241,13 +241,14 @@ static void plan_store(const struct hg_load *load, const struct hg_value *value,
             value->status == HG_STATUS_NOT_FOUND ? config->negative_ttl_ms : config->error_ttl_ms;
         landing->tier = HG_TIER_NEGATIVE;
     }
-    if (value->has_ttl)
-        life_ms = value->ttl_ms;
+    struct hg_value_more more = hg_value_more(value);
+    if (more.has_ttl)
+        life_ms = more.ttl_ms;
     if (value->status == HG_STATUS_VALUE && life_ms > 0)
         life_ms = hg_life_jittered(life_ms, config->ttl_jitter, source->random(source->ctx));
     if (load->is_fallback && life_ms > HG_FALLBACK_MS_MAX)
         life_ms = HG_FALLBACK_MS_MAX;
-    landing->is_stored = life_ms > 0 && !value->uncacheable;
+    landing->is_stored = life_ms > 0 && !more.uncacheable;
     landing->expires_ms = hg_time_add(now_ms, life_ms);
 }
 

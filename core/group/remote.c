@@ -166,7 +166,7 @@ static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
     }
     bool has_room = value->status == HG_STATUS_NOT_FOUND ||
                     (value->status == HG_STATUS_VALUE && group->budget.hot_limit > 0);
-    landing.is_stored = has_room && landing.expires_ms > turn->now_ms && !value->uncacheable &&
+    landing.is_stored = has_room && landing.expires_ms > turn->now_ms && !hg_value_more(value).uncacheable &&
                         hg_bytes_eq(hg_value_key(value), load->flight.key);
     if (landing.is_stored) {
         struct hg_value *copy = hg_value_with_windows(value, &group->config, true);

@@ -48,17 +48,19 @@ static int64_t ttl_left(uint64_t expires_ms, uint64_t now_ms)
     return now_ms - expires_ms > INT64_MAX ? INT64_MIN : -(int64_t)(now_ms - expires_ms);
 }
 
-static void explain_entry(const struct hg_value *value, uint64_t now_ms, struct hg_explain *out)
+static void explain_entry(const struct hg_store *store, const struct hg_value *value, uint64_t now_ms,
+                          struct hg_explain *out)
 {
     out->is_stored = true;
     out->tier = (enum hg_tier)value->tier;
     out->status = (enum hg_status)value->status;
     out->age_ms = now_ms > value->created_ms ? now_ms - value->created_ms : 0;
     out->ttl_ms = ttl_left(value->expires_ms, now_ms);
-    out->stale_while_revalidate_ms = value->stale_while_revalidate_ms;
-    out->stale_if_error_ms = value->stale_if_error_ms;
+    struct hg_value_more more = hg_value_more(value);
+    out->stale_while_revalidate_ms = more.stale_while_revalidate_ms;
+    out->stale_if_error_ms = more.stale_if_error_ms;
     out->size_bytes = value->data_len;
-    out->cost_bytes = value->cost_bytes;
+    out->cost_bytes = hg_store_entry_cost(store, value);
 }
 
 void hg_group_explain(struct hg_group *group, struct hg_bytes key, uint64_t now_ms,
@@ -76,7 +78,7 @@ void hg_group_explain(struct hg_group *group, struct hg_bytes key, uint64_t now_
     hg_shard_lock(shard);
     struct hg_value *value = hg_store_peek(&shard->store, hash, key);
     if (value != NULL) {
-        explain_entry(value, now_ms, &explain);
+        explain_entry(&shard->store, value, now_ms, &explain);
         hg_hold_set(out_hold, value);
     }
     struct hg_flight *flight = hg_flight_find(&shard->flights, HG_FLIGHT_LOCAL, hash, key);

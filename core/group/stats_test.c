@@ -26,7 +26,7 @@ static void test_counters_add_up_and_gauges_follow(void **state)
     assert_int_equal(stats.flights, 1);
     assert_int_equal(stats.waiters, 1);
     assert_int_equal(stats.capacity, 100000);
-    assert_in_range(stats.bytes, 50 * 100, 100000);
+    assert_in_range(stats.bytes, 50 * sizeof(struct hg_value), 100000);
     assert_int_equal(stats.evictions, 0);
     end_next(&fake, "v");
     fake_finish(&fake);

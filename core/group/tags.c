@@ -84,12 +84,13 @@ uint64_t hg_tags_oldest_after(struct hg_tags *tags, const struct hg_value *value
 {
     uint64_t oldest = 0;
 
-    if (value->tag_count == 0)
+    size_t tag_count = hg_value_more(value).tag_count;
+    if (tag_count == 0)
         return 0;
     pthread_mutex_lock(&tags->lock);
     if (tags->floor_number > start)
         oldest = start + 1;
-    for (size_t i = 0; tags->count > 0 && i < value->tag_count; i++) {
+    for (size_t i = 0; tags->count > 0 && i < tag_count; i++) {
         uint64_t number = oldest_of(find(tags, hg_hash(hg_value_tag(value, i))), start);
         if (number != 0 && (oldest == 0 || number < oldest))
             oldest = number;

@@ -200,7 +200,7 @@ static int encode(struct run *run)
     if (err == HG_OK && change->op == HG_CHANGE_SET) {
         struct hg_peer_response response;
         const struct hg_value *value = change->value;
-        hg_peer_response_from_value(value, value->ttl_ms, value->has_ttl, 0, &response);
+        hg_peer_response_from_value(value, hg_value_more(value).ttl_ms, hg_value_more(value).has_ttl, 0, &response);
         err = hg_peer_response_encode(&response, &run->body);
     }
     return err;

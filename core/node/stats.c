@@ -91,7 +91,7 @@ static int explain_entry(const struct hg_explain *explain, const struct hg_value
         err = hg_buf_printf(buf, ",\"stale_while_revalidate_ms\":%llu,\"stale_if_error_ms\":%llu,\"size_bytes\":%zu,\"cost_bytes\":%zu,\"tags\":[",
                             (unsigned long long)explain->stale_while_revalidate_ms,
                             (unsigned long long)explain->stale_if_error_ms, explain->size_bytes, explain->cost_bytes);
-    for (size_t i = 0; err == HG_OK && value != NULL && i < value->tag_count; i++) {
+    for (size_t i = 0; err == HG_OK && value != NULL && i < hg_value_more(value).tag_count; i++) {
         if (i > 0)
             err = hg_buf_append_char(buf, ',');
         if (err == HG_OK)

@@ -95,7 +95,7 @@ static void push_meta(lua_State *L, const struct hg_result *result, uint64_t now
     }
     set_text(L, "type", hg_value_type(value));
     set_text(L, "meta", hg_value_meta(value));
-    snprintf(etag, sizeof(etag), "%016llx", (unsigned long long)value->version);
+    snprintf(etag, sizeof(etag), "%016llx", (unsigned long long)hg_value_version(value));
     struct hg_bytes own = hg_value_etag(value);
     set_text(L, "etag", own.len > 0 ? own : hg_bytes_str(etag));
 }

@@ -57,7 +57,7 @@ static void push_etag(lua_State *L, const struct hg_value *value)
         lua_pushlstring(L, etag.data, etag.len);
         return;
     }
-    snprintf(made, sizeof(made), "%016llx", (unsigned long long)value->version);
+    snprintf(made, sizeof(made), "%016llx", (unsigned long long)hg_value_version(value));
     lua_pushstring(L, made);
 }
 

@@ -252,11 +252,11 @@ static void note_answer(struct answer *answer, const struct hg_result *result)
     struct hg_bytes data = hg_value_data(value);
     answer->status = value->status;
     answer->klass = value->klass;
-    if (value->retry_after_ms > 0)
-        answer->retry_after_ms = value->retry_after_ms;
-    answer->ttl_ms = value->ttl_ms;
-    answer->has_ttl = value->has_ttl;
-    answer->uncacheable = value->uncacheable;
+    if (hg_value_more(value).retry_after_ms > 0)
+        answer->retry_after_ms = hg_value_more(value).retry_after_ms;
+    answer->ttl_ms = hg_value_more(value).ttl_ms;
+    answer->has_ttl = hg_value_more(value).has_ttl;
+    answer->uncacheable = hg_value_more(value).uncacheable;
     answer->len = data.len;
     size_t kept = data.len < sizeof(answer->data) - 1 ? data.len : sizeof(answer->data) - 1;
     if (kept > 0)
@@ -264,7 +264,7 @@ static void note_answer(struct answer *answer, const struct hg_result *result)
     copy_text(answer->type, sizeof(answer->type), hg_value_type(value));
     copy_text(answer->etag, sizeof(answer->etag), hg_value_etag(value));
     copy_text(answer->meta, sizeof(answer->meta), hg_value_meta(value));
-    answer->tag_count = value->tag_count;
+    answer->tag_count = hg_value_more(value).tag_count;
 }
 
 static void on_world_answer(struct hg_waiter *waiter, const struct hg_result *result)

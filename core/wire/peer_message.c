@@ -291,18 +291,19 @@ void hg_peer_response_from_value(const struct hg_value *value, uint64_t ttl_ms, 
                                  uint64_t age_ms, struct hg_peer_response *out_response)
 {
     struct hg_bytes data = hg_value_data(value);
+    struct hg_value_more more = hg_value_more(value);
     *out_response = (struct hg_peer_response){
         .status = (enum hg_status)value->status,
         .type = hg_value_type(value),
         .etag = hg_value_etag(value),
         .meta = hg_value_meta(value),
-        .tag_count = value->tag_count,
+        .tag_count = more.tag_count,
         .has_ttl = has_ttl,
         .has_key_hash = true,
         .ttl_ms = ttl_ms,
         .age_ms = age_ms,
-        .version = value->version,
-        .retry_after_ms = value->retry_after_ms,
+        .version = hg_value_version(value),
+        .retry_after_ms = more.retry_after_ms,
         .key_hash = hg_xxh64(hg_value_key(value)),
     };
     if (value->status == HG_STATUS_ERROR) {
@@ -311,7 +312,7 @@ void hg_peer_response_from_value(const struct hg_value *value, uint64_t ttl_ms, 
     } else {
         out_response->value = data;
     }
-    for (size_t i = 0; i < value->tag_count; i++)
+    for (size_t i = 0; i < more.tag_count; i++)
         out_response->tags[i] = hg_value_tag(value, i);
 }
 

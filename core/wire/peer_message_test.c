@@ -413,11 +413,11 @@ static void test_values_travel_in_responses(void **state)
         assert_bytes(hg_value_type(copy), spec.type);
         assert_bytes(hg_value_etag(copy), spec.etag);
         assert_bytes(hg_value_meta(copy), spec.meta);
-        assert_int_equal(copy->tag_count, spec.tag_count);
+        assert_int_equal(hg_value_more(copy).tag_count, spec.tag_count);
         for (size_t k = 0; k < spec.tag_count; k++)
             assert_bytes(hg_value_tag(copy, k), tags[k]);
-        assert_true(copy->version == value->version && copy->has_ttl && copy->ttl_ms == 5000);
-        assert_int_equal(copy->retry_after_ms, spec.retry_after_ms);
+        assert_true(hg_value_version(copy) == hg_value_version(value) && hg_value_more(copy).has_ttl && hg_value_more(copy).ttl_ms == 5000);
+        assert_int_equal(hg_value_more(copy).retry_after_ms, spec.retry_after_ms);
         hg_value_unref(copy);
         hg_value_unref(value);
     }
@@ -425,7 +425,7 @@ static void test_values_travel_in_responses(void **state)
     struct hg_value *value = hg_peer_response_to_value(&from_go, HG_BYTES("Tom"));
     assert_non_null(value);
     assert_int_equal(value->status, HG_STATUS_VALUE);
-    assert_false(value->has_ttl);
+    assert_false(hg_value_more(value).has_ttl);
     hg_value_unref(value);
 }
 

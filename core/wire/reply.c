@@ -133,9 +133,10 @@ size_t hg_etag_format(const struct hg_value *value, char out[HG_ETAG_SPACE])
         out[len++] = '"';
         return len;
     }
+    uint64_t version = hg_value_version(value);
     out[0] = out[17] = '"';
     for (int i = 0; i < 16; i++)
-        out[1 + i] = digits[value->version >> (60 - 4 * i) & 15];
+        out[1 + i] = digits[version >> (60 - 4 * i) & 15];
     return 18;
 }
 
