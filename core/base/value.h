@@ -62,12 +62,13 @@ enum hg_tier { HG_TIER_MAIN, HG_TIER_HOT, HG_TIER_NEGATIVE };
 #define HG_TIER_COUNT 3
 
 struct hg_value {
-    /* Guarded by the lock of the store that holds it (hash never changes; it lies where a chain is walked). */
-    struct hg_value *chain; /* next in the bucket */
-    uint64_t hash;          /* hg_hash of the key */
+    /* Guarded by the lock of the store that holds it. What a look-up reads lies at the end, beside the key (hash never
+     * changes). */
     struct hg_list order;   /* the policy's list */
     uint64_t created_ms;    /* when it was loaded at its source (a copy: when the owner did) */
     uint64_t expires_ms;    /* fresh before this */
+    struct hg_value *chain; /* next in the bucket */
+    uint64_t hash;          /* hg_hash of the key */
     uint32_t slot;          /* the policy's: where it keeps what it knows of it */
     uint8_t tier : 2;       /* enum hg_tier */
     uint8_t queue : 2;      /* the policy's: which list it is on */
