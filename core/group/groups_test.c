@@ -14,11 +14,16 @@ static void test_groups_are_found_by_name_and_index(void **state)
     assert_int_equal(hg_groups_add(fake.groups, &config, &other), HG_EINVAL);
     char name[] = "other";
     config.name = name;
+    config.policy = "lruu";
+    assert_int_equal(hg_groups_add(fake.groups, &config, &other), HG_EINVAL);
+    config.policy = "s3-fifo";
     config.shards = 5;
     assert_int_equal(hg_groups_add(fake.groups, &config, &other), HG_OK);
     name[0] = 'x'; /* names are copied */
     assert_string_equal(hg_group_name(other), "other");
     assert_int_equal(hg_group_config(other)->shards, 8);
+    assert_string_equal(hg_group_config(other)->policy, "s3-fifo");
+    assert_string_equal(hg_group_config(fake.group)->policy, "lru");
     assert_int_equal(hg_groups_count(fake.groups), 2);
     assert_int_equal(hg_group_index(other), 1);
     assert_ptr_equal(hg_groups_at(fake.groups, 1), other);
