@@ -41,25 +41,48 @@ void hg_waiter_detach_locked(struct hg_shard *shard, struct hg_waiter *waiter, s
     hg_list_push_back(&turn->waiters, &waiter->link);
 }
 
-/* True if the entry is in the store as planned. */
-static bool keep_locked(struct hg_shard *shard, struct hg_load *load,
-                        const struct hg_landing *landing)
+static struct hg_value *put_locked(struct hg_shard *shard, struct hg_load *load,
+                                   const struct hg_landing *landing, struct hg_value *value)
 {
     struct hg_group *group = load->group;
+    int err = hg_shard_put(shard, group->shards, group->shard_count, value, landing->tier,
+                           landing->created_ms, landing->expires_ms);
+    return err == HG_OK ? value : NULL;
+}
+
+/*
+ * What was loaded as a copy, or when another node owned the key, has the windows of its tier: kept in the other
+ * tier it is a new value. NULL: out of memory, or it does not fit.
+ */
+static struct hg_value *move_locked(struct hg_shard *shard, struct hg_load *load,
+                                    const struct hg_landing *landing)
+{
+    struct hg_value *moved = hg_value_copy_windows(landing->value, &load->group->config,
+                                                   landing->tier != HG_TIER_MAIN);
+    struct hg_value *entry = moved == NULL ? NULL : put_locked(shard, load, landing, moved);
+
+    hg_value_unref(moved); /* the store has its own */
+    return entry;
+}
+
+/* The entry, if it is in the store as planned; else NULL. */
+static struct hg_value *keep_locked(struct hg_shard *shard, struct hg_load *load,
+                                    const struct hg_landing *landing)
+{
     struct hg_value *value = landing->value;
     struct hg_value *entry = hg_store_peek(&shard->store, load->flight.hash, load->flight.key);
 
     if (!landing->keep)
-        return hg_shard_put(shard, group->shards, group->shard_count, value, landing->tier,
-                            landing->created_ms, landing->expires_ms) == HG_OK;
-    if (entry == value) {
-        hg_store_set_expiry(&shard->store, value, landing->expires_ms);
-        return true;
-    }
-    /* It was evicted meanwhile: still good. Another value in its place is newer: leave it. */
-    return entry == NULL && !value->stored &&
-           hg_shard_put(shard, group->shards, group->shard_count, value, landing->tier,
-                        landing->created_ms, landing->expires_ms) == HG_OK;
+        return put_locked(shard, load, landing, value);
+    /* Evicted meanwhile: still good. Another value in its place is newer: leave it. */
+    if (entry != value && (entry != NULL || value->stored))
+        return NULL;
+    if (value->tier != landing->tier)
+        return move_locked(shard, load, landing);
+    if (entry == NULL)
+        return put_locked(shard, load, landing, value);
+    hg_store_set_expiry(&shard->store, value, landing->expires_ms);
+    return value;
 }
 
 /* The load begins once more for the waiters that are left: those that joined after the fence. */
@@ -123,9 +146,10 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
         is_stale = !hg_value_is_fresh(entry, turn->now_ms);
         result.created_ms = entry->created_ms;
         result.expires_ms = entry->expires_ms;
-    } else if (landing->is_stored && !is_fenced && keep_locked(shard, load, landing)) {
-        result.created_ms = serve->created_ms;
-        result.expires_ms = serve->expires_ms;
+    } else if (landing->is_stored && !is_fenced &&
+               (entry = keep_locked(shard, load, landing)) != NULL) {
+        result.created_ms = entry->created_ms;
+        result.expires_ms = entry->expires_ms;
     }
 
     hg_flight_end(&shard->flights, &load->flight);

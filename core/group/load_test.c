@@ -212,64 +212,6 @@ static void test_life_is_shortened_at_random(void **state)
     fake_finish(&fake);
 }
 
-static void test_keep_extends_the_old_value(void **state)
-{
-    struct fake fake;
-    struct asker asker;
-
-    (void)state;
-    fake_init(&fake);
-    fake_start(&fake);
-    fill(&fake, "k", "same");
-    fake.now_ms += 60000;
-    assert_int_equal(ask(&fake, &asker, "k"), HG_PENDING);
-    hg_load_keep(next_load(&fake), 500, fake.now_ms, &fake.loop);
-    assert_string_equal(asker.data, "same");
-    assert_int_equal(asker.expires_ms, fake.now_ms + 500);
-    fake.now_ms += 499;
-    assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
-    assert_string_equal(asker.data, "same");
-    fake.now_ms += 1;
-    assert_int_equal(ask(&fake, &asker, "k"), HG_PENDING);
-    hg_load_keep(next_load(&fake), HG_TTL_OF_GROUP, fake.now_ms, &fake.loop);
-    assert_int_equal(asker.expires_ms, fake.now_ms + 60000);
-    assert_int_equal(stats_of(&fake).entries, 1);
-    fake_finish(&fake);
-}
-
-static void test_keep_puts_an_evicted_value_back(void **state)
-{
-    struct fake fake;
-    struct asker asker;
-
-    (void)state;
-    fake_init(&fake);
-    fake_start(&fake);
-    fill(&fake, "k", "same");
-    fake.now_ms += 60000;
-    assert_int_equal(ask(&fake, &asker, "k"), HG_PENDING);
-    assert_int_equal(hg_group_expire_step(fake.group, fake.now_ms, 1000), 1);
-    hg_load_keep(next_load(&fake), 500, fake.now_ms, &fake.loop);
-    assert_string_equal(asker.data, "same");
-    assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
-    fake_finish(&fake);
-}
-
-static void test_keep_without_an_old_value_is_an_error(void **state)
-{
-    struct fake fake;
-    struct asker asker;
-
-    (void)state;
-    fake_init(&fake);
-    fake_start(&fake);
-    assert_int_equal(ask(&fake, &asker, "k"), HG_PENDING);
-    hg_load_keep(next_load(&fake), 500, fake.now_ms, &fake.loop);
-    assert_int_equal(asker.status, HG_STATUS_ERROR);
-    assert_int_equal(asker.klass, HG_CLASS_INTERNAL);
-    fake_finish(&fake);
-}
-
 static void test_load_that_cannot_start_is_mailed_as_an_error(void **state)
 {
     struct fake fake;
@@ -556,9 +498,6 @@ int main(void)
         cmocka_unit_test(test_value_over_the_limit_is_an_error),
         cmocka_unit_test(test_value_that_cannot_fit_evicts_nothing),
         cmocka_unit_test(test_life_is_shortened_at_random),
-        cmocka_unit_test(test_keep_extends_the_old_value),
-        cmocka_unit_test(test_keep_puts_an_evicted_value_back),
-        cmocka_unit_test(test_keep_without_an_old_value_is_an_error),
         cmocka_unit_test(test_load_that_cannot_start_is_mailed_as_an_error),
         cmocka_unit_test(test_guard_queues_then_refuses),
         cmocka_unit_test(test_refused_load_answers_stale_where_it_can),
