@@ -1,9 +1,11 @@
 /*
  * Writes across the cluster.
  *
- *   remove, expire   applied here, then told to every other member at once
- *   set              first at the key's owner, then copies are dropped everywhere else (the other order would let a
- *                    node fetch the old value again in between)
+ *   first at the key's owner, then here and at every other member at once: in the other order a node whose copy has
+ *   just been dropped could fetch the old value again from an owner that has not heard of it yet
+ *
+ * set puts the value at the owner and drops the copies elsewhere. A remove or expire whose owner does not answer is still
+ * told to the others.
  *
  * A member that does not acknowledge holds at most copies that live for a lease: the answer waits that long and says so. An
  * owner that does not acknowledge is an error (HG_EPEER), for it holds the value itself.
@@ -33,7 +35,7 @@ struct run {
 struct told {
     struct run *run;
     size_t member;
-    bool is_owner_set; /* the PUT that everything else waits for */
+    bool is_first; /* the owner, for whom all others wait */
 };
 
 static void on_home(struct hg_mail *mail)
@@ -120,7 +122,8 @@ static void on_told(void *ctx, const struct hg_fetch_response *response)
 {
     struct told *told = ctx;
     struct run *run = told->run;
-    bool is_owner = told->member == run->owner, is_owner_set = told->is_owner_set;
+    bool is_owner = told->member == run->owner, is_first = told->is_first;
+    bool is_set = run->change->op == HG_CHANGE_SET;
     bool is_known = response->err == HG_OK && (response->status == 204 || response->status == 404);
     list_member(is_known ? &run->change->acknowledged : &run->change->lease_waited, member_name(run, told->member));
     if (is_known && is_owner && response->status == 204)
@@ -129,20 +132,20 @@ static void on_told(void *ctx, const struct hg_fetch_response *response)
         run->change->err = HG_EPEER;
     hg_free(told);
     run->outstanding--;
-    if (is_owner_set && is_known)
+    if (is_first && (is_known || !is_set))
         tell_others(run);
     else if (run->outstanding == 0)
         settle(run);
 }
 
 /* Counts as outstanding until on_told; a start failure is a member that did not acknowledge. */
-static void tell(struct run *run, size_t member, const char *method, bool is_owner_set)
+static void tell(struct run *run, size_t member, const char *method, bool is_first)
 {
     struct told *told = hg_malloc(sizeof(*told));
     int err = HG_ENOMEM;
     if (told != NULL) {
-        *told = (struct told){.run = run, .member = member, .is_owner_set = is_owner_set};
-        struct hg_bytes body = is_owner_set ? hg_buf_bytes(&run->body) : HG_BYTES_NONE;
+        *told = (struct told){.run = run, .member = member, .is_first = is_first};
+        struct hg_bytes body = hg_bytes_eq(hg_bytes_str(method), HG_BYTES("PUT")) ? hg_buf_bytes(&run->body) : HG_BYTES_NONE;
         err = run->worker->client == NULL ? HG_ECANCELED : hg_peer_client_send(run->worker->client, run->node->view->peers[member], method, run->path.data, body,
                                   run->node->config->lease_ms, on_told, told);
     }
@@ -160,26 +163,29 @@ static void apply_here(struct run *run, bool is_owner)
 {
     struct hg_change *change = run->change;
     uint64_t now_ms = hg_loop_now(&run->worker->loop);
+    int err = HG_OK;
     if (change->op == HG_CHANGE_SET && is_owner)
-        change->err = hg_group_set(change->group, change->value, now_ms);
+        err = hg_group_set(change->group, change->value, now_ms);
     else if (change->op == HG_CHANGE_EXPIRE)
         change->was_there |= hg_group_expire(change->group, change->key, now_ms);
     else
         change->was_there |= hg_group_remove(change->group, change->key, now_ms);
-    if (change->err == HG_OK && run->node->view != NULL)
+    if (err < 0)
+        change->err = err;
+    else if (run->node->view != NULL)
         list_member(&change->acknowledged, member_name(run, (size_t)run->node->view->self));
-    else if (change->err == HG_OK)
+    else
         list_member(&change->acknowledged, run->node->name);
 }
 
 static void tell_others(struct run *run)
 {
     const struct hg_view *view = run->node->view;
-    bool is_set = run->change->op == HG_CHANGE_SET;
-    if (is_set && run->owner != (size_t)view->self)
+    run->started_ms = hg_loop_now(&run->worker->loop); /* the last copy of the old value may be as young as this */
+    if (run->owner != (size_t)view->self)
         apply_here(run, false);
     for (size_t i = 0; i < hg_ring_member_count(view->ring); i++) {
-        if (i != (size_t)view->self && !(is_set && i == run->owner))
+        if (i != (size_t)view->self && i != run->owner)
             tell(run, i, "DELETE", false);
     }
     if (run->outstanding == 0)
@@ -222,18 +228,22 @@ static void on_start(struct hg_mail *mail)
         finish(run);
         return;
     }
-    bool is_mine = run->owner == (size_t)view->self;
-    if (run->change->op != HG_CHANGE_SET || is_mine) {
-        apply_here(run, is_mine);
+    if (run->owner == (size_t)view->self) {
+        apply_here(run, true);
         if (run->change->err < 0)
             finish(run);
         else
             tell_others(run);
         return;
     }
-    tell(run, run->owner, "PUT", true);
-    if (run->outstanding == 0)
+    bool is_set = run->change->op == HG_CHANGE_SET;
+    tell(run, run->owner, is_set ? "PUT" : "DELETE", true);
+    if (run->outstanding > 0)
+        return;
+    if (is_set)
         settle(run);
+    else
+        tell_others(run);
 }
 
 void hg_node_change(void *ctx, struct hg_change *change)
