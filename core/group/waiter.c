@@ -1,6 +1,7 @@
 #include "group/group_impl.h"
 
 #include <assert.h>
+#include "base/bug.h"
 #include "base/err.h"
 #include "base/hash.h"
 #include "group/freshness.h"
@@ -33,7 +34,7 @@ bool hg_waiter_cancel(struct hg_waiter *waiter, uint64_t now_ms, struct hg_hold 
     hg_shard_lock(shard);
     if (waiter->state != HG_WAITER_LINKED) {
         hg_shard_unlock(shard);
-        return false;
+        return hg_bug(HG_BUG_ANSWER_TWICE);
     }
 
     struct hg_load *load = waiter->load;
@@ -69,5 +70,7 @@ void hg_waiter_deliver(struct hg_waiter *waiter)
     waiter->state = HG_WAITER_DONE;
     atomic_store_explicit(&waiter->group, NULL, memory_order_release);
     waiter->answer(waiter, &result); /* may free the waiter */
+    if (hg_bug(HG_BUG_LOSE_REFERENCE) && result.how == HG_HOW_COLLAPSED)
+        return;
     hg_value_unref(result.value);
 }
