@@ -224,6 +224,8 @@ static void word_served(struct world *world, void *arg)
     uint64_t delays[2];
 
     trace(world, (int)node->index, word->is_put ? "put" : "delete", change->key, change->version);
+    if (world->now - change->started > world->lag_net)
+        world->lag_net = world->now - change->started;
     word->is_known = true;
     if (word->is_put)
         word->is_known = put(node, change->key, change->body);
@@ -304,9 +306,12 @@ static void changes(struct world *world, void *arg)
         tell(change, change->owner, change->op == OP_SET, true);
         return;
     }
-    if (change->op == OP_SET)
-        put(node, key, change->body);
-    else
+    if (change->op == OP_SET && !put(node, key, change->body)) {
+        change->has_failed = true;
+        finish(change);
+        return;
+    }
+    if (change->op != OP_SET)
         apply(node, key, change->op, 0);
     change->acknowledged |= 1u << node->index;
     tell_others(change);

@@ -14,7 +14,7 @@ static uint64_t at_most(const struct world *world, uint64_t clock_ms)
 
 static uint64_t lags(const struct world *world)
 {
-    return world->lag_read + world->lag_net + world->lag_mail + 2 * world->lag_pause + TICK_MS;
+    return world->lag_read + world->lag_net + world->lag_mail + world->lag_pause + TICK_MS;
 }
 
 /* When it ceased to be so; NEVER: it is. */
@@ -343,7 +343,7 @@ bool world_is_quiet(const struct world *world)
     if (world->open_clients > 0 || world->open_jobs > 0 || world->open_calls > 0 || world->open_changes > 0)
         return false;
     for (unsigned i = 0; i < world->options.nodes; i++) {
-        if (hg_groups_flight_count(world->nodes[i].groups) > 0)
+        if (node_is_paused(&world->nodes[i]) || hg_groups_flight_count(world->nodes[i].groups) > 0)
             return false;
         for (unsigned p = 0; p < world->options.nodes; p++)
             if (p != i && !world->nodes[i].peers[p].health.is_up)

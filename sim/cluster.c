@@ -340,8 +340,7 @@ static void pauses(struct world *world, void *arg)
         return;
     if (node->is_alive && !node_is_paused(node)) {
         node->paused_until = world->now + for_ms;
-        if (world->lag_pause < for_ms)
-            world->lag_pause = for_ms;
+        world->lag_pause += for_ms; /* one may follow upon another */
         trace(world, (int)node->index, "pause", for_ms, 0);
     }
     after(world, 1 + below(world, 2 * world->options.pause_each_ms), NULL, pauses, NULL);
