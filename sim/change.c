@@ -7,6 +7,8 @@
  */
 #include "world.h"
 
+#include "base/bug.h"
+
 enum op { OP_REMOVE, OP_SET, OP_EXPIRE };
 
 struct change {
@@ -178,7 +180,7 @@ static void word_done(struct word *word, bool is_known)
         change->has_failed = true;
     if (!change->node->is_alive || change->node->epoch != change->epoch)
         finish(change);
-    else if (word->is_first && (is_known || change->op != OP_SET))
+    else if (word->is_first && !change->has_told_others && (is_known || change->op != OP_SET))
         tell_others(change);
     else if (change->outstanding == 0)
         finish(change);
@@ -304,6 +306,8 @@ static void changes(struct world *world, void *arg)
     trace(world, (int)node->index, "change", key, change->op);
     if (change->owner != node->index) {
         tell(change, change->owner, change->op == OP_SET, true);
+        if (hg_bug(HG_BUG_TELL_AT_ONCE) && change->op == OP_REMOVE)
+            tell_others(change);
         return;
     }
     if (change->op == OP_SET && !put(node, key, change->body)) {

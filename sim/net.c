@@ -89,11 +89,20 @@ static void server_leaves(struct world *world, void *arg)
         client_cancel(call->server);
 }
 
+/* What is fenced begins anew, and that may fall back. */
+static bool has_fallen_back(struct node *node, unsigned key, const struct hg_group_stats *before)
+{
+    struct hg_group_stats stats;
+    hg_group_stats(node->group[key_group(key)], &stats);
+    return stats.fallbacks != before->fallbacks && stats.fenced == before->fenced;
+}
+
 static void call_report(struct call *call, const struct hg_ask_answer *told)
 {
     struct node *from = call->peer->from;
     struct world *world = from->world;
     struct hg_ask_answer answer = *told;
+    struct hg_group_stats before;
     struct hg_loop *here = chance(world, 700) ? node_any_loop(from) : NULL;
 
     struct hg_load *load = call_close(call);
@@ -101,7 +110,10 @@ static void call_report(struct call *call, const struct hg_ask_answer *told)
     answer.sent_ms = call->sent_ms;
     if (answer.outcome != HG_ASK_TYPED && !world->is_healed && chance(world, world->options.p_gone))
         after(world, below(world, 20), &world->nodes[call->peer->to], server_leaves, call);
+    hg_group_stats(from->group[key_group(call->key)], &before);
     hg_load_asked(load, &answer, node_now(from), from->is_alive ? here : NULL);
+    must(world, "A3", answer.outcome != HG_ASK_DEADLINE || !has_fallen_back(from, call->key, &before),
+         "node %s: a deadline is taken for a failed peer", from->name);
 }
 
 static void call_fails(struct call *call, enum hg_ask_outcome outcome)
@@ -148,6 +160,7 @@ static void response_arrives(struct world *world, void *arg)
     if (call->answered_at != 0 && world->now - call->answered_at > world->lag_net)
         world->lag_net = world->now - call->answered_at;
     hg_health_heard(&call->peer->health, node_now(call->peer->from));
+    call->peer->silent_since = world->now;
     int err = hg_answer_from_http(packet->status, packet->body, key_name(call->key), 0, &answer);
     if (err < 0)
         answer = (struct hg_ask_answer){.outcome = HG_ASK_TRANSPORT};
@@ -225,6 +238,8 @@ int source_ask(void *ctx, struct hg_load *load)
     if (err < 0)
         return err;
     hg_list_push_back(&peer->calls, &call->link);
+    if (peer->health.outstanding == 0)
+        peer->silent_since = world->now;
     hg_health_asked(&peer->health, now_ms);
     node->calls++;
     world->open_calls++;
@@ -399,7 +414,7 @@ static void fail_all(struct peer *peer)
 static void probe_answered(struct world *world, void *arg)
 {
     struct peer *peer = arg;
-    (void)world;
+    peer->silent_since = world->now;
     if (hg_health_heard(&peer->health, node_now(peer->from)))
         trace(world, (int)peer->from->index, "peer up", peer->to, 0);
 }
@@ -445,11 +460,14 @@ void peers_tick(struct node *node)
             break;
         case HG_HEALTH_PROBE:
             trace(world, (int)node->index, "probe", i, 0);
+            peer->probed_at = world->now;
             if (link_fate(world, node->index, i, delays) > 0)
                 after(world, delays[0], NULL, probe_lands, peer);
             break;
         case HG_HEALTH_FAILED:
             must(world, "I1", !world->is_calm, "a peer is marked down on a calm day");
+            must(world, "A3", peer->probed_at >= peer->silent_since, "node %s gives %s up and has not probed it", node->name,
+                 world->nodes[i].name);
             fail_all(peer);
             break;
         }

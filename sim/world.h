@@ -84,6 +84,7 @@ struct peer {
     unsigned to;
     struct hg_health health;
     struct hg_list calls; /* outstanding, by call.link */
+    uint64_t probed_at, silent_since; /* it was last heard, or asked when nothing was to be heard */
 };
 
 struct node {

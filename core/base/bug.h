@@ -10,7 +10,44 @@
 #define HG_BUG_LIST(X)                                                                             \
     X(DROP_WAITER, "of three who wait one is never answered")                                      \
     X(LOSE_REFERENCE, "a waiter that joined keeps its reference")                                  \
-    X(ANSWER_TWICE, "who leaves while its answer is under way is told it left")
+    X(ANSWER_TWICE, "who leaves while its answer is under way is told it left")                     \
+    X(EXPIRY_OFF, "an entry is fresh for a millisecond too long")                                   \
+    X(STALE_FOREVER, "stale windows have no end")                                                   \
+    X(COPY_WINDOWS, "copies of other nodes' values have stale windows")                             \
+    X(FORWARD_TWICE, "a peer's request is forwarded to another peer")                               \
+    X(JOIN_REMOTE, "a peer's request joins a load that waits for a peer")                           \
+    X(MISCOUNT, "who joins a load is not counted")                                                  \
+    X(TWO_LOADS, "a miss does not look for a load that runs")                                       \
+    X(CIRCLE, "getters may wait for each other in a circle")                                        \
+    X(STORE_AFTER_REMOVE, "what was loaded before a remove is stored after it")                     \
+    X(TAG_FORGOTTEN, "what was loaded before the removal of its tag is stored")                     \
+    X(YOUNG_GET_OLD, "who came after a remove gets what was loaded before it")                      \
+    X(KEEP_TIER, "hg.keep leaves a copy among the copies")                                          \
+    X(LEAK_FLIGHT, "a refresh is counted as flying for ever")                                       \
+    X(CACHE_ERROR, "errors live as long as values")                                                 \
+    X(CACHE_ABSENCE, "\"not found\" lives as long as values")                                       \
+    X(FALLBACK_FOREVER, "what is loaded for an owner that is away lives as long as values")         \
+    X(STORE_OVERSIZED, "values over the limit are stored")                                          \
+    X(KEEP_SLOT, "a load that nobody awaits any more keeps its slot")                               \
+    X(ONE_TOO_MANY, "one getter more runs than may")                                                \
+    X(FORGET_QUEUED, "who queues is forgotten when the breaker opens")                              \
+    X(COPY_FULL_LIFE, "copies live as long as values")                                              \
+    X(RETRY_TYPED, "an error of the owner is loaded once more here")                                \
+    X(DEADLINE_FALLBACK, "a slow owner is taken for a dead one")                                    \
+    X(LOSE_SPLICED, "waiters that go over to another load are forgotten")                           \
+    X(SKIP_COPY, "a remove leaves copies of other nodes' values")                                   \
+    X(FLUSH_MISSES_SHARD, "a flush leaves out the last shard")                                      \
+    X(SET_NO_FENCE, "a set does not fence what is being loaded")                                    \
+    X(FORGET_BYTE, "replacing a value forgets one of its bytes")                                    \
+    X(NO_BUDGET, "a value is put although nothing can be evicted for it")                           \
+    X(RING_BY_LIST, "the ring depends on the order of the list")                                    \
+    X(WRONG_KEY, "an answer to another key is taken")                                               \
+    X(COPY_NOT_STORED, "what an owner did not store is told to live on")                            \
+    X(STAY_DOWN, "a peer that answers again stays down")                                            \
+    X(HASTY, "a peer is given up without a probe")                                                  \
+    X(LOSE_TAGS, "tags do not travel")                                                              \
+    X(TELL_AT_ONCE, "a remove is told to the owner and to the others at one time")                  \
+    X(LATE_CANCEL, "who leaves stays counted as waiting")
 
 enum hg_bug {
     HG_BUG_NONE,

@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/err.h"
 #include "base/hash.h"
 
@@ -159,7 +160,7 @@ static int points_build(struct hg_ring *ring)
         bool greatest_first = ring->preset.hash == HG_RING_CRC32;
         uint16_t member = ring->sorted[greatest_first ? ring->member_count - 1 - i : i];
         for (unsigned point = 0; point < ring->preset.points; point++, at++) {
-            ring->hashes[at] = point_hash(ring->preset.hash, point, ring->names[member]);
+            ring->hashes[at] = point_hash(ring->preset.hash, point, ring->names[hg_bug(HG_BUG_RING_BY_LIST) ? i : member]);
             ring->owners[at] = member;
         }
     }

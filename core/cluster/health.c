@@ -1,6 +1,7 @@
 #include "cluster/health.h"
 
 #include <assert.h>
+#include "base/bug.h"
 
 /* A probe's answer may come until this share of the time-out is over. */
 #define PROBE_SHARE 2
@@ -46,7 +47,7 @@ void hg_health_done(struct hg_health *health, uint64_t now_ms)
 bool hg_health_heard(struct hg_health *health, uint64_t now_ms)
 {
     bool was_down = !health->is_up;
-    health->is_up = true;
+    health->is_up |= !hg_bug(HG_BUG_STAY_DOWN);
     health->is_probing = false;
     if (now_ms > health->heard_ms)
         health->heard_ms = now_ms;
@@ -98,7 +99,7 @@ enum hg_health_step hg_health_tick(struct hg_health *health, uint64_t now_ms)
      * ticks come.
      */
     bool is_current = health->is_probing && health->probed_ms >= health->asked_ms;
-    if (is_current && silent_ms >= health->timeout_ms && probe_age_ms >= half_ms) {
+    if ((is_current || hg_bug(HG_BUG_HASTY)) && silent_ms >= health->timeout_ms && probe_age_ms >= half_ms) {
         health->is_probing = false;
         hg_health_failed(health, now_ms);
         return HG_HEALTH_FAILED;

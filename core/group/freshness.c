@@ -1,5 +1,7 @@
 #include "group/freshness.h"
 
+#include "base/bug.h"
+
 uint64_t hg_life_jittered(uint64_t ttl_ms, double jitter, uint64_t random)
 {
     if (ttl_ms == 0 || ttl_ms == HG_FOREVER || !(jitter > 0))
@@ -14,12 +16,12 @@ uint64_t hg_life_jittered(uint64_t ttl_ms, double jitter, uint64_t random)
 
 bool hg_is_within(uint64_t expires_ms, uint64_t window_ms, uint64_t now_ms)
 {
-    return now_ms < hg_time_add(expires_ms, window_ms);
+    return now_ms < hg_time_add(expires_ms, window_ms) || hg_bug(HG_BUG_STALE_FOREVER);
 }
 
 bool hg_value_is_fresh(const struct hg_value *value, uint64_t now_ms)
 {
-    return now_ms < value->expires_ms;
+    return now_ms < value->expires_ms + hg_bug(HG_BUG_EXPIRY_OFF);
 }
 
 bool hg_value_is_good_on_error(const struct hg_value *value, uint64_t now_ms)
@@ -71,7 +73,7 @@ static struct windows windows_of(const struct hg_value *value, const struct hg_g
 {
     struct windows windows = {config->stale_while_revalidate_ms, config->stale_if_error_ms};
 
-    if (is_copy || value->status != HG_STATUS_VALUE)
+    if ((is_copy && !hg_bug(HG_BUG_COPY_WINDOWS)) || value->status != HG_STATUS_VALUE)
         return (struct windows){0, 0};
     struct hg_value_more more = hg_value_more(value);
     if (more.has_swr)

@@ -1,5 +1,6 @@
 #include "group/group_impl.h"
 
+#include "base/bug.h"
 #include "base/err.h"
 #include "base/hash.h"
 #include "group/chain.h"
@@ -191,9 +192,13 @@ static int wait_locked(struct lookup *lookup, struct hg_waiter *waiter, struct h
 
     bool is_mine = hg_view_is_mine(lookup->view, get->key);
     enum hg_flight_kind kind = is_mine || get->from_peer ? HG_FLIGHT_LOCAL : HG_FLIGHT_REMOTE;
+    if (hg_bug(HG_BUG_FORWARD_TWICE) && !is_mine)
+        kind = HG_FLIGHT_REMOTE;
     struct hg_load *load =
         hg_load_of(hg_flight_find(&lookup->shard->flights, kind, lookup->hash, get->key));
-    if (load == NULL) {
+    if (hg_bug(HG_BUG_JOIN_REMOTE) && load == NULL)
+        load = hg_load_of(hg_flight_find(&lookup->shard->flights, HG_FLIGHT_REMOTE, lookup->hash, get->key));
+    if (load == NULL || (hg_bug(HG_BUG_TWO_LOADS) && load->flight.waiter_count > 1)) {
         load = begin_locked(lookup, kind, is_mine, HG_LOAD_MISS, value, &err);
         if (load == NULL)
             return err;
@@ -213,7 +218,7 @@ static int wait_locked(struct lookup *lookup, struct hg_waiter *waiter, struct h
     if (get->parent != NULL && kind == HG_FLIGHT_LOCAL)
         hg_load_inherit_locked(load, get->parent, &lookup->turn);
     hg_load_hold_locked(load, lookup->held, lookup->held_count, &lookup->turn);
-    counters->loads_deduped++;
+    counters->loads_deduped += !hg_bug(HG_BUG_MISCOUNT);
     join_locked(lookup, waiter, load, HG_HOW_COLLAPSED);
     return HG_PENDING;
 }

@@ -1,6 +1,7 @@
 #include "group/guard.h"
 
 #include <assert.h>
+#include "base/bug.h"
 
 void hg_guard_init(struct hg_guard *guard, const struct hg_guard_config *config)
 {
@@ -59,7 +60,7 @@ enum hg_guard_verdict hg_guard_enter(struct hg_guard *guard, struct hg_load *loa
     } else if (breaker_refuses(guard, now_ms, out_retry_ms)) {
         guard->refused++;
         verdict = HG_GUARD_OPEN;
-    } else if (guard->running < guard->config.concurrency) {
+    } else if (guard->running < guard->config.concurrency + hg_bug(HG_BUG_ONE_TOO_MANY)) {
         guard->running++;
         load->has_slot = true;
         verdict = HG_GUARD_RUN;
@@ -119,7 +120,8 @@ void hg_guard_leave(struct hg_guard *guard, bool failed, uint64_t now_ms, struct
             breaker_open(guard, now_ms);
             while ((load = pop(guard)) != NULL) {
                 guard->refused++;
-                hg_list_push_back(out_refused, &load->link);
+                if (!hg_bug(HG_BUG_FORGET_QUEUED))
+                    hg_list_push_back(out_refused, &load->link);
             }
         }
     }

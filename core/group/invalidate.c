@@ -1,5 +1,6 @@
 #include "group/group_impl.h"
 
+#include "base/bug.h"
 #include "base/err.h"
 #include "base/hash.h"
 #include "group/freshness.h"
@@ -60,7 +61,8 @@ int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms
 
     struct hg_shard *shard = hg_group_shard(group, value->hash);
     hg_shard_lock(shard);
-    fence_locked(shard, value->hash, key, next_number(groups));
+    if (!hg_bug(HG_BUG_SET_NO_FENCE))
+        fence_locked(shard, value->hash, key, next_number(groups));
     if (is_stored)
         err = hg_shard_put(shard, group->shards, group->shard_count, stored,
                            is_mine ? HG_TIER_MAIN : HG_TIER_HOT, now_ms,
@@ -81,7 +83,9 @@ bool hg_group_remove(struct hg_group *group, struct hg_bytes key, uint64_t now_m
     (void)now_ms;
     hg_shard_lock(shard);
     fence_locked(shard, hash, key, next_number(group->groups));
-    bool was_there = hg_store_remove(&shard->store, hash, key, HG_EVICT_REMOVED);
+    struct hg_value *entry = hg_store_peek(&shard->store, hash, key);
+    bool is_skipped = hg_bug(HG_BUG_SKIP_COPY) && entry != NULL && entry->tier == HG_TIER_HOT;
+    bool was_there = is_skipped || hg_store_remove(&shard->store, hash, key, HG_EVICT_REMOVED);
     hg_shard_unlock(shard);
     return was_there;
 }
@@ -231,6 +235,6 @@ void hg_group_flush(struct hg_group *group, uint64_t now_ms)
     (void)now_ms;
     while (newest < number && !atomic_compare_exchange_weak(&group->flush_number, &newest, number))
         ;
-    for (unsigned i = 0; i < group->shard_count; i++)
+    for (unsigned i = 0; i + hg_bug(HG_BUG_FLUSH_MISSES_SHARD) < group->shard_count; i++)
         flush_shard(&group->shards[i], number);
 }

@@ -15,13 +15,13 @@ static uint64_t oldest_fence(const struct hg_shard *shard, struct hg_load *load,
 {
     struct hg_group *group = load->group;
     uint64_t start = load->start_number;
-    uint64_t fence = load->fence_number > start ? load->fence_number : 0;
+    uint64_t fence = load->fence_number > start && !hg_bug(HG_BUG_STORE_AFTER_REMOVE) ? load->fence_number : 0;
     uint64_t flush = atomic_load(&group->flush_number);
 
     /* A flush has its number, but has not come to this shard yet. */
     if (flush > start && flush > shard->flush_number)
         fence = start + 1;
-    if (value != NULL) {
+    if (value != NULL && !hg_bug(HG_BUG_TAG_FORGOTTEN)) {
         uint64_t tag = hg_tags_oldest_after(&group->tags, value, start);
         if (tag != 0 && (fence == 0 || tag < fence))
             fence = tag;
@@ -80,7 +80,7 @@ static struct hg_value *keep_locked(struct hg_shard *shard, struct hg_load *load
     /* Evicted meanwhile: still good. Another value in its place is newer: leave it. */
     if (entry != value && (entry != NULL || value->stored))
         return NULL;
-    if (value->tier != landing->tier)
+    if (value->tier != landing->tier && !hg_bug(HG_BUG_KEEP_TIER))
         return move_locked(shard, load, landing);
     if (entry == NULL)
         return put_locked(shard, load, landing, value);
@@ -159,7 +159,7 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
     hg_list_for_each_safe(it, &load->flight.waiters)
     {
         struct hg_waiter *waiter = hg_container_of(it, struct hg_waiter, link);
-        if (is_fenced && waiter->join_number >= fence)
+        if (is_fenced && waiter->join_number >= fence && !hg_bug(HG_BUG_YOUNG_GET_OLD))
             continue;
         enum hg_how how = is_stale ? HG_HOW_STALE : waiter->result.how;
         waiter->result = result;
@@ -174,7 +174,7 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
         load->old = NULL;
         goes_on = restart_locked(shard, load, turn);
     }
-    if (!goes_on)
+    if (!goes_on && !(hg_bug(HG_BUG_LEAK_FLIGHT) && load->reason == HG_LOAD_REFRESH))
         atomic_fetch_sub(&group->groups->flight_count, 1);
     hg_shard_unlock(shard);
 

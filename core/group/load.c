@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/err.h"
 #include "group/chain.h"
 #include "group/freshness.h"
@@ -186,7 +187,7 @@ void hg_load_run(struct hg_load *load, struct hg_turn *turn)
         atomic_fetch_sub(&group->groups->flight_count, 1);
         hg_shard_unlock(shard);
         hg_load_destroy(load);
-        if (had_slot)
+        if (had_slot && !hg_bug(HG_BUG_KEEP_SLOT))
             hg_guard_drop(guard, turn->now_ms, &turn->ready);
         return;
     }
@@ -239,6 +240,10 @@ static void plan_store(const struct hg_load *load, const struct hg_value *value,
     if (value->status != HG_STATUS_VALUE) {
         life_ms =
             value->status == HG_STATUS_NOT_FOUND ? config->negative_ttl_ms : config->error_ttl_ms;
+        if (hg_bug(HG_BUG_CACHE_ERROR) && value->status == HG_STATUS_ERROR)
+            life_ms = config->ttl_ms;
+        if (hg_bug(HG_BUG_CACHE_ABSENCE) && value->status == HG_STATUS_NOT_FOUND)
+            life_ms = config->ttl_ms;
         landing->tier = HG_TIER_NEGATIVE;
     }
     struct hg_value_more more = hg_value_more(value);
@@ -246,7 +251,7 @@ static void plan_store(const struct hg_load *load, const struct hg_value *value,
         life_ms = more.ttl_ms;
     if (value->status == HG_STATUS_VALUE && life_ms > 0)
         life_ms = hg_life_jittered(life_ms, config->ttl_jitter, source->random(source->ctx));
-    if (load->is_fallback && life_ms > HG_FALLBACK_MS_MAX)
+    if (load->is_fallback && life_ms > HG_FALLBACK_MS_MAX && !hg_bug(HG_BUG_FALLBACK_FOREVER))
         life_ms = HG_FALLBACK_MS_MAX;
     landing->is_stored = life_ms > 0 && !more.uncacheable;
     landing->expires_ms = hg_time_add(now_ms, life_ms);
@@ -302,7 +307,7 @@ void hg_load_finish(struct hg_load *load, struct hg_value *result, uint64_t now_
                   result->klass != HG_CLASS_TOO_LARGE;
     bool is_too_large =
         result->status == HG_STATUS_VALUE && result->data_len > groups->config.value_max;
-    if (is_too_large) {
+    if (is_too_large && !hg_bug(HG_BUG_STORE_OVERSIZED)) {
         hg_value_unref(result);
         result = hg_groups_error(groups, HG_CLASS_TOO_LARGE, load->flight.key,
                                  HG_BYTES("the value is over the size limit"), 0);

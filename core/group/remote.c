@@ -1,6 +1,7 @@
 #include "group/group_impl.h"
 
 #include <assert.h>
+#include "base/bug.h"
 #include "base/err.h"
 #include "group/freshness.h"
 
@@ -58,6 +59,10 @@ bool hg_load_become_local_locked(struct hg_shard *shard, struct hg_load *load, b
         hg_edges_move(&groups->edges, &load->flight.waiters, other, &circles);
         answer_circles_locked(shard, load, &circles, turn);
         hg_load_inherit_locked(other, load, turn);
+        if (hg_bug(HG_BUG_LOSE_SPLICED)) {
+            hg_list_init(&load->flight.waiters);
+            load->flight.waiter_count = 0;
+        }
         hg_flight_splice(&other->flight, &load->flight);
         return false;
     }
@@ -148,6 +153,8 @@ static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
     uint64_t sent_ms = answer->sent_ms < turn->now_ms ? answer->sent_ms : turn->now_ms;
     uint64_t life_ms =
         answer->ttl_ms < groups->config.lease_ms ? answer->ttl_ms : groups->config.lease_ms;
+    if (hg_bug(HG_BUG_COPY_FULL_LIFE))
+        life_ms = group->config.ttl_ms;
     struct hg_landing landing = {
         .tier = value->status == HG_STATUS_VALUE ? HG_TIER_HOT : HG_TIER_NEGATIVE,
         .created_ms = sent_ms > answer->age_ms ? sent_ms - answer->age_ms : 0,
@@ -209,8 +216,14 @@ void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uin
         hg_value_unref(answer->result);
     if (is_no_group)
         land_error(load, HG_CLASS_INTERNAL, HG_BYTES("no such group at owner"), false, &turn);
-    else if (outcome == HG_ASK_TYPED)
+    else if (hg_bug(HG_BUG_RETRY_TYPED) && outcome == HG_ASK_TYPED &&
+             answer->result->status == HG_STATUS_ERROR) {
+        hg_value_unref(answer->result);
+        become_fallback(load, &turn);
+    } else if (outcome == HG_ASK_TYPED)
         land_typed(load, answer, &turn);
+    else if (outcome == HG_ASK_DEADLINE && hg_bug(HG_BUG_DEADLINE_FALLBACK))
+        become_fallback(load, &turn);
     else if (outcome == HG_ASK_DEADLINE)
         land_timeout(load, &turn);
     else if (outcome == HG_ASK_UNTYPED)

@@ -39,7 +39,7 @@ bool hg_waiter_cancel(struct hg_waiter *waiter, uint64_t now_ms, struct hg_hold 
 
     struct hg_load *load = waiter->load;
     hg_flight_leave(&load->flight, &waiter->link);
-    shard->waiter_count--;
+    shard->waiter_count -= !hg_bug(HG_BUG_LATE_CANCEL);
     if (waiter->is_nested)
         hg_edges_leave(&group->groups->edges, waiter);
     waiter->load = NULL;

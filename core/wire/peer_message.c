@@ -1,6 +1,7 @@
 #include "wire/peer_message.h"
 
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/err.h"
 #include "base/hash.h"
 #include "hgcache.pb-c.h"
@@ -297,7 +298,7 @@ void hg_peer_response_from_value(const struct hg_value *value, uint64_t ttl_ms, 
         .type = hg_value_type(value),
         .etag = hg_value_etag(value),
         .meta = hg_value_meta(value),
-        .tag_count = more.tag_count,
+        .tag_count = hg_bug(HG_BUG_LOSE_TAGS) ? 0 : more.tag_count,
         .has_ttl = has_ttl,
         .has_key_hash = true,
         .ttl_ms = ttl_ms,
