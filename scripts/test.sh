@@ -6,14 +6,15 @@
 #   floors   who may include whom, and the check's own self-test       lua      busted specs of the Lua modules
 #   lint     luacheck                                                   nodes    busted specs that drive real processes
 #   units    C tests under ASan and UBSan (build/dev)                   tsan     C tests that cross threads, under TSan
+#   sim      hgsim: seeds, planted bugs, seeds that once failed         fuzz     each fuzz target for 10 s, where there is clang
 #   demo     scripts/run.sh --once with the release build
 #
-# Without STEP all of them, in the order floors lint units lua nodes tsan demo. Logs lie in build/test/ and are shown
+# Without STEP all of them, in the order floors lint units sim lua nodes tsan fuzz demo. Logs lie in build/test/ and are shown
 # when something fails. With CI set, warnings are errors. The last line is `N passed, N failed`.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-all_steps="floors lint units lua nodes tsan demo"
+all_steps="floors lint units sim lua nodes tsan fuzz demo"
 for step in "$@"; do
     case " $all_steps " in
         *" $step "*) ;;
@@ -25,6 +26,7 @@ steps=${*:-$all_steps}
 logs=build/test
 mkdir -p "$logs"
 jobs=$(nproc)
+sim_from=$((0x$(git rev-parse --short=8 HEAD 2>/dev/null || echo 1))) # other seeds with each commit
 passed=0
 failed=0
 log=""
@@ -133,6 +135,35 @@ step_lint() {
 
 step_units() {
     build dev 900 && run_ctest dev units
+}
+
+# sim PRESET NAME ARGUMENT...: one run of the simulator; the numbers of what passed and failed are in its last lines.
+run_sim() {
+    local preset=$1 name=$2 code=0
+    shift 2
+    run "$name" 300 "build/$preset/hgsim" "$@" || code=$?
+    count "$name" "$(sum '^[0-9]+ (seeds,|bugs found)|[0-9]+ seeds passed' "$log")" \
+        $(($(sum ', [0-9]+ not found$' "$log") + $(sum 'passed, [0-9]+ failed' "$log"))) "$code"
+}
+
+# The release build is what runs in production; its objects are not those of the sanitized one.
+step_sim() {
+    build dev 900 && run_sim dev "sim dev" --seeds 200 --jobs "$jobs"
+    run configure-release 300 cmake --preset release "${cmake_options[@]}" &&
+        run build-sim 600 ninja -C build/release -j"$jobs" hgsim hgsim-bugs || { count "build sim" 0 0 1; return; }
+    run_sim release "sim" --seeds 2000 --from "$sim_from" --jobs "$jobs"
+    run_sim release "sim seeds" --file sim/seeds.txt
+    run_sim release "sim bugs" --bugs --seeds 10000 --jobs "$jobs"
+}
+
+step_fuzz() {
+    local code=0
+    if ! command -v clang >/dev/null; then
+        echo "fuzz: skipped, there is no clang"
+        return
+    fi
+    run fuzz 1200 fuzz/run.sh 10 || code=$?
+    count "fuzz" "$(sum '[0-9]+ targets passed' "$log")" "$(sum ' [0-9]+ failed' "$log")" "$code"
 }
 
 step_lua() {

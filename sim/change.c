@@ -51,7 +51,9 @@ static void apply(struct node *node, unsigned key, enum op op, uint64_t version)
     }
     if (op == OP_SET) {
         struct hg_value *value = origin_value(world, key, version);
+        struct hg_value *shared = value != NULL && chance(world, 300) ? hg_value_ref(value) : NULL;
         int rc = value == NULL ? HG_ENOMEM : hg_group_set(group, value, now_ms);
+        hg_value_unref(shared);
         hg_value_unref(value);
         if (rc == HG_OK)
             return;
@@ -103,7 +105,8 @@ static void everywhere_many(struct world *world, unsigned key)
 
 static unsigned any_key(struct world *world)
 {
-    return (unsigned)below(world, GROUPS) * KEYS_MAX + (unsigned)below(world, world->options.keys);
+    unsigned number = (unsigned)below(world, world->options.keys);
+    return (unsigned)below(world, GROUPS) * KEYS_MAX + number;
 }
 
 static void writes(struct world *world, void *arg)

@@ -390,10 +390,11 @@ static void views(struct world *world, void *arg)
     (void)arg;
     if (world->is_healed)
         return;
+    struct proposal proposal = {any_node(world), mask};
     if (chance(world, 500))
         propose(world, mask);
-    else if (any_node(world)->is_alive)
-        proposed(world, &(struct proposal){&world->nodes[0], mask});
+    else
+        proposed(world, &proposal);
     after(world, 1 + below(world, 2 * world->options.view_each_ms), NULL, views, NULL);
 }
 

@@ -54,8 +54,7 @@ static void run_child(const struct settings *settings, unsigned job, struct prog
             printf("seed 0x%llx: trace hash %016llx\n", (unsigned long long)seed,
                    (unsigned long long)progress->report.hash);
     }
-    fflush(NULL);
-    _exit(0);
+    exit(0);
 }
 
 static void silence(void)
@@ -146,36 +145,45 @@ static int run_plain(const struct settings *settings, struct progress *all)
     return has_failed ? 1 : 0;
 }
 
+#define FILE_SEEDS_MAX 1000
+
 /* Seeds of a file, one a line, each with the number of nodes; the rest of a line says what it found. */
 static int run_file(struct settings settings, struct progress *all)
 {
+    static struct {
+        uint64_t seed;
+        unsigned nodes;
+    } seeds[FILE_SEEDS_MAX];
     FILE *file = fopen(settings.file, "r");
     char line[512];
-    unsigned good = 0, bad = 0;
+    unsigned count = 0, bad = 0;
 
     if (file == NULL) {
         perror(settings.file);
         return 2;
     }
-    settings.count = settings.jobs = 1;
-    while (fgets(line, sizeof(line), file) != NULL) {
-        struct report failed;
+    /* All of it before the first child, which would share the position in the file. */
+    while (count < FILE_SEEDS_MAX && fgets(line, sizeof(line), file) != NULL) {
         char *end;
-        settings.from = strtoull(line, &end, 0);
+        seeds[count].seed = strtoull(line, &end, 0);
         if (end == line)
             continue;
         unsigned long nodes = strtoul(end, NULL, 10);
-        settings.nodes = nodes >= 1 && nodes <= NODES_MAX ? (unsigned)nodes : 3;
-        if (run_seeds(&settings, all, &failed)) {
-            print_failure(&settings, &failed);
-            bad++;
-        } else {
-            good++;
-        }
+        seeds[count++].nodes = nodes >= 1 && nodes <= NODES_MAX ? (unsigned)nodes : 3;
     }
     fclose(file);
-    printf("%s: %u seeds passed, %u failed\n", settings.file, good, bad);
-    return bad > 0 ? 1 : 0;
+    settings.count = settings.jobs = 1;
+    for (unsigned i = 0; i < count; i++) {
+        struct report failed;
+        settings.from = seeds[i].seed;
+        settings.nodes = seeds[i].nodes;
+        if (!run_seeds(&settings, all, &failed))
+            continue;
+        print_failure(&settings, &failed);
+        bad++;
+    }
+    printf("%s: %u seeds passed, %u failed\n", settings.file, count - bad, bad);
+    return bad > 0 || count == 0 ? 1 : 0;
 }
 
 #ifdef HG_BUGS

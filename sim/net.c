@@ -15,7 +15,7 @@ struct call {
     struct peer *peer;
     struct hg_load *load; /* until it is over */
     unsigned key;
-    uint64_t sent_ms, answered_at;
+    uint64_t sent_ms;
     struct hg_bytes path, message;
     struct client *server; /* who waits for it at the owner, or NULL */
     bool is_over;
@@ -25,6 +25,7 @@ struct packet {
     struct call *call;
     struct hg_bytes body;
     int status;
+    uint64_t sent; /* true time */
     bool is_damaged, is_untyped;
 };
 
@@ -54,8 +55,10 @@ static struct hg_bytes damage(struct world *world, struct hg_bytes bytes)
     if (chance(world, 500))
         copy.len = (size_t)below(world, copy.len);
     else
-        for (uint64_t flips = 1 + below(world, 3); flips > 0; flips--)
-            data[below(world, copy.len)] ^= (char)(1 << below(world, 8));
+        for (uint64_t flips = 1 + below(world, 3); flips > 0; flips--) {
+            uint64_t at = below(world, copy.len);
+            data[at] = (char)(data[at] ^ 1 << below(world, 8));
+        }
     return copy;
 }
 
@@ -157,8 +160,8 @@ static void response_arrives(struct world *world, void *arg)
 
     if (call->is_over)
         return;
-    if (call->answered_at != 0 && world->now - call->answered_at > world->lag_net)
-        world->lag_net = world->now - call->answered_at;
+    if (world->now - packet->sent > world->lag_net)
+        world->lag_net = world->now - packet->sent;
     hg_health_heard(&call->peer->health, node_now(call->peer->from));
     call->peer->silent_since = world->now;
     int err = hg_answer_from_http(packet->status, packet->body, key_name(call->key), 0, &answer);
@@ -286,6 +289,7 @@ static void respond(struct world *world, struct node *node, struct call *call, i
         *packet = (struct packet){.call = call,
                                   .body = is_hurt ? damage(world, body) : body,
                                   .status = status,
+                                  .sent = world->now,
                                   .is_damaged = is_hurt,
                                   .is_untyped = is_untyped};
         after(world, delays[i], from, response_arrives, packet);
@@ -314,7 +318,6 @@ void call_answer(struct call *call, struct node *node, const struct hg_result *r
     int status = 0;
 
     call->server = NULL;
-    call->answered_at = world->now;
     if (!world->is_healed && chance(world, world->options.p_untyped)) {
         respond(world, node, call, chance(world, 500) ? 500 : 404, HG_BYTES("500 oops\n"), true);
         return;

@@ -77,7 +77,8 @@ static void draw_origin(struct world *world)
     o->p_load_unstarted = maybe(world, 100, 50);
     o->p_oversized = maybe(world, 200, 60);
     o->p_odd_ttl = maybe(world, 300, 400);
-    o->p_keep = maybe(world, 400, 900);
+    o->p_odd_end = maybe(world, 200, 100);
+    o->p_keep = maybe(world, 600, 900);
     o->p_absent = maybe(world, 400, 300);
     o->p_nested = maybe(world, 350, 600);
     o->is_dag = below(world, 2);
@@ -116,7 +117,7 @@ static void draw_faults(struct world *world)
     o->crash_each_ms = maybe_each(world, 250, 100, most);
     o->pause_each_ms = maybe_each(world, 250, 50, most);
     o->leave_each_ms = maybe_each(world, 200, 100, most);
-    o->view_each_ms = maybe_each(world, 250, 30, most);
+    o->view_each_ms = maybe_each(world, 350, 30, most);
     o->p_no_memory = maybe(world, 250, 200);
 }
 

@@ -231,7 +231,10 @@ static void job_ends(struct world *world, void *arg)
         hg_load_fail(load, klass, HG_BYTES("no luck"), now_ms, here);
         return;
     }
-    if (chance(world, o->p_keep) && can_keep(world, job)) {
+    bool wants_keep = chance(world, o->p_keep), is_odd = !world->is_healed && chance(world, o->p_odd_end);
+    if (is_odd) { /* a getter that ends with nothing, or keeps what is not there */
+        is_kept = load->old == NULL && chance(world, 500);
+    } else if (wants_keep && can_keep(world, job)) {
         is_kept = true;
     } else if (key_is_absent(world, job->key, job->version)) {
         struct hg_value_spec spec = {.status = HG_STATUS_NOT_FOUND, .key = load->flight.key};
@@ -243,7 +246,7 @@ static void job_ends(struct world *world, void *arg)
     }
     trace(world, (int)node->index, is_kept ? "load keeps" : "load ends", job->key,
           value == NULL ? 0 : job->version + 1);
-    if (value == NULL || value->data_len > o->value_max)
+    if ((value == NULL && (!is_kept || is_odd)) || (value != NULL && value->data_len > o->value_max))
         world->keys[job->key].last_error = world->now;
     if (is_kept)
         hg_load_keep(load, chance(world, 700) ? HG_TTL_OF_GROUP : below(world, o->ttl_ms + 1),
@@ -278,8 +281,8 @@ static void job_goes_on(struct world *world, void *arg)
         return;
     }
     job->has_nested = true;
-    unsigned other = (unsigned)below(world, GROUPS) * KEYS_MAX +
-                     (unsigned)below(world, o->is_dag ? number : o->keys);
+    unsigned other = (unsigned)below(world, o->is_dag ? number : o->keys);
+    other += (unsigned)below(world, GROUPS) * KEYS_MAX;
     struct hg_get get = {.parent = job->load};
     client_start(node, CLIENT_NESTED, other, &get, job->load->deadline_ms - now_ms, job);
 }

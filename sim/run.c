@@ -44,7 +44,8 @@ void world_run(uint64_t seed, unsigned nodes_max, bool is_traced, struct report 
     hg_list_init(&world->clients);
     hg_list_init(&world->jobs);
     world->now = 1;
-    hg_hash_seed(next_u64(world), next_u64(world));
+    uint64_t hash_seed = next_u64(world);
+    hg_hash_seed(hash_seed, next_u64(world));
     options_draw(world, nodes_max);
     report->options = world->options;
     if (is_traced)

@@ -127,8 +127,10 @@ bool world_step(struct world *world)
     }
     world->report->events++;
     bool is_starved = !world->is_healed && chance(world, world->options.p_no_memory);
-    if (is_starved)
-        hg_alloc_fail_at((size_t)below(world, 6), chance(world, 300));
+    if (is_starved) {
+        bool is_sticky = chance(world, 300);
+        hg_alloc_fail_at((size_t)below(world, 6), is_sticky);
+    }
     event.happen(world, event.arg);
     if (is_starved)
         hg_alloc_fail_clear();

@@ -10,7 +10,8 @@
  * Time       `now` is true virtual milliseconds; each node has a clock of its own (node_now).
  * Memory     objects of the simulator live in an arena until the seed is over, so events may refer to what has
  *            ended; everything of the core comes from base/alloc.h and is counted.
- * Determinism  no address, no real clock and no hash seed of the process decides anything.
+ * Determinism  no address, no real clock and no hash seed of the process decides anything; nor does the order in which
+ *            a compiler evaluates arguments: one expression draws one random number.
  */
 #ifndef HG_SIM_WORLD_H
 #define HG_SIM_WORLD_H
@@ -45,7 +46,7 @@
     X(p_untyped) X(p_crossed) X(p_slow_link) X(partition_each_ms) X(crash_each_ms)                 \
     X(pause_each_ms) X(leave_each_ms) X(view_each_ms) X(drift_ppm) X(clock_high) X(p_no_memory)    \
     X(load_ms) X(p_load_slow) X(p_load_never) X(p_load_fails) X(p_load_unstarted) X(p_oversized)   \
-    X(p_odd_ttl) X(p_keep) X(p_absent) X(p_nested) X(is_dag) X(write_each_ms) X(p_silent_write)    \
+    X(p_odd_ttl) X(p_odd_end) X(p_keep) X(p_absent) X(p_nested) X(is_dag) X(write_each_ms) X(p_silent_write)    \
     X(change_each_ms) X(p_cancel) X(p_short) X(p_burst) X(p_peek) X(big_values) X(health_ms)       \
     X(p_gone)
 
