@@ -269,7 +269,8 @@ static bool encode(struct world *world, struct change *change)
     if (value == NULL)
         return false;
     hg_buf_init(&body, 1 << 20);
-    hg_peer_response_from_value(value, value->ttl_ms, value->has_ttl, 0, &response);
+    struct hg_value_more more = hg_value_more(value);
+    hg_peer_response_from_value(value, more.ttl_ms, more.has_ttl, 0, &response);
     int err = hg_peer_response_encode(&response, &body);
     change->body = arena_copy(world, hg_buf_bytes(&body));
     hg_buf_finish(&body);

@@ -210,6 +210,7 @@ void node_start(struct node *node)
         .stale_on_timeout = o->stale_on_timeout != 0,
         .expose_errors = true,
         .guard = o->guard != 0 ? &node->guard : NULL,
+        .policy = hg_policy_at((size_t)o->policy)->name,
     };
 
     hg_alloc_fail_clear(); /* starting may give up; that is not looked into here */

@@ -40,6 +40,7 @@ static void draw_size(struct world *world, unsigned nodes_max)
     o->value_max = ONE_OF(world, 1000, 4000);
     o->flights_max = ONE_OF(world, 3, 10, 40, 1000, 1000, 1000);
     o->waiters_max = ONE_OF(world, 2, 10, 1000, 1000, 1000);
+    o->policy = maybe(world, 500, 9);
     o->big_values = maybe(world, 400, 300);
 }
 

@@ -154,7 +154,7 @@ struct sample value_read(struct world *world, const struct hg_value *value, unsi
     must(world, "I9", payload.key == key, "key %u was answered with the value of key %u", key,
          payload.key);
     must(world, "I9", hg_bytes_eq(hg_value_type(value), HG_BYTES("text/odd")) &&
-                          value->tag_count == (tag_of(key) < TAGS),
+                          hg_value_more(value).tag_count == (tag_of(key) < TAGS),
          "key %u: type or tags are lost", key);
     must(world, "I9", payload.version <= world->keys[key].version, "key %u: version %llu is to come",
          key, (unsigned long long)payload.version);

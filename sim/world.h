@@ -39,7 +39,7 @@
 /* Percent or permille (p_), milliseconds (_ms), counts. Printed with a failing seed. */
 #define OPTIONS(X)                                                                                 \
     X(nodes) X(loops) X(shards) X(keys) X(duration_ms) X(gets_each_ms) X(zipf) X(capacity)         \
-    X(value_max) X(flights_max) X(waiters_max) X(lease_ms) X(hot) X(ttl_ms) X(jitter)              \
+    X(value_max) X(flights_max) X(waiters_max) X(policy) X(lease_ms) X(hot) X(ttl_ms) X(jitter)              \
     X(negative_ttl_ms) X(error_ttl_ms) X(swr_ms) X(sie_ms) X(early) X(deadline_ms)                 \
     X(stale_on_timeout) X(guard) X(guard_concurrency) X(guard_queue) X(guard_timeout_ms)           \
     X(breaker) X(delay_ms) X(p_loss) X(p_duplicate) X(p_flip) X(p_cut_short) X(p_reset)            \
