@@ -222,8 +222,8 @@ static void drop(struct hg_store *store, struct hg_value **link, enum hg_evict_r
     value->stored = false;
     store->entry_count--;
     store->tier_count[tier]--;
-    budget_release(store->budget, tier,
-                   hg_store_entry_cost(store, value) - (hg_bug(HG_BUG_FORGET_BYTE) && reason == HG_EVICT_REPLACED));
+    bool is_short = hg_bug(HG_BUG_FORGET_BYTE) && reason == HG_EVICT_REPLACED;
+    budget_release(store->budget, tier, hg_store_entry_cost(store, value) - is_short);
     if (reason == HG_EVICT_CAPACITY)
         store->counters.evictions++;
     if (reason == HG_EVICT_EXPIRED)
@@ -466,6 +466,12 @@ static struct hg_value **bucket_at(const struct hg_store *store, size_t index)
         mask = store->old_mask;
     }
     return index <= mask ? &table[index] : NULL;
+}
+
+void hg_store_settle(struct hg_store *store)
+{
+    if (store->old_table != NULL)
+        table_move(store, SIZE_MAX);
 }
 
 size_t hg_store_bucket_count(const struct hg_store *store)

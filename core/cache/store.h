@@ -87,6 +87,8 @@ size_t hg_store_evict(struct hg_store *store, enum hg_tier tier, size_t bytes);
  */
 size_t hg_store_expire_step(struct hg_store *store, uint64_t now_ms, size_t max_buckets);
 size_t hg_store_bucket_count(const struct hg_store *store);
+/* Ends a resize at one go, for who walks `table`: afterwards it is the only one until the next operation. */
+void hg_store_settle(struct hg_store *store);
 /* Empties it; each entry reported with `reason`. */
 void hg_store_clear(struct hg_store *store, enum hg_evict_reason reason);
 

@@ -110,73 +110,50 @@ bool hg_group_expire(struct hg_group *group, struct hg_bytes key, uint64_t now_m
     return value != NULL;
 }
 
-/* One tagged entry of the shard: out, or stale from now. */
-static void untag_locked(struct hg_shard *shard, struct hg_value *value, bool soft, uint64_t now_ms)
-{
-    if (soft)
-        make_stale_locked(shard, value, now_ms);
-    else
-        hg_store_remove(&shard->store, value->hash, hg_value_key(value), HG_EVICT_REMOVED);
-}
+#define FOUND_MAX 64
 
-static void untag_all_locked(struct hg_shard *shard, struct hg_bytes tag, bool soft,
-                             uint64_t now_ms)
+/* One bucket's tagged entries: out, or stale from now. False: there are more to remove in it. */
+static bool untag_bucket_locked(struct hg_shard *shard, size_t bucket, struct hg_bytes tag, bool soft,
+                                uint64_t now_ms)
 {
-    for (int tier = 0; tier < HG_TIER_COUNT; tier++)
-        hg_list_for_each_safe(it, &shard->store.order[tier])
-        {
-            struct hg_value *value = hg_container_of(it, struct hg_value, order);
-            if (hg_value_has_tag(value, tag))
-                untag_locked(shard, value, soft, now_ms);
-        }
+    struct hg_value *found[FOUND_MAX];
+    size_t count = 0;
+    bool is_full = false;
+
+    for (struct hg_value *value = shard->store.table[bucket]; value != NULL; value = value->chain) {
+        if (!hg_value_has_tag(value, tag))
+            continue;
+        if (soft)
+            make_stale_locked(shard, value, now_ms);
+        else if (count < FOUND_MAX)
+            found[count++] = value;
+        else
+            is_full = true;
+    }
+    /* Removing may begin a resize, so the walk is over before it. */
+    for (size_t i = 0; i < count; i++)
+        hg_store_remove(&shard->store, found[i]->hash, hg_value_key(found[i]), HG_EVICT_REMOVED);
+    return !is_full;
 }
 
 /*
- * Bucket by bucket, with a rest for others in between. An entry stays in its bucket while the table keeps its
- * size; when it is being resized, the rest is done at one go along the orders.
+ * Bucket by bucket, with a rest for others in between. Not along an order: a policy may have several. An entry stays
+ * in its bucket while the table keeps its size; when that changes, the walk begins anew.
  */
 static void untag_shard(struct hg_shard *shard, struct hg_bytes tag, bool soft, uint64_t now_ms)
 {
-    struct hg_value *found[64];
     struct hg_store *store = &shard->store;
     size_t bucket = 0;
 
     hg_shard_lock(shard);
     size_t mask = store->mask;
-    for (;;) {
-        size_t count = 0, seen = 0;
-
-        if (store->old_table != NULL || store->mask != mask) {
-            untag_all_locked(shard, tag, soft, now_ms);
-            break;
-        }
-        for (; bucket <= mask && seen < SLICE; bucket++, seen++) {
-            size_t before = count;
-            bool is_full = false;
-            for (struct hg_value *value = store->table[bucket]; value != NULL;
-                 value = value->chain) {
-                if (!hg_value_has_tag(value, tag))
-                    continue;
-                is_full = count == HG_COUNT(found);
-                if (is_full)
-                    break;
-                found[count++] = value;
-            }
-            if (!is_full)
-                continue;
-            if (before == 0) { /* one bucket with more than fits: no rest */
-                untag_all_locked(shard, tag, soft, now_ms);
-                hg_shard_unlock(shard);
-                return;
-            }
-            count = before; /* this bucket next time */
-            break;
-        }
-        /* Removing may begin a resize, so the walk is over before it. */
-        for (size_t i = 0; i < count; i++)
-            untag_locked(shard, found[i], soft, now_ms);
-        if (bucket > mask)
-            break;
+    while (bucket <= mask) {
+        hg_store_settle(store);
+        if (store->mask != mask)
+            bucket = 0;
+        mask = store->mask;
+        for (size_t seen = 0; bucket <= mask && seen < SLICE && store->old_table == NULL; seen++)
+            bucket += untag_bucket_locked(shard, bucket, tag, soft, now_ms);
         hg_shard_unlock(shard);
         hg_shard_lock(shard);
     }

@@ -12,6 +12,14 @@ static struct hg_value *tagged(const char *key, const char *data, const char *ta
     return value;
 }
 
+static int set_tagged(struct fake *fake, const char *key, const char *tag)
+{
+    struct hg_value *value = tagged(key, "v", tag);
+    int rc = hg_group_set(fake->group, value, fake->now_ms);
+    hg_value_unref(value);
+    return rc;
+}
+
 static int set(struct fake *fake, const char *key, const char *data)
 {
     struct hg_value *value = tagged(key, data, NULL);
@@ -217,6 +225,35 @@ static void test_remove_tag_finds_every_tagged_entry(void **state)
             }
 }
 
+/* A policy may keep its entries on lists of its own, and a table may be on its way into another. */
+static void test_remove_tag_finds_them_whatever_the_policy_and_the_size(void **state)
+{
+    (void)state;
+    for (size_t index = 0; hg_policy_at(index) != NULL; index++) {
+        bool has_resized = false;
+        for (int count = 1; count < 150; count += count < 40 ? 1 : 7) {
+            struct fake fake;
+            fake_init(&fake);
+            fake.config.policy = hg_policy_at(index)->name;
+            fake_start(&fake);
+            for (int i = 0; i < count; i++) {
+                char key[16];
+                snprintf(key, sizeof(key), "k%d", i);
+                assert_int_equal(set_tagged(&fake, key, i % 8 == 0 ? "other" : "t"), HG_OK);
+            }
+            has_resized |= fake.group->shards[0].store.old_table != NULL;
+            assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("t"), true, fake.now_ms), HG_OK);
+            assert_int_equal(stats_of(&fake).entries, count);
+            assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("t"), false, fake.now_ms), HG_OK);
+            assert_int_equal(stats_of(&fake).entries, (count + 7) / 8);
+            assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("other"), false, fake.now_ms), HG_OK);
+            assert_int_equal(stats_of(&fake).entries, 0);
+            fake_finish(&fake);
+        }
+        assert_true(has_resized);
+    }
+}
+
 static void test_bad_tags_are_refused(void **state)
 {
     struct fake fake;
@@ -295,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_remove_says_whether_there_was_one),
         cmocka_unit_test(test_expire_makes_stale_and_the_windows_count_from_now),
         cmocka_unit_test(test_remove_tag_finds_every_tagged_entry),
+        cmocka_unit_test(test_remove_tag_finds_them_whatever_the_policy_and_the_size),
         cmocka_unit_test(test_bad_tags_are_refused),
         cmocka_unit_test(test_more_tags_than_the_table_holds_fence_every_tagged_load),
         cmocka_unit_test(test_flush_empties_every_shard),
