@@ -8,6 +8,8 @@ int hg_base64_encode(struct hg_buf *buf, struct hg_bytes bytes)
 {
     if (bytes.len > SIZE_MAX / 2)
         return HG_ETOOBIG;
+    if (bytes.len == 0)
+        return HG_OK;
     size_t len = (bytes.len + 2) / 3 * 4;
     int err = hg_buf_reserve(buf, len);
     if (err < 0)

@@ -90,8 +90,8 @@ static bool skip(struct cursor *cursor, uint64_t len)
 static int inspect(struct hg_bytes message, const ProtobufCMessageDescriptor *descriptor,
                    uint32_t repeated, size_t *out_count)
 {
-    struct cursor cursor = {(const unsigned char *)message.data,
-                            (const unsigned char *)message.data + message.len};
+    const unsigned char *data = (const unsigned char *)(message.len == 0 ? "" : message.data);
+    struct cursor cursor = {data, data + message.len};
     size_t fields = 0, count = 0;
     if (message.len > MESSAGE_MAX)
         return HG_EPROTO;

@@ -86,6 +86,8 @@ int hg_percent_encode(struct hg_buf *buf, struct hg_bytes bytes)
 {
     static const char digits[] = "0123456789ABCDEF";
     size_t len = 0;
+    if (bytes.len == 0)
+        return HG_OK;
     for (size_t i = 0; i < bytes.len; i++)
         len += is_unreserved((unsigned char)bytes.data[i]) ? 1 : 3;
     int err = hg_buf_reserve(buf, len);
