@@ -137,7 +137,7 @@ step_units() {
     build dev 900 && run_ctest dev units
 }
 
-# sim PRESET NAME ARGUMENT...: one run of the simulator; the numbers of what passed and failed are in its last lines.
+# run_sim PRESET NAME ARGUMENT...: one run of the simulator; the numbers of what passed and failed are in its last lines.
 run_sim() {
     local preset=$1 name=$2 code=0
     shift 2
@@ -148,12 +148,21 @@ run_sim() {
 
 # The release build is what runs in production; its objects are not those of the sanitized one.
 step_sim() {
-    build dev 900 && run_sim dev "sim dev" --seeds 200 --jobs "$jobs"
-    run configure-release 300 cmake --preset release "${cmake_options[@]}" &&
-        run build-sim 600 ninja -C build/release -j"$jobs" hgsim hgsim-bugs || { count "build sim" 0 0 1; return; }
-    run_sim release "sim" --seeds 2000 --from "$sim_from" --jobs "$jobs"
+    local preset
+    for preset in dev release; do
+        run "configure-$preset" 300 cmake --preset "$preset" "${cmake_options[@]}" &&
+            run "build-sim-$preset" 600 ninja -C "build/$preset" -j"$jobs" hgsim hgsim-bugs ||
+            { count "build sim $preset" 0 0 1; return; }
+    done
+    run_sim dev "sim dev" --seeds 500 --from "$sim_from" --jobs "$jobs"
+    run_sim release "sim" --seeds 10000 --from "$sim_from" --jobs "$jobs"
     run_sim release "sim seeds" --file sim/seeds.txt
     run_sim release "sim bugs" --bugs --seeds 10000 --jobs "$jobs"
+    # Addresses differ from process to process; the runs of a seed must not.
+    local code=0
+    run sim-twice 60 bash -c 'for jobs in 1 2; do build/release/hgsim --seeds 20 --jobs $jobs | grep -oE "trace hash [0-9a-f]+"; done |
+        sort | uniq -c | grep "^ *2 "' || code=$?
+    count "sim twice" $((code == 0)) 0 "$code"
 }
 
 step_fuzz() {
