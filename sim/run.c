@@ -64,7 +64,8 @@ void world_run(uint64_t seed, unsigned nodes_max, bool is_traced, struct report 
 
     cluster_heal(world);
     run_until_quiet(world);
-    run_until(world, world->now + 1000); /* breakers close again */
+    run_until(world, world->now + 1000); /* breakers close again, and what was under way when it healed comes in */
+    run_until_quiet(world);
     world->is_proving = true;
     clients_proof(world);
     run_until_quiet(world);
