@@ -54,8 +54,7 @@ static void make_sequence(void)
     uint64_t state = 1;
     double sum = 0;
     for (size_t i = 0; i < KEYS; i++) {
-        snprintf(keys[i], sizeof keys[i], "%016llx",
-                 (unsigned long long)(i * 0x9e3779b97f4a7c15u));
+        snprintf(keys[i], sizeof keys[i], "%016llx", (unsigned long long)(i * 0x9e3779b97f4a7c15u));
         sums[i] = sum += pow((double)i + 1, -EXPONENT);
     }
     for (size_t i = 0; i < GETS; i++) {
@@ -88,10 +87,8 @@ static size_t store_get(struct hg_store *store, uint32_t index)
     uint64_t hash = hg_hash(key);
     if (hg_store_get(store, hash, key) != NULL)
         return 1;
-    struct hg_value_spec spec = {.status = HG_STATUS_VALUE,
-                                 .key = key,
-                                 .hash = hash,
-                                 .data = hg_bytes(data, sizeof data)};
+    struct hg_value_spec spec = {
+        .status = HG_STATUS_VALUE, .key = key, .hash = hash, .data = hg_bytes(data, sizeof data)};
     struct hg_value *value = hg_value_create(&spec);
     if (value == NULL || hg_store_put(store, value, HG_TIER_MAIN, 0, HG_FOREVER) != HG_OK)
         abort();
@@ -111,8 +108,8 @@ static double run_store(const char *policy, size_t capacity)
     struct hg_store store;
     hg_budget_init(&budget, capacity, 0, 0);
     budget.cost = cost_one;
-    if (hg_store_init_policy(&store, &budget, hg_policy_find(hg_bytes_str(policy)), 1, NULL,
-                             NULL) < 0)
+    if (hg_store_init_policy(&store, &budget, hg_policy_find(hg_bytes_str(policy)), 1, NULL, NULL) <
+        0)
         abort();
     fill_store(&store, KEYS);
     size_t hits = 0;

@@ -24,9 +24,10 @@ static void add(struct story *story, struct hg_bytes bytes)
 
 static void add_request(struct story *story, const struct hg_http1_request *request)
 {
-    const struct hg_bytes spans[] = {request->target, request->path, request->query, request->host,
-                                     request->body, request->if_none_match, request->origin,
-                                     request->authorization, request->peer_request};
+    const struct hg_bytes spans[] = {
+        request->target, request->path,          request->query,
+        request->host,   request->body,          request->if_none_match,
+        request->origin, request->authorization, request->peer_request};
     must(request->method < HG_METHOD_COUNT);
     must(request->path.len > 0 && (request->path.data[0] == '/' || request->path.data[0] == '*'));
     must(request->field_count <= HG_FIELDS_MAX);
@@ -35,11 +36,13 @@ static void add_request(struct story *story, const struct hg_http1_request *requ
     for (size_t i = 0; i < request->field_count; i++) {
         must(request->fields[i].name.len > 0);
         for (size_t c = 0; c < request->fields[i].value.len; c++)
-            must(strchr("\r\n", request->fields[i].value.data[c]) == NULL || request->fields[i].value.data[c] == '\t');
+            must(strchr("\r\n", request->fields[i].value.data[c]) == NULL ||
+                 request->fields[i].value.data[c] == '\t');
         add(story, request->fields[i].name);
         add(story, request->fields[i].value);
     }
-    story->hash = story->hash * 31 + (uint64_t)request->method * 4 + request->is_http10 * 2u + request->keep_alive;
+    story->hash = story->hash * 31 + (uint64_t)request->method * 4 + request->is_http10 * 2u +
+                  request->keep_alive;
     story->requests++;
     hg_cors_is_preflight(request);
 }
@@ -58,7 +61,8 @@ static void feed(struct story *story, struct hg_http1 *parser, struct hg_bytes p
             add_request(story, kept);
             hg_free(kept);
         } else if (event == HG_HTTP1_ERROR) {
-            must(parser->error_status >= 400 && parser->error_status < 600 && parser->error_text != NULL);
+            must(parser->error_status >= 400 && parser->error_status < 600 &&
+                 parser->error_text != NULL);
             story->status = parser->error_status;
         } else {
             must(consumed == piece.len);

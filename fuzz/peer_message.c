@@ -41,8 +41,9 @@ static void responses(struct hg_bytes message)
     hg_buf_init(&buf, SIZE_MAX);
     must(hg_peer_response_encode(&response, &buf) == HG_OK);
     must(hg_peer_response_decode(hg_buf_bytes(&buf), &again, &second) == HG_OK);
-    must(response.status == again.status && response.ttl_ms == again.ttl_ms && response.has_ttl == again.has_ttl &&
-         response.age_ms == again.age_ms && response.version == again.version && response.key_hash == again.key_hash &&
+    must(response.status == again.status && response.ttl_ms == again.ttl_ms &&
+         response.has_ttl == again.has_ttl && response.age_ms == again.age_ms &&
+         response.version == again.version && response.key_hash == again.key_hash &&
          response.tag_count == again.tag_count && response.expire_unix_ns == again.expire_unix_ns);
     must(hg_bytes_eq(response.value, again.value) && hg_bytes_eq(response.type, again.type) &&
          hg_bytes_eq(response.etag, again.etag) && hg_bytes_eq(response.meta, again.meta));
@@ -63,7 +64,8 @@ static void answers(struct hg_bytes message, unsigned how)
     static const int statuses[] = {200, 404, 500, 503};
     struct hg_ask_answer answer = {.outcome = HG_ASK_DEADLINE};
 
-    int err = hg_answer_from_http(statuses[how % 4], message, HG_BYTES("k"), 1700000000000000000u, &answer);
+    int err = hg_answer_from_http(statuses[how % 4], message, HG_BYTES("k"), 1700000000000000000u,
+                                  &answer);
     must(err == HG_OK || err == HG_ENOMEM); /* parts over their maxima say ENOMEM, too */
     if (err < 0)
         return;
@@ -88,7 +90,8 @@ static void paths(struct hg_bytes path)
         must(hg_peer_path_encode(&buf, HG_BYTES("/"), group, key) == HG_OK);
         char *second = malloc(buf.len);
         must(second != NULL);
-        must(hg_peer_path_decode(hg_bytes(buf.data + 1, buf.len - 1), second, &group_again, &key_again) == HG_OK);
+        must(hg_peer_path_decode(hg_bytes(buf.data + 1, buf.len - 1), second, &group_again,
+                                 &key_again) == HG_OK);
         must(hg_bytes_eq(group, group_again) && hg_bytes_eq(key, key_again));
         free(second);
         hg_buf_finish(&buf);

@@ -74,8 +74,10 @@ static void base64(struct hg_bytes text)
 static void template(struct hg_bytes text)
 {
     struct hg_bytes line = fuzz_line(&text);
-    struct hg_path_params params = {.names = {HG_BYTES("id")}, .values = {fuzz_line(&text)}, .count = 1};
-    struct hg_http1_request request = {.method = HG_GET, .path = HG_BYTES("/"), .query = text, .host = HG_BYTES("h")};
+    struct hg_path_params params = {
+        .names = {HG_BYTES("id")}, .values = {fuzz_line(&text)}, .count = 1};
+    struct hg_http1_request request = {
+        .method = HG_GET, .path = HG_BYTES("/"), .query = text, .host = HG_BYTES("h")};
     struct hg_template *tmpl = NULL;
     const char *part = NULL;
     char error[256] = "", out[128];

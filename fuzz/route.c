@@ -5,7 +5,8 @@
 
 static bool lies_in(struct hg_bytes part, struct hg_bytes whole)
 {
-    return part.len == 0 || (part.data >= whole.data && part.data + part.len <= whole.data + whole.len);
+    return part.len == 0 ||
+           (part.data >= whole.data && part.data + part.len <= whole.data + whole.len);
 }
 
 static void match(const struct hg_routes *routes, struct hg_bytes line)

@@ -296,7 +296,9 @@ static void changes(struct world *world, void *arg)
     *change = (struct change){.node = node,
                               .epoch = node->epoch,
                               .key = key,
-                              .op = dice < 5 ? OP_REMOVE : dice < 9 ? OP_SET : OP_EXPIRE,
+                              .op = dice < 5   ? OP_REMOVE
+                                    : dice < 9 ? OP_SET
+                                               : OP_EXPIRE,
                               .version = world->keys[key].version,
                               .started = world->now};
     size_t owner = hg_ring_owner(view->ring, key_name(key));

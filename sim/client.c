@@ -159,7 +159,8 @@ static void visits(struct world *world, void *arg)
 
     if (visit->node->is_draining)
         return; /* not accepted any more (I13) */
-    struct client *client = client_start(visit->node, CLIENT_USER, visit->key, &get, stays_ms, NULL);
+    struct client *client =
+        client_start(visit->node, CLIENT_USER, visit->key, &get, stays_ms, NULL);
     if (!client->is_done && may_leave)
         after(world, below(world, 100), visit->node, user_leaves, client);
 }

@@ -168,10 +168,11 @@ void node_init(struct world *world, unsigned index)
 static void set_clock(struct node *node)
 {
     struct world *world = node->world;
-    static const uint64_t starts[] = {100000, 100000, 100000, 5000000, 0, (1ull << 32) - 3000,
-                                      1ull << 53, (1ull << 63) - 3000};
+    static const uint64_t starts[] = {
+        100000, 100000, 100000, 5000000, 0, (1ull << 32) - 3000, 1ull << 53, (1ull << 63) - 3000};
 
-    node->clock_start = starts[world->options.clock_high] + below(world, 1000) * (world->options.clock_high != 4);
+    node->clock_start =
+        starts[world->options.clock_high] + below(world, 1000) * (world->options.clock_high != 4);
     node->ppm = 1000000;
     if (world->options.drift_ppm > 0)
         node->ppm += below(world, 2 * world->options.drift_ppm) - world->options.drift_ppm;
@@ -442,10 +443,8 @@ void cluster_faults(struct world *world)
         uint64_t each_ms;
         event_fn happen;
     } faults[] = {
-        {o->crash_each_ms, crashes},
-        {o->pause_each_ms, pauses},
-        {o->partition_each_ms, cuts},
-        {o->nodes > 1 ? o->view_each_ms : 0, views},
+        {o->crash_each_ms, crashes},  {o->pause_each_ms, pauses},
+        {o->partition_each_ms, cuts}, {o->nodes > 1 ? o->view_each_ms : 0, views},
         {o->leave_each_ms, leaves},
     };
     for (size_t i = 0; i < HG_COUNT(faults); i++)

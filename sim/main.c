@@ -68,7 +68,8 @@ static void silence(void)
 }
 
 /* Runs them; true with the first failing seed of any child in *out_failed. */
-static bool run_seeds(const struct settings *settings, struct progress *all, struct report *out_failed)
+static bool run_seeds(const struct settings *settings, struct progress *all,
+                      struct report *out_failed)
 {
     pid_t children[JOBS_MAX];
     bool has_failed = false;
@@ -94,9 +95,11 @@ static bool run_seeds(const struct settings *settings, struct progress *all, str
             continue;
         struct report *report = &all[i].report;
         if (!report->failure.is_failed) {
-            const char *what = WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "a sanitizer or abort";
+            const char *what =
+                WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "a sanitizer or abort";
             snprintf(report->failure.id, sizeof(report->failure.id), "crash");
-            snprintf(report->failure.text, sizeof(report->failure.text), "the process ended: %s", what);
+            snprintf(report->failure.text, sizeof(report->failure.text), "the process ended: %s",
+                     what);
         }
         if (!has_failed || report->seed < out_failed->seed)
             *out_failed = *report;
@@ -108,7 +111,8 @@ static bool run_seeds(const struct settings *settings, struct progress *all, str
 static void print_failure(const struct settings *settings, const struct report *failed)
 {
     printf("FAILED [%s] %s\n", failed->failure.id, failed->failure.text);
-    printf("replay: hgsim --seed 0x%llx --nodes %u --trace\n", (unsigned long long)failed->seed, settings->nodes);
+    printf("replay: hgsim --seed 0x%llx --nodes %u --trace\n", (unsigned long long)failed->seed,
+           settings->nodes);
     printf("options:");
     options_print(stdout, &failed->options);
 }
@@ -136,9 +140,11 @@ static int run_plain(const struct settings *settings, struct progress *all)
         sum.done += all[i].done;
     }
     double took = seconds() - began;
-    printf("%llu seeds, %llu events, %llu gets, %llu loads, %llu asks in %.1f s (%.0f seeds a minute); trace hash %016llx\n",
-           (unsigned long long)sum.done, (unsigned long long)sum.events, (unsigned long long)sum.gets,
-           (unsigned long long)sum.loads, (unsigned long long)sum.asks, took, (double)sum.done / took * 60,
+    printf("%llu seeds, %llu events, %llu gets, %llu loads, %llu asks in %.1f s (%.0f seeds a "
+           "minute); trace hash %016llx\n",
+           (unsigned long long)sum.done, (unsigned long long)sum.events,
+           (unsigned long long)sum.gets, (unsigned long long)sum.loads,
+           (unsigned long long)sum.asks, took, (double)sum.done / took * 60,
            (unsigned long long)sum.hash);
     if (has_failed)
         print_failure(settings, &failed);
@@ -199,12 +205,12 @@ static int run_bugs(struct settings settings, struct progress *all)
         hg_bug_on = (enum hg_bug)bug;
         if (run_seeds(&settings, all, &failed)) {
             found++;
-            printf("%-20s found by seed 0x%-5llx [%s] %s\n", bugs[bug].name, (unsigned long long)failed.seed,
-                   failed.failure.id, failed.failure.text);
+            printf("%-20s found by seed 0x%-5llx [%s] %s\n", bugs[bug].name,
+                   (unsigned long long)failed.seed, failed.failure.id, failed.failure.text);
         } else {
             missed++;
-            printf("%-20s NOT FOUND in %llu seeds: %s\n", bugs[bug].name, (unsigned long long)settings.count,
-                   bugs[bug].text);
+            printf("%-20s NOT FOUND in %llu seeds: %s\n", bugs[bug].name,
+                   (unsigned long long)settings.count, bugs[bug].text);
         }
         fflush(stdout);
     }
@@ -268,7 +274,8 @@ static struct settings settings_parse(int argc, char **argv)
         }
         i += has_value;
     }
-    if (settings.nodes < 1 || settings.nodes > NODES_MAX || settings.jobs < 1 || settings.jobs > JOBS_MAX)
+    if (settings.nodes < 1 || settings.nodes > NODES_MAX || settings.jobs < 1 ||
+        settings.jobs > JOBS_MAX)
         usage();
     if (settings.wants_bugs && settings.count == 0)
         settings.count = 10000;
@@ -295,7 +302,8 @@ static void become_bugs(char **argv)
 int main(int argc, char **argv)
 {
     struct settings settings = settings_parse(argc, argv);
-    struct progress *all = mmap(NULL, JOBS_MAX * sizeof(*all), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct progress *all = mmap(NULL, JOBS_MAX * sizeof(*all), PROT_READ | PROT_WRITE,
+                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     if (all == MAP_FAILED) {
         perror("hgsim: mmap");

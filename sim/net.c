@@ -115,7 +115,8 @@ static void call_report(struct call *call, const struct hg_ask_answer *told)
         after(world, below(world, 20), &world->nodes[call->peer->to], server_leaves, call);
     hg_group_stats(from->group[key_group(call->key)], &before);
     hg_load_asked(load, &answer, node_now(from), from->is_alive ? here : NULL);
-    must(world, "A3", answer.outcome != HG_ASK_DEADLINE || !has_fallen_back(from, call->key, &before),
+    must(world, "A3",
+         answer.outcome != HG_ASK_DEADLINE || !has_fallen_back(from, call->key, &before),
          "node %s: a deadline is taken for a failed peer", from->name);
 }
 
@@ -323,7 +324,8 @@ void call_answer(struct call *call, struct node *node, const struct hg_result *r
         return;
     }
     hg_buf_init(&body, 1 << 20);
-    int err = hg_answer_to_http(result, key_name(call->key), node_now(node), true, 0, &status, &body);
+    int err =
+        hg_answer_to_http(result, key_name(call->key), node_now(node), true, 0, &status, &body);
     struct hg_bytes bytes = arena_copy(world, hg_buf_bytes(&body));
     hg_buf_finish(&body);
     if (err < 0)
@@ -361,20 +363,23 @@ static void request_served(struct world *world, void *arg)
     unsigned key;
 
     hg_buf_init(&chain, 65536);
-    bool has_path = path.len >= BASE_PATH.len && path.len - BASE_PATH.len <= sizeof(space) &&
-                    hg_peer_path_decode(hg_bytes(path.data + BASE_PATH.len, path.len - BASE_PATH.len),
-                                        space, &group, &name) == HG_OK;
+    bool has_path =
+        path.len >= BASE_PATH.len && path.len - BASE_PATH.len <= sizeof(space) &&
+        hg_peer_path_decode(hg_bytes(path.data + BASE_PATH.len, path.len - BASE_PATH.len), space,
+                            &group, &name) == HG_OK;
     int err = hg_peer_request_decode(message, &request, &owner);
     if (err == HG_OK)
         err = chain_of(&request, &chain);
     if (packet->is_damaged) {
         respond(world, node, call, 400, HG_BYTES("bad request\n"), true);
     } else if (err < 0) {
-        must(world, "I9", err == HG_ENOMEM, "a whole request does not decode: %s", hg_err_name(err));
+        must(world, "I9", err == HG_ENOMEM, "a whole request does not decode: %s",
+             hg_err_name(err));
         respond(world, node, call, 503, HG_BYTES("out of memory\n"), true);
     } else {
         struct hg_group *found = hg_groups_find(node->groups, group);
-        must(world, "I9", has_path && found != NULL && key_find(node, found, name, &key) && key == call->key,
+        must(world, "I9",
+             has_path && found != NULL && key_find(node, found, name, &key) && key == call->key,
              "a request for key %u came as one for another", call->key);
         struct hg_get get = {.from_peer = true, .chain = hg_buf_bytes(&chain)};
         uint64_t stays_ms = request.deadline_ms;
@@ -469,8 +474,8 @@ void peers_tick(struct node *node)
             break;
         case HG_HEALTH_FAILED:
             must(world, "I1", !world->is_calm, "a peer is marked down on a calm day");
-            must(world, "A3", peer->probed_at >= peer->silent_since, "node %s gives %s up and has not probed it", node->name,
-                 world->nodes[i].name);
+            must(world, "A3", peer->probed_at >= peer->silent_since,
+                 "node %s gives %s up and has not probed it", node->name, world->nodes[i].name);
             fail_all(peer);
             break;
         }

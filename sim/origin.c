@@ -80,8 +80,8 @@ bool key_is_absent(const struct world *world, unsigned key, uint64_t version)
 
 static uint64_t payload_sum(const struct payload *payload)
 {
-    uint64_t words[] = {payload->magic, payload->key, payload->version, payload->ttl_ms,
-                        payload->window_ms, payload->pad};
+    uint64_t words[] = {payload->magic,  payload->key,       payload->version,
+                        payload->ttl_ms, payload->window_ms, payload->pad};
     uint64_t sum = 1;
     for (size_t i = 0; i < HG_COUNT(words); i++)
         sum = (sum ^ words[i]) * 0x9fb21c651e98df25u + (sum >> 31);
@@ -133,7 +133,8 @@ static struct hg_value *make_value(struct world *world, unsigned key, uint64_t v
 struct hg_value *origin_value(struct world *world, unsigned key, uint64_t version)
 {
     uint64_t most = world->options.value_max - sizeof(struct payload);
-    uint64_t pad = chance(world, world->options.big_values) ? below(world, most) : below(world, 150);
+    uint64_t pad =
+        chance(world, world->options.big_values) ? below(world, most) : below(world, 150);
     return make_value(world, key, version, pad);
 }
 
@@ -146,18 +147,20 @@ struct sample value_read(struct world *world, const struct hg_value *value, unsi
     memcpy(&payload, data.data, sizeof(payload));
     must(world, "I9", payload.magic == MAGIC && payload.sum == payload_sum(&payload),
          "key %u: a value that nobody wrote", key);
-    must(world, "I9", data.len == sizeof(payload) + payload.pad, "key %u: %zu bytes of a value of %zu",
-         key, data.len, sizeof(payload) + (size_t)payload.pad);
+    must(world, "I9", data.len == sizeof(payload) + payload.pad,
+         "key %u: %zu bytes of a value of %zu", key, data.len,
+         sizeof(payload) + (size_t)payload.pad);
     for (size_t i = sizeof(payload); i < data.len; i++)
         must(world, "I9", data.data[i] == (char)('a' + payload.version % 26),
              "key %u: byte %zu is wrong", key, i);
     must(world, "I9", payload.key == key, "key %u was answered with the value of key %u", key,
          payload.key);
-    must(world, "I9", hg_bytes_eq(hg_value_type(value), HG_BYTES("text/odd")) &&
-                          hg_value_more(value).tag_count == (tag_of(key) < TAGS),
+    must(world, "I9",
+         hg_bytes_eq(hg_value_type(value), HG_BYTES("text/odd")) &&
+             hg_value_more(value).tag_count == (tag_of(key) < TAGS),
          "key %u: type or tags are lost", key);
-    must(world, "I9", payload.version <= world->keys[key].version, "key %u: version %llu is to come",
-         key, (unsigned long long)payload.version);
+    must(world, "I9", payload.version <= world->keys[key].version,
+         "key %u: version %llu is to come", key, (unsigned long long)payload.version);
     return (struct sample){payload.version, payload.ttl_ms, payload.window_ms,
                            data.len > world->options.value_max};
 }
@@ -231,7 +234,8 @@ static void job_ends(struct world *world, void *arg)
         hg_load_fail(load, klass, HG_BYTES("no luck"), now_ms, here);
         return;
     }
-    bool wants_keep = chance(world, o->p_keep), is_odd = !world->is_healed && chance(world, o->p_odd_end);
+    bool wants_keep = chance(world, o->p_keep),
+         is_odd = !world->is_healed && chance(world, o->p_odd_end);
     if (is_odd) { /* a getter that ends with nothing, or keeps what is not there */
         is_kept = load->old == NULL && chance(world, 500);
     } else if (wants_keep && can_keep(world, job)) {
@@ -246,7 +250,8 @@ static void job_ends(struct world *world, void *arg)
     }
     trace(world, (int)node->index, is_kept ? "load keeps" : "load ends", job->key,
           value == NULL ? 0 : job->version + 1);
-    if ((value == NULL && (!is_kept || is_odd)) || (value != NULL && value->data_len > o->value_max))
+    if ((value == NULL && (!is_kept || is_odd)) ||
+        (value != NULL && value->data_len > o->value_max))
         world->keys[job->key].last_error = world->now;
     if (is_kept)
         hg_load_keep(load, chance(world, 700) ? HG_TTL_OF_GROUP : below(world, o->ttl_ms + 1),
@@ -259,7 +264,8 @@ void job_resume(struct job *job)
 {
     struct world *world = job->node->world;
     if (!job->is_over)
-        after(world, below(world, world->is_healed ? 10 : world->options.load_ms), job->node, job_ends, job);
+        after(world, below(world, world->is_healed ? 10 : world->options.load_ms), job->node,
+              job_ends, job);
 }
 
 static void job_goes_on(struct world *world, void *arg)
@@ -275,8 +281,7 @@ static void job_goes_on(struct world *world, void *arg)
     unsigned number = job->key % KEYS_MAX;
     uint64_t now_ms = node_now(node);
     if (job->has_nested || world->is_healed || now_ms >= job->load->deadline_ms ||
-        !chance(world, o->p_nested) ||
-        (o->is_dag && number == 0)) {
+        !chance(world, o->p_nested) || (o->is_dag && number == 0)) {
         job_resume(job);
         return;
     }

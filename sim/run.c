@@ -64,7 +64,9 @@ void world_run(uint64_t seed, unsigned nodes_max, bool is_traced, struct report 
 
     cluster_heal(world);
     run_until_quiet(world);
-    run_until(world, world->now + 1000); /* breakers close again, and what was under way when it healed comes in */
+    run_until(world,
+              world->now +
+                  1000); /* breakers close again, and what was under way when it healed comes in */
     run_until_quiet(world);
     world->is_proving = true;
     clients_proof(world);
@@ -76,7 +78,8 @@ void world_run(uint64_t seed, unsigned nodes_max, bool is_traced, struct report 
     check_quiet(world);
     for (unsigned i = 0; i < world->options.nodes; i++)
         node_stop(&world->nodes[i]);
-    must(world, "I8", hg_alloc_live_bytes() == world->live_bytes && hg_alloc_live_count() == world->live_count,
+    must(world, "I8",
+         hg_alloc_live_bytes() == world->live_bytes && hg_alloc_live_count() == world->live_count,
          "%zu blocks with %zu bytes are left", hg_alloc_live_count() - world->live_count,
          hg_alloc_live_bytes() - world->live_bytes);
     report->hash = world->hash;

@@ -14,8 +14,8 @@ void world_fail(struct world *world, const char *id, const char *format, ...)
     hg_alloc_fail_clear();
     failure->is_failed = true;
     snprintf(failure->id, sizeof(failure->id), "%s", id);
-    int len = snprintf(failure->text, sizeof(failure->text), "at %llu ms: ",
-                       (unsigned long long)world->now);
+    int len = snprintf(failure->text, sizeof(failure->text),
+                       "at %llu ms: ", (unsigned long long)world->now);
     va_start(args, format);
     vsnprintf(failure->text + len, sizeof(failure->text) - (size_t)len, format, args);
     va_end(args);

@@ -5,14 +5,16 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 
-#define MORE_FROM 256 /* data of so many bytes always comes with `more`, so that windows can be filled in */
+#define MORE_FROM                                                                                  \
+    256 /* data of so many bytes always comes with `more`, so that windows can be filled in */
 
 static_assert(offsetof(struct hg_value, bytes) == 64, "one cache line, and the key behind it");
 static_assert(sizeof(struct hg_value_more) == 40, "packed well");
 static_assert(HG_TAGS_MAX * (HG_TAG_MAX + 1) <= UINT16_MAX, "tags_len holds all tags");
 static_assert(HG_TAGS_MAX <= UINT8_MAX, "tag_count holds them");
 static_assert(HG_TYPE_MAX <= UINT8_MAX && HG_META_MAX <= UINT16_MAX, "lengths fit");
-static_assert(HG_STATUS_NO_GROUP < 8 && HG_CLASS_TOO_LARGE < 8 && HG_TIER_COUNT <= 4, "bits suffice");
+static_assert(HG_STATUS_NO_GROUP < 8 && HG_CLASS_TOO_LARGE < 8 && HG_TIER_COUNT <= 4,
+              "bits suffice");
 
 #define X(name, text, http) {text, http},
 static const struct {
@@ -87,9 +89,9 @@ struct hg_value *hg_value_create(const struct hg_value_spec *spec)
     bool has_more = needs_more(spec);
     size_t more_len = has_more ? sizeof(struct hg_value_more) : 0;
     /* No overflow: the sum of the maxima is far from 2^63. */
-    struct hg_value *value = hg_malloc(
-        sizeof(struct hg_value) + spec->key.len + version_len(spec->data.len) + more_len +
-        spec->type.len + spec->etag.len + spec->meta.len + tags_len + spec->data.len);
+    struct hg_value *value =
+        hg_malloc(sizeof(struct hg_value) + spec->key.len + version_len(spec->data.len) + more_len +
+                  spec->type.len + spec->etag.len + spec->meta.len + tags_len + spec->data.len);
     if (value == NULL)
         return NULL;
     *value = (struct hg_value){

@@ -52,7 +52,8 @@ static void assert_sample(const struct hg_value *value)
     assert_int_equal(hg_value_more(value).stale_while_revalidate_ms, 20);
     assert_int_equal(hg_value_more(value).stale_if_error_ms, 30);
     assert_int_equal(hg_value_more(value).retry_after_ms, 40);
-    assert_true(hg_value_more(value).has_ttl && !hg_value_more(value).has_swr && hg_value_more(value).has_sie && hg_value_more(value).uncacheable);
+    assert_true(hg_value_more(value).has_ttl && !hg_value_more(value).has_swr &&
+                hg_value_more(value).has_sie && hg_value_more(value).uncacheable);
     assert_false(value->stored);
 }
 
@@ -125,10 +126,18 @@ static void test_any_rare_member_makes_room_for_them_all(void **state)
 {
     static const struct hg_bytes tag = {"t", 1};
     const struct hg_value_spec specs[] = {
-        {.type = HG_BYTES("t")}, {.etag = HG_BYTES("e")}, {.meta = HG_BYTES("m")},
-        {.tags = &tag, .tag_count = 1}, {.ttl_ms = 1}, {.stale_while_revalidate_ms = 1},
-        {.stale_if_error_ms = 1}, {.retry_after_ms = 1}, {.has_ttl = true}, {.has_swr = true},
-        {.has_sie = true}, {.uncacheable = true},
+        {.type = HG_BYTES("t")},
+        {.etag = HG_BYTES("e")},
+        {.meta = HG_BYTES("m")},
+        {.tags = &tag, .tag_count = 1},
+        {.ttl_ms = 1},
+        {.stale_while_revalidate_ms = 1},
+        {.stale_if_error_ms = 1},
+        {.retry_after_ms = 1},
+        {.has_ttl = true},
+        {.has_swr = true},
+        {.has_sie = true},
+        {.uncacheable = true},
     };
     struct hg_bytes tags[HG_TAGS_MAX];
     struct hg_value_spec back;

@@ -18,7 +18,7 @@ struct arc {
     struct hg_queue queues[2]; /* T1, T2 */
     struct hg_ghost ghosts[2]; /* B1, B2 */
     double target;             /* entries that T1 should hold: the paper's p */
-    uint64_t arriving;         /* hash of what arrives; a put is tried again when a neighbour made room */
+    uint64_t arriving; /* hash of what arrives; a put is tried again when a neighbour made room */
     enum came came;
 };
 

@@ -119,9 +119,9 @@ static size_t hits_of(const char *name, uint64_t seed, size_t *out_scan_survivor
     size_t hits = 0;
     hg_budget_init(&budget, 100, 0, 0);
     budget.cost = cost_one;
-    assert_int_equal(hg_store_init_policy(&store, &budget, hg_policy_find(hg_bytes_str(name)), seed,
-                                          NULL, NULL),
-                     HG_OK);
+    assert_int_equal(
+        hg_store_init_policy(&store, &budget, hg_policy_find(hg_bytes_str(name)), seed, NULL, NULL),
+        HG_OK);
     for (size_t step = 0; step < 20000; step++) {
         size_t key = hg_test_below(&random, 100) * hg_test_below(&random, 100) / 10;
         if (get(&store, key) != NULL)
@@ -200,7 +200,8 @@ static void run_bytes(const struct hg_policy_ops *policy, size_t capacity, uint6
         }
         assert_true(atomic_load(&budget.used) <= capacity);
         if (step % 10 == 0 && !hg_store_validate(&store))
-            fail_msg("%s, capacity %zu, seed %d: step %zu", policy->name, capacity, (int)seed, step);
+            fail_msg("%s, capacity %zu, seed %d: step %zu", policy->name, capacity, (int)seed,
+                     step);
     }
     assert_true(store.counters.evictions > 100);
     hg_store_finish(&store);
@@ -235,7 +236,8 @@ static void test_what_policies_remember_is_in_the_budget(void **state)
         for (size_t step = 0; step < 60000; step++) {
             size_t key = hg_test_below(&random, 300) * hg_test_below(&random, 300);
             if (get(&store, key) == NULL)
-                assert_int_equal(put(&store, key, hg_test_below(&random, 200), HG_TIER_MAIN), HG_OK);
+                assert_int_equal(put(&store, key, hg_test_below(&random, 200), HG_TIER_MAIN),
+                                 HG_OK);
         }
         assert_true(store.counters.evictions > 1000);
         assert_true(atomic_load(&budget.used) > CAPACITY - 4000);
@@ -255,14 +257,16 @@ static void test_a_new_value_of_a_key_keeps_its_rank(void **state)
         struct hg_store store;
         hg_budget_init(&budget, 20, 0, 0);
         budget.cost = cost_one;
-        assert_int_equal(hg_store_init_policy(&store, &budget, hg_policy_find(hg_bytes_str(names[i])),
-                                              1, NULL, NULL),
+        assert_int_equal(hg_store_init_policy(&store, &budget,
+                                              hg_policy_find(hg_bytes_str(names[i])), 1, NULL,
+                                              NULL),
                          HG_OK);
         for (size_t key = 0; key < 20; key++)
             assert_int_equal(put(&store, key, 0, HG_TIER_MAIN), HG_OK);
         for (int n = 0; n < 5; n++)
             assert_non_null(get(&store, 7));
-        for (size_t key = 0; key < 60; key++) { /* a scan, while the key is refreshed again and again */
+        for (size_t key = 0; key < 60;
+             key++) { /* a scan, while the key is refreshed again and again */
             assert_int_equal(put(&store, 1000 + key, 0, HG_TIER_MAIN), HG_OK);
             if (key % 10 == 9) {
                 assert_int_equal(put(&store, 7, 1, HG_TIER_MAIN), HG_OK);

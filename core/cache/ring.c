@@ -160,7 +160,8 @@ static int points_build(struct hg_ring *ring)
         bool greatest_first = ring->preset.hash == HG_RING_CRC32;
         uint16_t member = ring->sorted[greatest_first ? ring->member_count - 1 - i : i];
         for (unsigned point = 0; point < ring->preset.points; point++, at++) {
-            ring->hashes[at] = point_hash(ring->preset.hash, point, ring->names[hg_bug(HG_BUG_RING_BY_LIST) ? i : member]);
+            ring->hashes[at] = point_hash(ring->preset.hash, point,
+                                          ring->names[hg_bug(HG_BUG_RING_BY_LIST) ? i : member]);
             ring->owners[at] = member;
         }
     }

@@ -41,8 +41,8 @@ void hg_sketch_fit(struct hg_sketch *sketch, size_t entry_count)
 /* Each row takes other bits of the hash, mixed by an odd multiplier of its own. */
 static uint64_t mix(uint64_t hash, int row)
 {
-    static const uint64_t odd[ROWS] = {0xc3a5c85c97cb3127u, 0xb492b66fbe98f273u, 0x9ae16a3b2f90404fu,
-                                       0xcbf29ce484222325u};
+    static const uint64_t odd[ROWS] = {0xc3a5c85c97cb3127u, 0xb492b66fbe98f273u,
+                                       0x9ae16a3b2f90404fu, 0xcbf29ce484222325u};
     uint64_t z = (hash + odd[row]) * odd[row];
     return z ^ z >> 32;
 }

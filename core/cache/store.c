@@ -257,8 +257,7 @@ static bool evict_one(struct hg_store *store, enum hg_tier tier, enum verdict ve
 {
     if (verdict == TIER_IS_FULL)
         return evict_next(store, tier) > 0;
-    return evict_next(store, HG_TIER_MAIN) > 0 ||
-           evict_next(store, HG_TIER_HOT) > 0 ||
+    return evict_next(store, HG_TIER_MAIN) > 0 || evict_next(store, HG_TIER_HOT) > 0 ||
            evict_next(store, HG_TIER_NEGATIVE) > 0;
 }
 
@@ -590,8 +589,7 @@ bool hg_store_validate(const struct hg_store *store)
         all_bytes += sums.bytes[tier];
     }
     const struct hg_policy_ops *ops = store->policy->ops;
-    if (ops->validate != NULL &&
-        !ops->validate(store->policy, store->tier_count[HG_TIER_MAIN]))
+    if (ops->validate != NULL && !ops->validate(store->policy, store->tier_count[HG_TIER_MAIN]))
         return false;
     size_t used = atomic_load(&store->budget->used);
     return sums.entries == store->entry_count && all_bytes <= used &&

@@ -13,9 +13,9 @@ static const struct option {
     enum hg_option option;
     bool has_value;
 } options[] = {
-    {"--node", HG_OPTION_NODE, true},    {"--token-file", HG_OPTION_TOKEN_FILE, true},
-    {"--key64", HG_OPTION_KEY64, false}, {"--json", HG_OPTION_JSON, false},
-    {"--ttl", HG_OPTION_TTL, true},      {"--policy", HG_OPTION_POLICY, true},
+    {"--node", HG_OPTION_NODE, true},       {"--token-file", HG_OPTION_TOKEN_FILE, true},
+    {"--key64", HG_OPTION_KEY64, false},    {"--json", HG_OPTION_JSON, false},
+    {"--ttl", HG_OPTION_TTL, true},         {"--policy", HG_OPTION_POLICY, true},
     {"--objects", HG_OPTION_OBJECTS, true}, {"--capacity", HG_OPTION_CAPACITY, true},
 };
 

@@ -36,7 +36,8 @@ const struct hg_command hg_commands[] = {
      HG_OPTION_POLICY | HG_OPTION_OBJECTS | HG_OPTION_CAPACITY | HG_OPTION_JSON, 1, 1, "TRACE",
      "count hits and misses of eviction policies on a trace",
      "TRACE has a line for each request, `key` or `key size`, or is an nginx access log (combined "
-     "format:\nthe key is the request's target, the size its body bytes). Plain or gzipped; - reads "
+     "format:\nthe key is the request's target, the size its body bytes). Plain or gzipped; - "
+     "reads "
      "standard input.\nSizes are numbers of entries (--objects) or bytes such as 64MiB "
      "(--capacity); several of each are\nreplayed at once. Without --policy: every policy.\n"},
     {"version", HG_COMMAND_VERSION, 0, 0, 0, "", "print the version", NULL},
@@ -54,8 +55,7 @@ const struct hg_command *hg_command_find(const char *name)
 
 bool hg_command_is_later(const char *name)
 {
-    static const char *const later[] = {"flush", "untag",  "hot",  "reload",
-                                        "drain", "test", "init"};
+    static const char *const later[] = {"flush", "untag", "hot", "reload", "drain", "test", "init"};
     for (size_t i = 0; i < HG_COUNT(later); i++)
         if (strcmp(later[i], name) == 0)
             return true;

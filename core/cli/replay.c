@@ -68,7 +68,10 @@ static int fail_policy(const struct hg_cli_io *io, struct hg_bytes name)
         fprintf(io->err, ", did you mean \"%s\"?\n", near);
     else
         for (size_t i = 0; i < count; i++)
-            fprintf(io->err, "%s%s%s", i == 0 ? ", expected " : i + 1 < count ? ", " : " or ",
+            fprintf(io->err, "%s%s%s",
+                    i == 0          ? ", expected "
+                    : i + 1 < count ? ", "
+                                    : " or ",
                     known[i], i + 1 < count ? "" : "\n");
     return HG_EXIT_USAGE;
 }
@@ -116,7 +119,8 @@ static int read_runs(struct replay *replay, const struct hg_args *args, const st
     const struct hg_policy_ops *policies[POLICIES_MAX];
     size_t policy_count = 0;
     if ((args->objects == NULL) == (args->capacity == NULL)) {
-        fprintf(io->err, "hgcache: replay: expected either --objects N[,N] or --capacity SIZE[,SIZE]\n");
+        fprintf(io->err,
+                "hgcache: replay: expected either --objects N[,N] or --capacity SIZE[,SIZE]\n");
         return HG_EXIT_USAGE;
     }
     int code = read_policies(args, io, policies, &policy_count);
@@ -253,8 +257,8 @@ static int print_json(const struct replay *replay, const char *path, const struc
     json_t *page = json_pack("{s:s, s:I, s:o}", "trace", path, "requests",
                              (json_int_t)replay->request_count, "results", results);
     if (page == NULL)
-        page = json_pack("{s:n, s:I, s:o}", "trace", "requests",
-                         (json_int_t)replay->request_count, "results", results);
+        page = json_pack("{s:n, s:I, s:o}", "trace", "requests", (json_int_t)replay->request_count,
+                         "results", results);
     char *text = page == NULL ? NULL : json_dumps(page, JSON_COMPACT | JSON_REAL_PRECISION(6));
     json_decref(page);
     if (text == NULL)
@@ -278,20 +282,23 @@ static int add_cell(struct hg_table *table, const char *format, ...)
 
 static int print_table(const struct replay *replay, const struct hg_cli_io *io)
 {
-    static const char *const heading[] = {"policy", "", "hits", "misses", "hit ratio",
-                                          "miss ratio"};
+    static const char *const heading[] = {"policy", "",          "hits",
+                                          "misses", "hit ratio", "miss ratio"};
     struct hg_table table;
     int err = HG_OK;
     hg_table_init(&table, HG_COUNT(heading), true);
     for (size_t i = 0; err == HG_OK && i < HG_COUNT(heading); i++)
-        err = add_cell(&table, "%s", i == 1 ? (replay->in_objects ? "objects" : "capacity") : heading[i]);
+        err = add_cell(&table, "%s",
+                       i == 1 ? (replay->in_objects ? "objects" : "capacity") : heading[i]);
     for (size_t i = 0; err == HG_OK && i < replay->run_count; i++) {
         const struct run *run = &replay->runs[i];
         err = add_cell(&table, "%s", run->policy->name);
         err = err < 0 ? err : add_cell(&table, "%llu", (unsigned long long)run->size);
         err = err < 0 ? err : add_cell(&table, "%llu", (unsigned long long)run->hits);
         err = err < 0 ? err : add_cell(&table, "%llu", (unsigned long long)run->misses);
-        err = err < 0 ? err : add_cell(&table, "%.4f", replay->request_count == 0 ? 0 : 1 - miss_ratio(run));
+        err = err < 0
+                  ? err
+                  : add_cell(&table, "%.4f", replay->request_count == 0 ? 0 : 1 - miss_ratio(run));
         err = err < 0 ? err : add_cell(&table, "%.4f", miss_ratio(run));
     }
     if (err == HG_OK) {

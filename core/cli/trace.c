@@ -197,9 +197,8 @@ static int next_line(struct hg_trace *trace, struct hg_bytes *out_line)
     for (;;) {
         const char *start = trace->buffer + trace->begin;
         size_t len = trace->end - trace->begin;
-        const char *end = len == looked_at
-                              ? NULL
-                              : memchr(start + looked_at, '\n', len - looked_at);
+        const char *end =
+            len == looked_at ? NULL : memchr(start + looked_at, '\n', len - looked_at);
         if (end != NULL || (trace->is_last && len > 0)) {
             trace->line_number++;
             *out_line = hg_bytes(start, end == NULL ? len : (size_t)(end - start));

@@ -82,11 +82,11 @@ static void test_an_access_log_is_recognised_by_itself(void **state)
 {
     static const char text[] =
         LOG_HEAD "\"GET /a?b=c%20d HTTP/1.1\" 200 612 \"-\" \"curl/8.0 (\\x22)\"\n"
-        "::1 - bob [23/Nov/2026:08:00:01 +0000] \"POST / HTTP/2.0\" 304 0 \"http://x/\" \"y z\"\n"
-        LOG_HEAD "\"\\x16\\x03\\x01\" 400 157 \"-\" \"-\"\n" /* a TLS hello at a plain port */
-        LOG_HEAD "\"\" 400 0 \"-\" \"-\"\n"
-        LOG_HEAD "\"GET /c\" 200 5 \"-\" \"-\"\n"
-        LOG_HEAD "\"GET /d HTTP/1.0\" 200 -\n"; /* "common" */
+                 "::1 - bob [23/Nov/2026:08:00:01 +0000] \"POST / HTTP/2.0\" 304 0 \"http://x/\" "
+                 "\"y z\"\n" LOG_HEAD
+                 "\"\\x16\\x03\\x01\" 400 157 \"-\" \"-\"\n" /* a TLS hello at a plain port */
+        LOG_HEAD "\"\" 400 0 \"-\" \"-\"\n" LOG_HEAD "\"GET /c\" 200 5 \"-\" \"-\"\n" LOG_HEAD
+                 "\"GET /d HTTP/1.0\" 200 -\n"; /* "common" */
     struct hg_trace trace;
     char out[256];
     (void)state;
@@ -108,7 +108,8 @@ static void test_a_bad_line_is_named_by_its_number(void **state)
         {"a 1 2\n", ":1: the line has no decimal size"},
         {"a 18446744073709551616\n", ":1: the line has no decimal size"},
         {" a\n", ":1: the line has no key"},
-        {LOG_HEAD "\"GET / HTTP/1.1\" 200 1 \"-\" \"-\"\n/x 5\n", ":2: the line is no line of an access log"},
+        {LOG_HEAD "\"GET / HTTP/1.1\" 200 1 \"-\" \"-\"\n/x 5\n",
+         ":2: the line is no line of an access log"},
         {LOG_HEAD "\"GET / HTTP/1.1\" 200 1\n" LOG_HEAD "\"GET / HTTP/1.1\" 200 x \"-\"\n",
          ":2: the line has no number of body bytes"},
         {LOG_HEAD "\"GET / HTTP/1.1\" 200 1\n" LOG_HEAD "\"GET / HTTP/1.1\" 20 1 \"-\"\n",
@@ -183,7 +184,8 @@ static void test_lines_may_lie_across_every_edge_of_the_buffer(void **state)
     for (unsigned i = 0; i < 60000; i++) {
         char key[16];
         assert_int_equal(hg_trace_next(&trace, &request), 1);
-        assert_true(hg_bytes_eq(request.key, hg_bytes(key, (size_t)snprintf(key, sizeof key, "key%u", i))));
+        assert_true(
+            hg_bytes_eq(request.key, hg_bytes(key, (size_t)snprintf(key, sizeof key, "key%u", i))));
         assert_int_equal(request.size_bytes, i * 7);
     }
     assert_int_equal(hg_trace_next(&trace, &request), 0);
@@ -231,14 +233,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_keys_and_sizes_are_read, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_access_log_is_recognised_by_itself, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_access_log_is_recognised_by_itself, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_a_bad_line_is_named_by_its_number, set_up, tear_down),
         cmocka_unit_test(test_a_line_cut_at_each_byte_is_read_within_its_bytes),
         cmocka_unit_test_setup_teardown(test_lines_have_a_maximum, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lines_may_lie_across_every_edge_of_the_buffer, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_gzip_file_cut_short_is_an_error, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_file_that_is_not_there_is_an_error, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_file_that_is_not_there_is_an_error, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -154,7 +154,8 @@ static uint64_t remaining_ms(uint64_t expires_ms, uint64_t now_ms)
 {
     if (expires_ms == HG_FOREVER)
         return HG_FOREVER;
-    return expires_ms > now_ms ? expires_ms - now_ms : (hg_bug(HG_BUG_COPY_NOT_STORED) ? HG_FOREVER : 0);
+    return expires_ms > now_ms ? expires_ms - now_ms
+                               : (hg_bug(HG_BUG_COPY_NOT_STORED) ? HG_FOREVER : 0);
 }
 
 int hg_answer_to_http(const struct hg_result *result, struct hg_bytes key, uint64_t now_ms,

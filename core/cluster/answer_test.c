@@ -145,7 +145,8 @@ static void test_error_keeps_class_and_hides_its_words_unless_told(void **state)
             assert_true(hg_bytes_eq(hg_value_data(answer.result), HG_BYTES("secret: 42")) ==
                         (expose == 1));
             assert_true(answer.result->data_len > 0);
-            assert_int_equal(hg_value_more(answer.result).retry_after_ms, 2000); /* whole seconds, never sooner */
+            assert_int_equal(hg_value_more(answer.result).retry_after_ms,
+                             2000); /* whole seconds, never sooner */
             hg_value_unref(answer.result);
             hg_value_unref(error);
         }
@@ -176,7 +177,8 @@ static void test_failures_of_the_node_have_a_status_and_a_class(void **state)
         assert_int_equal(answer.outcome, HG_ASK_TYPED);
         assert_int_equal(answer.result->status, HG_STATUS_ERROR);
         assert_int_equal(answer.result->klass, cases[i].klass);
-        assert_int_equal(hg_value_more(answer.result).retry_after_ms, cases[i].retry_after_s * 1000);
+        assert_int_equal(hg_value_more(answer.result).retry_after_ms,
+                         cases[i].retry_after_s * 1000);
         hg_value_unref(answer.result);
     }
 }

@@ -99,7 +99,8 @@ enum hg_health_step hg_health_tick(struct hg_health *health, uint64_t now_ms)
      * ticks come.
      */
     bool is_current = health->is_probing && health->probed_ms >= health->asked_ms;
-    if ((is_current || hg_bug(HG_BUG_HASTY)) && silent_ms >= health->timeout_ms && probe_age_ms >= half_ms) {
+    if ((is_current || hg_bug(HG_BUG_HASTY)) && silent_ms >= health->timeout_ms &&
+        probe_age_ms >= half_ms) {
         health->is_probing = false;
         hg_health_failed(health, now_ms);
         return HG_HEALTH_FAILED;

@@ -80,7 +80,8 @@ static void lend(struct hg_value *value, enum hg_how how, struct hg_result *out_
     out_result->value = out_hold->value;
     out_result->created_ms = value->created_ms;
     out_result->expires_ms = value->expires_ms;
-    out_result->retry_after_ms = value->status == HG_STATUS_ERROR ? hg_value_more(value).retry_after_ms : 0;
+    out_result->retry_after_ms =
+        value->status == HG_STATUS_ERROR ? hg_value_more(value).retry_after_ms : 0;
 }
 
 static int peek(struct lookup *lookup, struct hg_result *out_result, struct hg_hold *out_hold)
@@ -197,7 +198,8 @@ static int wait_locked(struct lookup *lookup, struct hg_waiter *waiter, struct h
     struct hg_load *load =
         hg_load_of(hg_flight_find(&lookup->shard->flights, kind, lookup->hash, get->key));
     if (hg_bug(HG_BUG_JOIN_REMOTE) && load == NULL)
-        load = hg_load_of(hg_flight_find(&lookup->shard->flights, HG_FLIGHT_REMOTE, lookup->hash, get->key));
+        load = hg_load_of(
+            hg_flight_find(&lookup->shard->flights, HG_FLIGHT_REMOTE, lookup->hash, get->key));
     if (load == NULL || (hg_bug(HG_BUG_TWO_LOADS) && load->flight.waiter_count > 1)) {
         load = begin_locked(lookup, kind, is_mine, HG_LOAD_MISS, value, &err);
         if (load == NULL)

@@ -41,7 +41,8 @@ static void test_nested_load_of_another_node_does_not_queue_behind_a_full_guard(
     fake.has_guard = true;
     fake.guard_config.concurrency = 1;
     fake_start(&fake);
-    assert_int_equal(ask(&fake, &mine, "a"), HG_PENDING); /* has the slot, waits for the other node */
+    assert_int_equal(ask(&fake, &mine, "a"),
+                     HG_PENDING); /* has the slot, waits for the other node */
     struct hg_load *load_a = next_load(&fake);
     struct hg_get get = get_of(&fake, "b");
     get.from_peer = true;

@@ -113,8 +113,8 @@ bool hg_group_expire(struct hg_group *group, struct hg_bytes key, uint64_t now_m
 #define FOUND_MAX 64
 
 /* One bucket's tagged entries: out, or stale from now. False: there are more to remove in it. */
-static bool untag_bucket_locked(struct hg_shard *shard, size_t bucket, struct hg_bytes tag, bool soft,
-                                uint64_t now_ms)
+static bool untag_bucket_locked(struct hg_shard *shard, size_t bucket, struct hg_bytes tag,
+                                bool soft, uint64_t now_ms)
 {
     struct hg_value *found[FOUND_MAX];
     size_t count = 0;

@@ -131,7 +131,8 @@ static void test_set_that_is_not_stored_still_drops_the_old(void **state)
     assert_int_equal(stats_of(&fake).entries, 0);
 
     assert_int_equal(set(&fake, "k", "2"), HG_OK);
-    struct hg_value_spec spec = {.status = HG_STATUS_VALUE, .key = HG_BYTES("k"), .uncacheable = true};
+    struct hg_value_spec spec = {
+        .status = HG_STATUS_VALUE, .key = HG_BYTES("k"), .uncacheable = true};
     struct hg_value *value = hg_value_create(&spec);
     assert_int_equal(hg_group_set(fake.group, value, fake.now_ms), HG_OK);
     hg_value_unref(value);
@@ -242,11 +243,14 @@ static void test_remove_tag_finds_them_whatever_the_policy_and_the_size(void **s
                 assert_int_equal(set_tagged(&fake, key, i % 8 == 0 ? "other" : "t"), HG_OK);
             }
             has_resized |= fake.group->shards[0].store.old_table != NULL;
-            assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("t"), true, fake.now_ms), HG_OK);
+            assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("t"), true, fake.now_ms),
+                             HG_OK);
             assert_int_equal(stats_of(&fake).entries, count);
-            assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("t"), false, fake.now_ms), HG_OK);
+            assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("t"), false, fake.now_ms),
+                             HG_OK);
             assert_int_equal(stats_of(&fake).entries, (count + 7) / 8);
-            assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("other"), false, fake.now_ms), HG_OK);
+            assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("other"), false, fake.now_ms),
+                             HG_OK);
             assert_int_equal(stats_of(&fake).entries, 0);
             fake_finish(&fake);
         }

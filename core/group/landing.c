@@ -15,7 +15,8 @@ static uint64_t oldest_fence(const struct hg_shard *shard, struct hg_load *load,
 {
     struct hg_group *group = load->group;
     uint64_t start = load->start_number;
-    uint64_t fence = load->fence_number > start && !hg_bug(HG_BUG_STORE_AFTER_REMOVE) ? load->fence_number : 0;
+    uint64_t fence =
+        load->fence_number > start && !hg_bug(HG_BUG_STORE_AFTER_REMOVE) ? load->fence_number : 0;
     uint64_t flush = atomic_load(&group->flush_number);
 
     /* A flush has its number, but has not come to this shard yet. */
@@ -60,8 +61,8 @@ static struct hg_value *put_locked(struct hg_shard *shard, struct hg_load *load,
 static struct hg_value *move_locked(struct hg_shard *shard, struct hg_load *load,
                                     const struct hg_landing *landing)
 {
-    struct hg_value *moved = hg_value_copy_windows(landing->value, &load->group->config,
-                                                   landing->tier != HG_TIER_MAIN);
+    struct hg_value *moved =
+        hg_value_copy_windows(landing->value, &load->group->config, landing->tier != HG_TIER_MAIN);
     struct hg_value *entry = moved == NULL ? NULL : put_locked(shard, load, landing, moved);
 
     hg_value_unref(moved); /* the store has its own */

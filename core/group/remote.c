@@ -173,7 +173,8 @@ static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
     }
     bool has_room = value->status == HG_STATUS_NOT_FOUND ||
                     (value->status == HG_STATUS_VALUE && group->budget.hot_limit > 0);
-    landing.is_stored = has_room && landing.expires_ms > turn->now_ms && !hg_value_more(value).uncacheable &&
+    landing.is_stored = has_room && landing.expires_ms > turn->now_ms &&
+                        !hg_value_more(value).uncacheable &&
                         hg_bytes_eq(hg_value_key(value), load->flight.key);
     if (landing.is_stored) {
         struct hg_value *copy = hg_value_with_windows(value, &group->config, true);
@@ -208,7 +209,8 @@ void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uin
     assert(load->flight.kind == HG_FLIGHT_REMOTE);
     assert(load->state == HG_LOAD_STARTED);
     load->state = HG_LOAD_REPORTED;
-    hg_histogram_note(&shard->counters.peer_time, now_ms > load->run_ms ? now_ms - load->run_ms : 0);
+    hg_histogram_note(&shard->counters.peer_time,
+                      now_ms > load->run_ms ? now_ms - load->run_ms : 0);
     shard->counters.peer_errors += outcome != HG_ASK_TYPED || is_no_group;
     hg_shard_unlock(shard);
 

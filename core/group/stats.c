@@ -48,8 +48,8 @@ static int64_t ttl_left(uint64_t expires_ms, uint64_t now_ms)
     return now_ms - expires_ms > INT64_MAX ? INT64_MIN : -(int64_t)(now_ms - expires_ms);
 }
 
-static void explain_entry(const struct hg_store *store, const struct hg_value *value, uint64_t now_ms,
-                          struct hg_explain *out)
+static void explain_entry(const struct hg_store *store, const struct hg_value *value,
+                          uint64_t now_ms, struct hg_explain *out)
 {
     out->is_stored = true;
     out->tier = (enum hg_tier)value->tier;

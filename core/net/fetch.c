@@ -473,7 +473,7 @@ static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *o
     hg_curl->easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
     hg_curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
     hg_curl->easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                     options->timeout_ms > TIMEOUT_MS_MAX ? 0L : (long)options->timeout_ms);
+                         options->timeout_ms > TIMEOUT_MS_MAX ? 0L : (long)options->timeout_ms);
     hg_curl->easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_open);
     hg_curl->easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch);
     hg_curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_curl_body);

@@ -136,7 +136,8 @@ static void on_handle_closed(uv_handle_t *handle)
     struct hg_listener *listener = handle->data;
     if (--listener->open_handles > 0)
         return;
-    listener_accept(listener, ACCEPTS_AT_CLOSE); /* who came since; the system resets what is queued at close */
+    listener_accept(
+        listener, ACCEPTS_AT_CLOSE); /* who came since; the system resets what is queued at close */
     close(listener->fd);
     if (listener->reserve_fd >= 0)
         close(listener->reserve_fd);

@@ -31,7 +31,8 @@ struct hg_peer_client {
     struct hg_loop *loop;
     const struct hg_peers_config *config;
     struct hg_fetcher *fetcher;
-    struct hg_fetcher *prober; /* as many connections as it takes: probes, changes and nested asks are never behind asks */
+    struct hg_fetcher *
+        prober; /* as many connections as it takes: probes, changes and nested asks are never behind asks */
     uv_timer_t tick;
     struct hg_list members; /* struct member: the peers it has had to do with */
     uint64_t tick_ms, ticked_ms;

@@ -24,7 +24,8 @@ const char *hg_node_not_ready(const struct hg_node *node)
     return up < node->config->min_peers ? "fewer peers are up than cluster.min_peers" : "";
 }
 
-static void answer(struct hg_front *front, struct hg_exchange *exchange, int status, const char *type, const struct hg_buf *body)
+static void answer(struct hg_front *front, struct hg_exchange *exchange, int status,
+                   const char *type, const struct hg_buf *body)
 {
     hg_buf_clear(&front->headers);
     hg_buf_printf(&front->headers, "Content-Type: %s\r\nCache-Control: no-store\r\n", type);
@@ -35,7 +36,8 @@ static void answer(struct hg_front *front, struct hg_exchange *exchange, int sta
     hg_exchange_answer(exchange, &reply);
 }
 
-static void answer_text(struct hg_front *front, struct hg_exchange *exchange, int status, const char *text)
+static void answer_text(struct hg_front *front, struct hg_exchange *exchange, int status,
+                        const char *text)
 {
     hg_buf_clear(&front->body);
     hg_buf_append_str(&front->body, text);
@@ -44,7 +46,8 @@ static void answer_text(struct hg_front *front, struct hg_exchange *exchange, in
 }
 
 /* A body that some page made, or why it could not. */
-static void answer_page(struct hg_front *front, struct hg_exchange *exchange, int err, const char *type)
+static void answer_page(struct hg_front *front, struct hg_exchange *exchange, int err,
+                        const char *type)
 {
     if (err < 0)
         answer_text(front, exchange, 503, hg_err_text(err));
@@ -86,7 +89,8 @@ static bool is_host_allowed(const struct hg_node *node, struct hg_bytes host)
     }
     if (is_loopback(name))
         return true;
-    if (node->config->listen_admin != NULL && hg_bytes_eq_nocase(name, host_name(hg_bytes_str(node->config->listen_admin))))
+    if (node->config->listen_admin != NULL &&
+        hg_bytes_eq_nocase(name, host_name(hg_bytes_str(node->config->listen_admin))))
         return true;
     for (size_t i = 0; i < node->config->admin_hosts.count; i++) {
         struct hg_bytes allowed = node->config->admin_hosts.items[i];
@@ -97,7 +101,8 @@ static bool is_host_allowed(const struct hg_node *node, struct hg_bytes host)
 }
 
 /* A decoded query parameter; HG_ENOENT, HG_EINVAL (twice), HG_EPROTO. */
-static int parameter(const struct hg_http1_request *request, const char *name, char *out, size_t size, size_t *out_len)
+static int parameter(const struct hg_http1_request *request, const char *name, char *out,
+                     size_t size, size_t *out_len)
 {
     struct hg_bytes raw;
     int err = hg_query_find(request->query, hg_bytes_str(name), &raw);
@@ -121,7 +126,8 @@ static int parameter(const struct hg_http1_request *request, const char *name, c
 }
 
 /* group= and key=, the key into front->key. NULL: answered. */
-static struct hg_group *group_and_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_bytes *out_key)
+static struct hg_group *group_and_key(struct hg_front *front, struct hg_exchange *exchange,
+                                      struct hg_bytes *out_key)
 {
     struct hg_groups *groups = front->node->groups;
     char name[256];
@@ -138,7 +144,10 @@ static struct hg_group *group_and_key(struct hg_front *front, struct hg_exchange
     }
     if (group == NULL) {
         bool is_bad = err == HG_EINVAL || err == HG_EPROTO;
-        answer_text(front, exchange, is_bad ? 400 : err == HG_ENOMEM ? 503 : 404,
+        answer_text(front, exchange,
+                    is_bad             ? 400
+                    : err == HG_ENOMEM ? 503
+                                       : 404,
                     is_bad             ? "group: given twice or badly percent-encoded"
                     : err == HG_ENOMEM ? "out of memory"
                                        : "no such group");
@@ -155,19 +164,21 @@ static struct hg_group *group_and_key(struct hg_front *front, struct hg_exchange
     else if (err == HG_ENOMEM)
         answer_text(front, exchange, 503, "out of memory");
     else
-        answer_text(front, exchange, 400, "key: missing, empty, given twice or badly percent-encoded");
+        answer_text(front, exchange, 400,
+                    "key: missing, empty, given twice or badly percent-encoded");
     return NULL;
 }
 
-static void reply_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key,
-                      void *target, const struct hg_result *result)
+static void reply_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                      struct hg_bytes key, void *target, const struct hg_result *result)
 {
     (void)key;
     (void)group;
     (void)target;
     struct hg_value *value = result->value;
     if (result->err != HG_OK || value->status != HG_STATUS_VALUE) {
-        bool is_missing = result->err == HG_ENOENT || (result->err == HG_OK && value->status == HG_STATUS_NOT_FOUND);
+        bool is_missing = result->err == HG_ENOENT ||
+                          (result->err == HG_OK && value->status == HG_STATUS_NOT_FOUND);
         char message[600] = "";
         if (is_missing)
             snprintf(message, sizeof(message), "no such key");
@@ -181,7 +192,8 @@ static void reply_key(struct hg_front *front, struct hg_exchange *exchange, stru
     struct hg_bytes type = hg_value_type(value);
     hg_buf_clear(&front->headers);
     hg_buf_append_str(&front->headers, "Cache-Control: no-store\r\n");
-    hg_field_append(&front->headers, HG_BYTES("Content-Type"), type.len > 0 ? type : HG_BYTES("application/octet-stream"));
+    hg_field_append(&front->headers, HG_BYTES("Content-Type"),
+                    type.len > 0 ? type : HG_BYTES("application/octet-stream"));
     struct hg_reply reply = {.status = 200,
                              .headers = hg_buf_bytes(&front->headers),
                              .body = hg_value_data(value),
@@ -213,7 +225,8 @@ static void on_written(struct hg_change *change)
     if (change->err == HG_EPEER) {
         answer_text(front, exchange, 503, "the key's owner did not acknowledge");
     } else if (change->err < 0) {
-        answer_text(front, exchange, change->err == HG_ETOOBIG ? 413 : 503, hg_err_text(change->err));
+        answer_text(front, exchange, change->err == HG_ETOOBIG ? 413 : 503,
+                    hg_err_text(change->err));
     } else {
         hg_buf_clear(&front->body);
         hg_buf_append_str(&front->body, "{\"acknowledged\":");
@@ -228,7 +241,8 @@ static void on_written(struct hg_change *change)
     hg_free(write);
 }
 
-static void write_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key)
+static void write_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                      struct hg_bytes key)
 {
     const struct hg_http1_request *request = exchange->request;
     struct hg_value *value = NULL;
@@ -250,12 +264,15 @@ static void write_key(struct hg_front *front, struct hg_exchange *exchange, stru
             return;
         }
         spec.type = hg_http1_field(request, "content-type");
-        if (spec.type.len > HG_TYPE_MAX || hg_bytes_eq(spec.type, HG_BYTES("application/x-www-form-urlencoded")))
+        if (spec.type.len > HG_TYPE_MAX ||
+            hg_bytes_eq(spec.type, HG_BYTES("application/x-www-form-urlencoded")))
             spec.type = HG_BYTES_NONE; /* what curl says of --data is not what the bytes are */
         value = hg_value_create(&spec);
     }
     struct write *write = hg_calloc(1, sizeof(*write) + key.len);
-    struct hg_exchange *kept = write == NULL || (request->method == HG_PUT && value == NULL) ? NULL : hg_exchange_keep(exchange);
+    struct hg_exchange *kept = write == NULL || (request->method == HG_PUT && value == NULL)
+                                   ? NULL
+                                   : hg_exchange_keep(exchange);
     if (kept == NULL) {
         hg_value_unref(value);
         hg_free(write);
@@ -289,7 +306,8 @@ static void keys(struct hg_front *front, struct hg_exchange *exchange)
         write_key(front, exchange, group, key);
         return;
     }
-    bool is_load = hg_query_find(request->query, HG_BYTES("load"), &load) == HG_OK && hg_bytes_eq(load, HG_BYTES("1"));
+    bool is_load = hg_query_find(request->query, HG_BYTES("load"), &load) == HG_OK &&
+                   hg_bytes_eq(load, HG_BYTES("1"));
     struct hg_get get = {.key = key, .is_peek = !is_load};
     hg_request_get(front, exchange, group, &get, 0, reply_key, NULL);
 }
@@ -308,7 +326,8 @@ static void live(struct hg_front *front, struct hg_exchange *exchange)
 static void metrics(struct hg_front *front, struct hg_exchange *exchange)
 {
     hg_buf_clear(&front->body);
-    answer_page(front, exchange, hg_metrics_format(front->node, &front->body), "text/plain; version=0.0.4; charset=utf-8");
+    answer_page(front, exchange, hg_metrics_format(front->node, &front->body),
+                "text/plain; version=0.0.4; charset=utf-8");
 }
 
 static void stats(struct hg_front *front, struct hg_exchange *exchange)
@@ -330,7 +349,8 @@ static void explain(struct hg_front *front, struct hg_exchange *exchange)
     if (group == NULL)
         return;
     hg_buf_clear(&front->body);
-    answer_page(front, exchange, hg_explain_format(front->node, group, key, hg_loop_now(front->loop), &front->body),
+    answer_page(front, exchange,
+                hg_explain_format(front->node, group, key, hg_loop_now(front->loop), &front->body),
                 "application/json");
 }
 
@@ -340,8 +360,9 @@ static const struct page {
     bool is_open; /* without a token and from any Host: for load balancers */
     bool is_writable;
 } pages[] = {
-    {"/live", live, true, false},      {"/ready", ready, true, false},  {"/metrics", metrics, false, false},
-    {"/stats", stats, false, false},   {"/ring", ring, false, false},   {"/explain", explain, false, false},
+    {"/live", live, true, false},        {"/ready", ready, true, false},
+    {"/metrics", metrics, false, false}, {"/stats", stats, false, false},
+    {"/ring", ring, false, false},       {"/explain", explain, false, false},
     {"/keys", keys, false, true},
 };
 
@@ -356,24 +377,29 @@ bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange)
     if (page == NULL) {
         if (exchange->roles & HG_ROLE_API)
             return false; /* the addresses are shared: maybe a route */
-        answer_text(front, exchange, 404, "no such page; there are /live /ready /metrics /stats /ring /explain /keys");
+        answer_text(front, exchange, 404,
+                    "no such page; there are /live /ready /metrics /stats /ring /explain /keys");
         return true;
     }
     bool is_read = request->method == HG_GET || request->method == HG_HEAD;
     if (!page->is_open && !hg_auth_is_allowed(request, &front->node->config->admin_tokens)) {
         HG_COUNT_UP(front->node->counters.unauthorized);
-        struct hg_reply reply = {.status = 401,
-                                 .headers = HG_BYTES("WWW-Authenticate: Bearer\r\nContent-Type: text/plain; charset=utf-8\r\n"),
-                                 .body = HG_BYTES("an admin token is needed\n"),
-                                 .is_head = request->method == HG_HEAD};
+        struct hg_reply reply = {
+            .status = 401,
+            .headers =
+                HG_BYTES("WWW-Authenticate: Bearer\r\nContent-Type: text/plain; charset=utf-8\r\n"),
+            .body = HG_BYTES("an admin token is needed\n"),
+            .is_head = request->method == HG_HEAD};
         hg_exchange_answer(exchange, &reply);
     } else if (!page->is_open && !is_host_allowed(front->node, request->host)) {
         HG_COUNT_UP(front->node->counters.unauthorized);
         answer_text(front, exchange, 403, "this Host is not in node.admin.hosts");
-    } else if (!is_read && !(page->is_writable && (request->method == HG_PUT || request->method == HG_DELETE))) {
+    } else if (!is_read && !(page->is_writable &&
+                             (request->method == HG_PUT || request->method == HG_DELETE))) {
         struct hg_reply reply = {.status = 405,
-                                 .headers = page->is_writable ? HG_BYTES("Allow: GET, HEAD, PUT, DELETE\r\n")
-                                                              : HG_BYTES("Allow: GET, HEAD\r\n")};
+                                 .headers = page->is_writable
+                                                ? HG_BYTES("Allow: GET, HEAD, PUT, DELETE\r\n")
+                                                : HG_BYTES("Allow: GET, HEAD\r\n")};
         hg_exchange_answer(exchange, &reply);
     } else {
         page->serve(front, exchange);

@@ -51,8 +51,8 @@ static void on_gone(struct hg_pending *pending, struct hg_exchange *exchange)
     (void)exchange;
 }
 
-void hg_call_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
-                     const struct hg_path_params *params)
+void hg_call_request(struct hg_front *front, struct hg_exchange *exchange,
+                     struct hg_node_route *route, const struct hg_path_params *params)
 {
     struct call *call = hg_calloc(1, sizeof(*call));
     ptrdiff_t offset[16];
@@ -88,7 +88,8 @@ void hg_call_request(struct hg_front *front, struct hg_exchange *exchange, struc
         return;
     kept->user = NULL;
     hg_buf_clear(&front->headers);
-    hg_buf_append_str(&front->headers, "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n");
+    hg_buf_append_str(&front->headers,
+                      "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n");
     if (route->cors != NULL)
         hg_cors_answer(route->cors, kept->request, &front->headers);
     struct hg_reply reply = {.status = 503,

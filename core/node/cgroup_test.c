@@ -17,7 +17,8 @@ static void write_file(const char *name, const char *text)
 {
     char path[256];
     snprintf(path, sizeof(path), "%s/%s", root, name);
-    for (char *slash = strchr(path + strlen(root) + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(path + strlen(root) + 1, '/'); slash != NULL;
+         slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         mkdir(path, 0700);
         *slash = '/';
@@ -81,7 +82,8 @@ static void test_no_limit_is_no_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_the_least_limit_on_the_way_holds, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(test_the_least_limit_on_the_way_holds, make_root,
+                                        remove_root),
         cmocka_unit_test_setup_teardown(test_version_1_is_read_too, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_no_limit_is_no_limit, make_root, remove_root),
     };

@@ -125,7 +125,8 @@ static void on_told(void *ctx, const struct hg_fetch_response *response)
     bool is_owner = told->member == run->owner, is_first = told->is_first;
     bool is_set = run->change->op == HG_CHANGE_SET;
     bool is_known = response->err == HG_OK && (response->status == 204 || response->status == 404);
-    list_member(is_known ? &run->change->acknowledged : &run->change->lease_waited, member_name(run, told->member));
+    list_member(is_known ? &run->change->acknowledged : &run->change->lease_waited,
+                member_name(run, told->member));
     if (is_known && is_owner && response->status == 204)
         run->change->was_there = true;
     if (!is_known && is_owner)
@@ -145,9 +146,14 @@ static void tell(struct run *run, size_t member, const char *method, bool is_fir
     int err = HG_ENOMEM;
     if (told != NULL) {
         *told = (struct told){.run = run, .member = member, .is_first = is_first};
-        struct hg_bytes body = hg_bytes_eq(hg_bytes_str(method), HG_BYTES("PUT")) ? hg_buf_bytes(&run->body) : HG_BYTES_NONE;
-        err = run->worker->client == NULL ? HG_ECANCELED : hg_peer_client_send(run->worker->client, run->node->view->peers[member], method, run->path.data, body,
-                                  run->node->config->lease_ms, on_told, told);
+        struct hg_bytes body = hg_bytes_eq(hg_bytes_str(method), HG_BYTES("PUT"))
+                                   ? hg_buf_bytes(&run->body)
+                                   : HG_BYTES_NONE;
+        err = run->worker->client == NULL
+                  ? HG_ECANCELED
+                  : hg_peer_client_send(run->worker->client, run->node->view->peers[member], method,
+                                        run->path.data, body, run->node->config->lease_ms, on_told,
+                                        told);
     }
     if (err == HG_OK) {
         run->outstanding++;
@@ -181,7 +187,8 @@ static void apply_here(struct run *run, bool is_owner)
 static void tell_others(struct run *run)
 {
     const struct hg_view *view = run->node->view;
-    run->started_ms = hg_loop_now(&run->worker->loop); /* the last copy of the old value may be as young as this */
+    run->started_ms = hg_loop_now(
+        &run->worker->loop); /* the last copy of the old value may be as young as this */
     if (run->owner != (size_t)view->self)
         apply_here(run, false);
     for (size_t i = 0; i < hg_ring_member_count(view->ring); i++) {
@@ -206,7 +213,8 @@ static int encode(struct run *run)
     if (err == HG_OK && change->op == HG_CHANGE_SET) {
         struct hg_peer_response response;
         const struct hg_value *value = change->value;
-        hg_peer_response_from_value(value, hg_value_more(value).ttl_ms, hg_value_more(value).has_ttl, 0, &response);
+        hg_peer_response_from_value(value, hg_value_more(value).ttl_ms,
+                                    hg_value_more(value).has_ttl, 0, &response);
         err = hg_peer_response_encode(&response, &run->body);
     }
     return err;
@@ -254,7 +262,8 @@ void hg_node_change(void *ctx, struct hg_change *change)
     change->was_there = false;
     hg_buf_init(&change->acknowledged, MEMBER_LIST_MAX);
     hg_buf_init(&change->lease_waited, MEMBER_LIST_MAX);
-    atomic_fetch_add(&node->changes_running, 1); /* before the look at phase: drain.c sees it, or it sees LEAVING */
+    atomic_fetch_add(&node->changes_running,
+                     1); /* before the look at phase: drain.c sees it, or it sees LEAVING */
     bool is_refused = atomic_load(&node->phase) >= HG_NODE_LEAVING;
     struct run *run = is_refused ? NULL : hg_calloc(1, sizeof(*run));
     if (run == NULL) {

@@ -33,7 +33,11 @@ static void print_description(struct hg_vm *vm)
 
 int hg_node_check(const struct hg_node_options *options)
 {
-    struct hg_vm_config config = {.file = options->file, .args = options->args, .memory_bytes = 128u << 20, .is_control = true, .is_check = true};
+    struct hg_vm_config config = {.file = options->file,
+                                  .args = options->args,
+                                  .memory_bytes = 128u << 20,
+                                  .is_control = true,
+                                  .is_check = true};
     struct hg_vm *control = NULL, *script = NULL;
     struct hg_config *read = NULL;
     char *error = NULL;

@@ -3,7 +3,8 @@
 #include "node/node_impl.h"
 #include "wire/reply.h"
 
-static int compile_cors(const struct hg_config_cors *config, struct hg_cors **out_cors, char *error, size_t error_size)
+static int compile_cors(const struct hg_config_cors *config, struct hg_cors **out_cors, char *error,
+                        size_t error_size)
 {
     struct hg_cors_config wire = {
         .origins = config->origins.items,
@@ -20,34 +21,39 @@ static int compile_cors(const struct hg_config_cors *config, struct hg_cors **ou
     return hg_cors_create(&wire, out_cors, error, error_size);
 }
 
-static int compile_serve(struct hg_node *node, struct hg_node_route *route, char *error, size_t error_size)
+static int compile_serve(struct hg_node *node, struct hg_node_route *route, char *error,
+                         size_t error_size)
 {
     const struct hg_config_route *config = route->config;
     if (config->group != NULL) {
         route->group = hg_groups_find(node->groups, hg_bytes_str(config->group));
         if (route->group == NULL) {
-            snprintf(error, error_size, "routes[\"%s\"]: no group \"%s\"", config->route, config->group);
+            snprintf(error, error_size, "routes[\"%s\"]: no group \"%s\"", config->route,
+                     config->group);
             return HG_EINVAL;
         }
     }
     char why[200] = "";
     int err = hg_template_create(hg_bytes_str(config->key), &route->key, why, sizeof(why));
     if (err < 0) {
-        snprintf(error, error_size, "routes[\"%s\"]: key: %s", config->route, why[0] != 0 ? why : hg_err_text(err));
+        snprintf(error, error_size, "routes[\"%s\"]: key: %s", config->route,
+                 why[0] != 0 ? why : hg_err_text(err));
         return err;
     }
     struct hg_bytes names[16];
     size_t count = hg_route_param_names(hg_bytes_str(config->route), names);
     const char *unknown = hg_template_unknown_path(route->key, names, count);
     if (unknown != NULL) {
-        snprintf(error, error_size, "routes[\"%s\"]: key: {path.%s} is not in the pattern", config->route, unknown);
+        snprintf(error, error_size, "routes[\"%s\"]: key: {path.%s} is not in the pattern",
+                 config->route, unknown);
         return HG_EINVAL;
     }
     for (size_t i = 0; i < config->header_names.count; i++) {
-        err = hg_field_append(&route->headers, config->header_names.items[i], config->header_values.items[i]);
+        err = hg_field_append(&route->headers, config->header_names.items[i],
+                              config->header_values.items[i]);
         if (err < 0) {
-            snprintf(error, error_size, "routes[\"%s\"]: header \"%s\" cannot be sent", config->route,
-                     config->header_names.items[i].data);
+            snprintf(error, error_size, "routes[\"%s\"]: header \"%s\" cannot be sent",
+                     config->route, config->header_names.items[i].data);
             return err;
         }
     }
@@ -66,7 +72,8 @@ int hg_routes_compile(struct hg_node *node, char *error, size_t error_size)
     int err = hg_routes_create(&node->routes);
     if (err < 0)
         return err;
-    node->node_routes = hg_calloc(config->route_count == 0 ? 1 : config->route_count, sizeof(*node->node_routes));
+    node->node_routes =
+        hg_calloc(config->route_count == 0 ? 1 : config->route_count, sizeof(*node->node_routes));
     if (node->node_routes == NULL)
         return HG_ENOMEM;
     node->route_count = config->route_count;
@@ -84,7 +91,8 @@ int hg_routes_compile(struct hg_node *node, char *error, size_t error_size)
                 route->owns_cors = true;
             }
         }
-        err = hg_routes_add(node->routes, hg_bytes_str(route->config->route), route, error, error_size);
+        err = hg_routes_add(node->routes, hg_bytes_str(route->config->route), route, error,
+                            error_size);
         if (err == HG_OK && !route->config->is_function)
             err = compile_serve(node, route, error, error_size);
         if (err < 0)

@@ -361,14 +361,16 @@ static void read_routes(struct reader *r)
     lua_pop(r->L, 1);
 }
 
-int hg_config_read(struct hg_vm *control, struct hg_config **out_config, char *error, size_t error_size)
+int hg_config_read(struct hg_vm *control, struct hg_config **out_config, char *error,
+                   size_t error_size)
 {
     struct hg_config *config = hg_calloc(1, sizeof(*config));
     if (config == NULL) {
         snprintf(error, error_size, "configuration: out of memory");
         return HG_ENOMEM;
     }
-    struct reader r = {.L = hg_vm_state(control), .config = config, .error = error, .error_size = error_size};
+    struct reader r = {
+        .L = hg_vm_state(control), .config = config, .error = error, .error_size = error_size};
     int top = lua_gettop(r.L);
     hg_vm_push_config(control);
     if (setjmp(r.fail) != 0) {

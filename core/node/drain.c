@@ -11,8 +11,9 @@
 #include "node/node_impl.h"
 
 #define HOUSEKEEPING_MS 100
-#define LAST_REQUEST_MS 1000 /* for the request of a connection that was accepted last; idle ones are closed before */
-#define EXPIRE_BUCKETS  4096 /* of each shard, each time: a bounded step */
+#define LAST_REQUEST_MS                                                                            \
+    1000 /* for the request of a connection that was accepted last; idle ones are closed before */
+#define EXPIRE_BUCKETS 4096 /* of each shard, each time: a bounded step */
 
 static void exit_now(struct hg_node *node, const char *why)
 {
@@ -39,7 +40,8 @@ static bool is_quiet(struct hg_node *node)
 /* Clients' connections; the admin listener's own are of this loop. */
 static size_t client_count(const struct hg_node *node)
 {
-    return atomic_load_explicit(&node->connections, memory_order_relaxed) - hg_server_conn_count(node->admin.server);
+    return atomic_load_explicit(&node->connections, memory_order_relaxed) -
+           hg_server_conn_count(node->admin.server);
 }
 
 static void on_listener_closed(void *ctx)
@@ -52,7 +54,8 @@ static void close_listeners(struct hg_node *node)
 {
     for (size_t i = 0; i < node->listener_count; i++) {
         struct hg_node_listener *listener = &node->listeners[i];
-        if (listener->listener == NULL || (listener->roles == HG_ROLE_ADMIN && node->phase != HG_NODE_STOPPING))
+        if (listener->listener == NULL ||
+            (listener->roles == HG_ROLE_ADMIN && node->phase != HG_NODE_STOPPING))
             continue;
         node->listeners_closing++;
         if (strncmp(listener->address.text, "unix:", 5) == 0)
@@ -157,7 +160,8 @@ static void on_hup(uv_signal_t *handle, int signal_number)
     static struct hg_log_limit limit;
     struct hg_node *node = handle->data;
     (void)signal_number;
-    hg_log_limited(&limit, 1, HG_LOG_WARN, "reload is not in this version; restart the node name=%s", node->config->name);
+    hg_log_limited(&limit, 1, HG_LOG_WARN,
+                   "reload is not in this version; restart the node name=%s", node->config->name);
 }
 
 static void on_housekeeping(uv_timer_t *timer)
@@ -189,5 +193,6 @@ int hg_drain_init(struct hg_node *node)
     if (err < 0)
         return err;
     node->housekeeping.data = node->drain_timer.data = node;
-    return hg_err_from_uv(uv_timer_start(&node->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS));
+    return hg_err_from_uv(
+        uv_timer_start(&node->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS));
 }

@@ -21,13 +21,15 @@ static int group_label(struct hg_buf *buf, const char *name, const char *suffix,
     return err == HG_OK ? hg_buf_append_char(buf, '"') : err;
 }
 
-static int group_row(struct hg_buf *buf, const char *name, const char *suffix, const char *group, uint64_t value)
+static int group_row(struct hg_buf *buf, const char *name, const char *suffix, const char *group,
+                     uint64_t value)
 {
     int err = group_label(buf, name, suffix, group);
     return err == HG_OK ? hg_buf_printf(buf, "} %llu\n", (unsigned long long)value) : err;
 }
 
-static int histogram_rows(struct hg_buf *buf, const char *name, const char *group, const struct hg_histogram *histogram)
+static int histogram_rows(struct hg_buf *buf, const char *name, const char *group,
+                          const struct hg_histogram *histogram)
 {
     uint64_t so_far = 0;
     int err = HG_OK;
@@ -60,7 +62,8 @@ static int group_metrics(struct hg_node *node, struct hg_buf *buf)
     if (err == HG_OK)                                                                              \
         err = type_line(buf, #name suffix, type);                                                  \
     for (size_t i = 0; i < count && err == HG_OK; i++)                                             \
-        err = group_row(buf, #name, suffix, hg_group_name(hg_groups_at(node->groups, i)), stats[i].name);
+        err = group_row(buf, #name, suffix, hg_group_name(hg_groups_at(node->groups, i)),          \
+                        stats[i].name);
 #define X(name) ROWS(name, "_total", "counter")
     HG_GROUP_COUNTERS(X)
 #undef X
@@ -72,7 +75,8 @@ static int group_metrics(struct hg_node *node, struct hg_buf *buf)
     if (err == HG_OK)                                                                              \
         err = type_line(buf, name, "histogram");                                                   \
     for (size_t i = 0; i < count && err == HG_OK; i++)                                             \
-        err = histogram_rows(buf, name, hg_group_name(hg_groups_at(node->groups, i)), &stats[i].field);
+        err = histogram_rows(buf, name, hg_group_name(hg_groups_at(node->groups, i)),              \
+                             &stats[i].field);
     HISTOGRAMS("load_seconds", load_time)
     HISTOGRAMS("peer_seconds", peer_time)
 #undef HISTOGRAMS
@@ -83,7 +87,8 @@ static int group_metrics(struct hg_node *node, struct hg_buf *buf)
 static int single(struct hg_buf *buf, const char *name, const char *type, uint64_t value)
 {
     int err = type_line(buf, name, type);
-    return err == HG_OK ? hg_buf_printf(buf, "hgcache_%s %llu\n", name, (unsigned long long)value) : err;
+    return err == HG_OK ? hg_buf_printf(buf, "hgcache_%s %llu\n", name, (unsigned long long)value)
+                        : err;
 }
 
 static void add_server(const struct hg_server *server, struct hg_server_stats *sum)
@@ -133,7 +138,8 @@ static int runtime_metrics(struct hg_node *node, struct hg_buf *buf)
 /* Peer names are the configuration's member strings. */
 static int peer_row(struct hg_buf *buf, const char *metric, const char *peer, uint64_t value)
 {
-    return hg_buf_printf(buf, "hgcache_%s{peer=\"%s\"} %llu\n", metric, peer, (unsigned long long)value);
+    return hg_buf_printf(buf, "hgcache_%s{peer=\"%s\"} %llu\n", metric, peer,
+                         (unsigned long long)value);
 }
 
 static int peer_metrics(struct hg_node *node, struct hg_buf *buf)
@@ -174,13 +180,15 @@ int hg_metrics_format(struct hg_node *node, struct hg_buf *buf)
         err = peer_metrics(node, buf);
 #define X(name)                                                                                    \
     if (err == HG_OK)                                                                              \
-        err = single(buf, #name "_total", "counter", atomic_load_explicit(&node->counters.name, memory_order_relaxed));
+        err = single(buf, #name "_total", "counter",                                               \
+                     atomic_load_explicit(&node->counters.name, memory_order_relaxed));
     HG_NODE_COUNTERS(X)
 #undef X
     if (err == HG_OK)
         err = single(buf, "log_dropped_total", "counter", hg_log_dropped());
     if (err == HG_OK)
-        err = single(buf, "connections_open", "gauge", atomic_load_explicit(&node->connections, memory_order_relaxed));
+        err = single(buf, "connections_open", "gauge",
+                     atomic_load_explicit(&node->connections, memory_order_relaxed));
     if (err == HG_OK)
         err = single(buf, "memory_live_bytes", "gauge", hg_alloc_live_bytes());
     if (err == HG_OK)

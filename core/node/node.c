@@ -22,8 +22,9 @@
 #define EXIT_FAILED 1
 #define EXIT_CONFIG 2
 #define BACKLOG     4096
-#define PEER_PUT_EXTRA (64u << 10) /* key, type, etag, meta, tags of a value that is sent to its owner */
-#define FD_RESERVE  128 /* descriptors for all that is not a client */
+#define PEER_PUT_EXTRA                                                                             \
+    (64u << 10)        /* key, type, etag, meta, tags of a value that is sent to its owner */
+#define FD_RESERVE 128 /* descriptors for all that is not a client */
 
 static void say(const char *what)
 {
@@ -33,7 +34,10 @@ static void say(const char *what)
 static struct hg_vm_config vm_config(const struct hg_node_options *options)
 {
     /* The limits of the configuration are known only after it ran: the control VM has the default cap. */
-    return (struct hg_vm_config){.file = options->file, .args = options->args, .memory_bytes = 128u << 20, .is_control = true};
+    return (struct hg_vm_config){.file = options->file,
+                                 .args = options->args,
+                                 .memory_bytes = 128u << 20,
+                                 .is_control = true};
 }
 
 static int say_failure(char *error, int err)
@@ -44,7 +48,8 @@ static int say_failure(char *error, int err)
 }
 
 /* The control VM with the chunk run and checked, and its configuration. */
-static int load(const struct hg_node_options *options, struct hg_vm **out_vm, struct hg_config **out_config)
+static int load(const struct hg_node_options *options, struct hg_vm **out_vm,
+                struct hg_config **out_config)
 {
     struct hg_vm_config config = vm_config(options);
     char *error = NULL;
@@ -117,9 +122,10 @@ static void fit_descriptors(struct hg_node *node)
             getrlimit(RLIMIT_NOFILE, &limit);
     }
     if (limit.rlim_cur < wanted) {
-        size_t fits = limit.rlim_cur > 2 * FD_RESERVE ? (size_t)limit.rlim_cur - FD_RESERVE : (size_t)limit.rlim_cur / 2;
-        hg_log(HG_LOG_WARN, "limits.connections lowered to %zu: only %llu descriptors are allowed", fits,
-               (unsigned long long)limit.rlim_cur);
+        size_t fits = limit.rlim_cur > 2 * FD_RESERVE ? (size_t)limit.rlim_cur - FD_RESERVE
+                                                      : (size_t)limit.rlim_cur / 2;
+        hg_log(HG_LOG_WARN, "limits.connections lowered to %zu: only %llu descriptors are allowed",
+               fits, (unsigned long long)limit.rlim_cur);
         node->connections_max = fits;
     }
 }
@@ -131,7 +137,9 @@ static void warn_of_memory(const struct hg_node *node)
     for (size_t i = 0; i < node->config->group_count; i++)
         sum += node->config->groups[i].group.capacity_bytes;
     if (sum > limit)
-        hg_log(HG_LOG_WARN, "the groups' capacities are %llu bytes, but this process is limited to %llu: it will be killed before they are full",
+        hg_log(HG_LOG_WARN,
+               "the groups' capacities are %llu bytes, but this process is limited to %llu: it "
+               "will be killed before they are full",
                (unsigned long long)sum, (unsigned long long)limit);
 }
 
@@ -198,7 +206,8 @@ static int open_listeners(struct hg_node *node)
 {
     for (size_t i = 0; i < node->listener_count; i++) {
         struct hg_node_listener *listener = &node->listeners[i];
-        int err = hg_listener_open(&node->control, listener->fd, listener->roles, hg_node_on_accept, node, &listener->listener);
+        int err = hg_listener_open(&node->control, listener->fd, listener->roles, hg_node_on_accept,
+                                   node, &listener->listener);
         if (err < 0)
             return err;
         listener->fd = -1;
@@ -284,7 +293,7 @@ static void set_process(void)
 {
     uint64_t seed[2];
     signal(SIGPIPE, SIG_IGN);
-#ifndef HG_SANITIZED /* the leak checker attaches to its own process */
+#ifndef HG_SANITIZED           /* the leak checker attaches to its own process */
     prctl(PR_SET_DUMPABLE, 0); /* no core dump with other people's values in it */
 #endif
     hg_random_bytes(seed, sizeof(seed));
@@ -308,7 +317,8 @@ int hg_node_run(const struct hg_node_options *options)
             fflush(NULL);
             _exit(err == HG_EINVAL ? EXIT_CONFIG : EXIT_FAILED);
         }
-        hg_log(HG_LOG_INFO, "node ready name=%s version=%s workers=%u", node->config->name, HG_VERSION, node->worker_count);
+        hg_log(HG_LOG_INFO, "node ready name=%s version=%s workers=%u", node->config->name,
+               HG_VERSION, node->worker_count);
         hg_loop_run(&node->control);
         release(node);
         exit_code = 0;

@@ -9,7 +9,8 @@
 
 static const char GO_BASE_PATH[] = "/_groupcache/"; /* golang/groupcache's */
 
-bool hg_peer_side_is_path(const struct hg_node *node, struct hg_bytes path, struct hg_bytes *out_rest)
+bool hg_peer_side_is_path(const struct hg_node *node, struct hg_bytes path,
+                          struct hg_bytes *out_rest)
 {
     const struct hg_bytes bases[] = {hg_bytes_str(node->config->base_path), HG_BYTES(GO_BASE_PATH)};
     for (size_t i = 0; i < HG_COUNT(bases); i++) {
@@ -21,8 +22,8 @@ bool hg_peer_side_is_path(const struct hg_node *node, struct hg_bytes path, stru
     return false;
 }
 
-static void answer_message(struct hg_front *front, struct hg_exchange *exchange, int status, const struct hg_buf *body,
-                           uint64_t retry_after_s)
+static void answer_message(struct hg_front *front, struct hg_exchange *exchange, int status,
+                           const struct hg_buf *body, uint64_t retry_after_s)
 {
     hg_buf_clear(&front->headers);
     hg_buf_append_str(&front->headers, "Content-Type: application/x-protobuf\r\n");
@@ -42,14 +43,14 @@ static void answer_no_memory(struct hg_front *front, struct hg_exchange *exchang
     hg_front_error(front, exchange, NULL, 503, "out of memory");
 }
 
-static void reply(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key,
-                  void *target, const struct hg_result *result)
+static void reply(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                  struct hg_bytes key, void *target, const struct hg_result *result)
 {
     (void)target;
     int status;
     hg_buf_clear(&front->body);
-    int err = hg_answer_to_http(result, key, hg_loop_now(front->loop), hg_group_config(group)->expose_errors, 0, &status,
-                                &front->body);
+    int err = hg_answer_to_http(result, key, hg_loop_now(front->loop),
+                                hg_group_config(group)->expose_errors, 0, &status, &front->body);
     if (err < 0)
         answer_no_memory(front, exchange);
     else
@@ -85,13 +86,15 @@ static int encode_chain(struct hg_front *front, const struct hg_peer_request *pe
     return HG_OK;
 }
 
-static void refuse(struct hg_front *front, struct hg_exchange *exchange, int status, const char *why)
+static void refuse(struct hg_front *front, struct hg_exchange *exchange, int status,
+                   const char *why)
 {
     HG_COUNT_UP(front->node->counters.peer_bad_requests);
     hg_front_error(front, exchange, NULL, status, why);
 }
 
-static void serve_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key)
+static void serve_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                      struct hg_bytes key)
 {
     struct hg_node *node = front->node;
     struct hg_bytes header = exchange->request->peer_request;
@@ -122,8 +125,13 @@ static void serve_get(struct hg_front *front, struct hg_exchange *exchange, stru
         if (err == HG_ECANCELED) {
             static struct hg_log_limit limit;
             HG_COUNT_UP(node->counters.peer_self_requests);
-            hg_log_limited(&limit, 1, HG_LOG_ERROR, "peer request from ourselves self=%s: two nodes have one name, or the ring does not know this node", node->config->self);
-            hg_front_error(front, exchange, NULL, 400, "the request's origin is this very node: two nodes have the same cluster.self");
+            hg_log_limited(&limit, 1, HG_LOG_ERROR,
+                           "peer request from ourselves self=%s: two nodes have one name, or the "
+                           "ring does not know this node",
+                           node->config->self);
+            hg_front_error(
+                front, exchange, NULL, 400,
+                "the request's origin is this very node: two nodes have the same cluster.self");
             return;
         }
         if (err < 0) {
@@ -136,7 +144,8 @@ static void serve_get(struct hg_front *front, struct hg_exchange *exchange, stru
 }
 
 /* Another node's write. DELETE drops what we hold; PUT stores a Response's value. */
-static void serve_write(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key)
+static void serve_write(struct hg_front *front, struct hg_exchange *exchange,
+                        struct hg_group *group, struct hg_bytes key)
 {
     const struct hg_http1_request *request = exchange->request;
     uint64_t now_ms = hg_loop_now(front->loop);
@@ -163,7 +172,8 @@ static void serve_write(struct hg_front *front, struct hg_exchange *exchange, st
             return;
         }
         if (err == HG_EPROTO || err == HG_ETOOBIG || err == HG_EINVAL) {
-            refuse(front, exchange, err == HG_ETOOBIG ? 413 : 400, "the body is not a Response with a value");
+            refuse(front, exchange, err == HG_ETOOBIG ? 413 : 400,
+                   "the body is not a Response with a value");
             return;
         }
     }
@@ -171,7 +181,8 @@ static void serve_write(struct hg_front *front, struct hg_exchange *exchange, st
     hg_exchange_answer(exchange, &reply_it);
 }
 
-void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_bytes rest)
+void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange,
+                          struct hg_bytes rest)
 {
     struct hg_node *node = front->node;
     const struct hg_http1_request *request = exchange->request;
@@ -187,7 +198,8 @@ void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange, 
     }
     bool is_write = request->method == HG_PUT || request->method == HG_DELETE;
     if (!is_write && request->method != HG_GET && request->method != HG_HEAD) {
-        struct hg_reply no = {.status = 405, .headers = HG_BYTES("Allow: GET, HEAD, PUT, DELETE\r\n")};
+        struct hg_reply no = {.status = 405,
+                              .headers = HG_BYTES("Allow: GET, HEAD, PUT, DELETE\r\n")};
         HG_COUNT_UP(node->counters.peer_bad_requests);
         hg_exchange_answer(exchange, &no);
         return;
@@ -211,7 +223,8 @@ void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange, 
         if (group == NULL)
             answer_no_group(front, exchange);
         else if (key.len == 0 || key.len > node->config->limits.key)
-            refuse(front, exchange, key.len == 0 ? 400 : 414, key.len == 0 ? "the key is empty" : "the key is too long");
+            refuse(front, exchange, key.len == 0 ? 400 : 414,
+                   key.len == 0 ? "the key is empty" : "the key is too long");
         else if (is_write)
             serve_write(front, exchange, group, key);
         else

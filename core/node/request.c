@@ -18,15 +18,19 @@ const struct hg_server_ops hg_node_server_ops = {
     .closed = hg_node_closed,
 };
 
-static struct hg_node_route *route_for_preflight(struct hg_node *node, const struct hg_http1_request *request)
+static struct hg_node_route *route_for_preflight(struct hg_node *node,
+                                                 const struct hg_http1_request *request)
 {
     struct hg_route_match match;
-    enum hg_method method = hg_method_from_name(hg_http1_field(request, "access-control-request-method"));
-    if (method != HG_METHOD_COUNT && hg_routes_match(node->routes, method, request->path, &match) == HG_OK &&
+    enum hg_method method =
+        hg_method_from_name(hg_http1_field(request, "access-control-request-method"));
+    if (method != HG_METHOD_COUNT &&
+        hg_routes_match(node->routes, method, request->path, &match) == HG_OK &&
         match.target != NULL)
         return match.target;
     for (int any = 0; any < HG_METHOD_COUNT; any++) {
-        if (hg_routes_match(node->routes, (enum hg_method)any, request->path, &match) == HG_OK && match.target != NULL)
+        if (hg_routes_match(node->routes, (enum hg_method)any, request->path, &match) == HG_OK &&
+            match.target != NULL)
             return match.target;
     }
     return NULL;
@@ -48,7 +52,8 @@ static void answer_options(struct hg_front *front, struct hg_exchange *exchange,
         hg_methods_format(methods, allow, sizeof(allow));
         hg_field_append(&front->headers, HG_BYTES("Allow"), hg_bytes_str(allow));
     }
-    struct hg_reply reply = {.status = 204, .headers = hg_buf_bytes(&front->headers), .no_length = true};
+    struct hg_reply reply = {
+        .status = 204, .headers = hg_buf_bytes(&front->headers), .no_length = true};
     hg_exchange_answer(exchange, &reply);
 }
 
@@ -97,7 +102,8 @@ static void log_access(struct hg_exchange *exchange)
     char remote[80], target[512];
     hg_exchange_remote(exchange, remote, sizeof(remote));
     hg_bytes_escape(exchange->request->target, target, sizeof(target));
-    hg_log(HG_LOG_INFO, "access remote=%s method=%s target=%s", remote, hg_method_name(exchange->request->method), target);
+    hg_log(HG_LOG_INFO, "access remote=%s method=%s target=%s", remote,
+           hg_method_name(exchange->request->method), target);
 }
 
 void hg_node_request(void *ctx, struct hg_exchange *exchange)
@@ -106,7 +112,8 @@ void hg_node_request(void *ctx, struct hg_exchange *exchange)
     struct hg_bytes rest;
     if (front->node->config->log_access)
         log_access(exchange);
-    if ((exchange->roles & HG_ROLE_PEER) && hg_peer_side_is_path(front->node, exchange->request->path, &rest))
+    if ((exchange->roles & HG_ROLE_PEER) &&
+        hg_peer_side_is_path(front->node, exchange->request->path, &rest))
         hg_peer_side_request(front, exchange, rest);
     else if (exchange->request->body.len > front->node->config->limits.body)
         hg_front_error(front, exchange, NULL, 413, "the body is larger than limits.body");
@@ -127,7 +134,8 @@ void hg_node_closed(void *ctx, unsigned roles)
 
 static struct hg_request *request_create(struct hg_front *front)
 {
-    struct hg_request *request = hg_calloc(1, sizeof(*request) + front->node->config->limits.key + 1);
+    struct hg_request *request =
+        hg_calloc(1, sizeof(*request) + front->node->config->limits.key + 1);
     if (request != NULL)
         request->front = front;
     return request;
@@ -153,7 +161,8 @@ static void on_answer(struct hg_waiter *waiter, const struct hg_result *result)
     request->is_waiting = false;
     if (exchange != NULL) {
         exchange->user = NULL;
-        request->reply(request->front, exchange, request->group, request->key, request->target, result);
+        request->reply(request->front, exchange, request->group, request->key, request->target,
+                       result);
     }
     request_destroy(request);
 }
@@ -205,20 +214,23 @@ static void on_gone(struct hg_pending *pending, struct hg_exchange *exchange)
     struct hg_request *request = hg_container_of(pending, struct hg_request, pending);
     request->exchange = NULL;
     hg_exchange_drop(exchange);
-    if (request->is_waiting && hg_waiter_cancel(&request->waiter, hg_loop_now(request->front->loop), NULL))
+    if (request->is_waiting &&
+        hg_waiter_cancel(&request->waiter, hg_loop_now(request->front->loop), NULL))
         request_destroy(request);
 }
 
-static void reply_no_memory(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
-                            struct hg_bytes key, hg_request_reply_fn reply, void *target)
+static void reply_no_memory(struct hg_front *front, struct hg_exchange *exchange,
+                            struct hg_group *group, struct hg_bytes key, hg_request_reply_fn reply,
+                            void *target)
 {
     struct hg_result result = {.err = HG_ENOMEM, .how = HG_HOW_MISS, .retry_after_ms = 1000};
     HG_COUNT_UP(front->node->counters.no_memory);
     reply(front, exchange, group, key, target, &result);
 }
 
-void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_get *get,
-                    uint64_t timeout_ms, hg_request_reply_fn reply, void *target)
+void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                    struct hg_get *get, uint64_t timeout_ms, hg_request_reply_fn reply,
+                    void *target)
 {
     struct hg_request *request = front->spare;
     if (request == NULL && (request = front->spare = request_create(front)) == NULL) {

@@ -34,17 +34,19 @@ static void append_cache_status(struct hg_front *front, const struct hg_result *
     hg_buf_append(&front->headers, "\r\n", 2);
 }
 
-static void append_cors(struct hg_front *front, const struct hg_exchange *exchange, const struct hg_node_route *route)
+static void append_cors(struct hg_front *front, const struct hg_exchange *exchange,
+                        const struct hg_node_route *route)
 {
     const struct hg_cors *cors = route != NULL ? route->cors : front->node->cors;
     if (cors != NULL)
         hg_cors_answer(cors, exchange->request, &front->headers);
 }
 
-static void answer_error(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route, int status,
-                         const char *message)
+static void answer_error(struct hg_front *front, struct hg_exchange *exchange,
+                         struct hg_node_route *route, int status, const char *message)
 {
-    bool is_envelope = route != NULL && !route->config->is_function && route->config->as == HG_AS_ENVELOPE;
+    bool is_envelope =
+        route != NULL && !route->config->is_function && route->config->as == HG_AS_ENVELOPE;
     append_cors(front, exchange, route);
     hg_buf_clear(&front->body);
     if (is_envelope) {
@@ -62,15 +64,16 @@ static void answer_error(struct hg_front *front, struct hg_exchange *exchange, s
     hg_exchange_answer(exchange, &reply);
 }
 
-void hg_front_error(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route, int status,
-                    const char *message)
+void hg_front_error(struct hg_front *front, struct hg_exchange *exchange,
+                    struct hg_node_route *route, int status, const char *message)
 {
     hg_buf_clear(&front->headers);
     answer_error(front, exchange, route, status, message);
 }
 
 /* One line that is safe for clients: no control bytes, the getter's class and message only where the group says so. */
-static void error_message(const struct hg_result *result, bool expose, int status, char *out, size_t size)
+static void error_message(const struct hg_result *result, bool expose, int status, char *out,
+                          size_t size)
 {
     const struct hg_value *value = result->value;
     if (expose && result->err == HG_OK && value->status == HG_STATUS_ERROR) {
@@ -98,8 +101,8 @@ static void error_message(const struct hg_result *result, bool expose, int statu
     snprintf(out, size, "%s", text);
 }
 
-static void reply_error(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
-                        const struct hg_result *result, bool expose)
+static void reply_error(struct hg_front *front, struct hg_exchange *exchange,
+                        struct hg_node_route *route, const struct hg_result *result, bool expose)
 {
     int status = hg_result_http_status(result);
     uint64_t retry_after_s = hg_result_retry_after_s(result);
@@ -110,8 +113,8 @@ static void reply_error(struct hg_front *front, struct hg_exchange *exchange, st
     answer_error(front, exchange, route, status, message);
 }
 
-static void reply_value(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
-                        const struct hg_result *result)
+static void reply_value(struct hg_front *front, struct hg_exchange *exchange,
+                        struct hg_node_route *route, const struct hg_result *result)
 {
     const struct hg_http1_request *request = exchange->request;
     const struct hg_config_route *config = route->config;
@@ -125,7 +128,9 @@ static void reply_value(struct hg_front *front, struct hg_exchange *exchange, st
     hg_buf_append_bytes(headers, etag);
     hg_buf_append(headers, "\r\n", 2);
     append_u64_line(headers, HG_BYTES("Age: "),
-                    result->created_ms != 0 && now_ms > result->created_ms ? (now_ms - result->created_ms) / 1000 : 0);
+                    result->created_ms != 0 && now_ms > result->created_ms
+                        ? (now_ms - result->created_ms) / 1000
+                        : 0);
     /* A value without end says nothing: it may be set or removed tomorrow. */
     if (config->cache_control && (result->expires_ms == 0 || result->how == HG_HOW_STALE))
         hg_buf_append_str(headers, "Cache-Control: no-cache\r\n");
@@ -135,9 +140,10 @@ static void reply_value(struct hg_front *front, struct hg_exchange *exchange, st
     hg_buf_append_bytes(headers, hg_buf_bytes(&route->headers));
     append_cors(front, exchange, route);
 
-    if ((request->method == HG_GET || request->method == HG_HEAD) && request->if_none_match.data != NULL &&
-        hg_etag_matches(request->if_none_match, etag)) {
-        struct hg_reply reply = {.status = 304, .headers = hg_buf_bytes(headers), .no_length = true};
+    if ((request->method == HG_GET || request->method == HG_HEAD) &&
+        request->if_none_match.data != NULL && hg_etag_matches(request->if_none_match, etag)) {
+        struct hg_reply reply = {
+            .status = 304, .headers = hg_buf_bytes(headers), .no_length = true};
         hg_exchange_answer(exchange, &reply);
         return;
     }
@@ -171,8 +177,8 @@ static void reply_value(struct hg_front *front, struct hg_exchange *exchange, st
     hg_front_trim(front);
 }
 
-static void reply(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_bytes key,
-                  void *target, const struct hg_result *result)
+static void reply(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                  struct hg_bytes key, void *target, const struct hg_result *result)
 {
     (void)key;
     struct hg_node_route *route = target;
@@ -190,7 +196,8 @@ static void reply(struct hg_front *front, struct hg_exchange *exchange, struct h
 }
 
 /* {query.group}, or the only group. NULL: answered already. */
-static struct hg_group *find_group(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route)
+static struct hg_group *find_group(struct hg_front *front, struct hg_exchange *exchange,
+                                   struct hg_node_route *route)
 {
     struct hg_groups *groups = front->node->groups;
     struct hg_bytes raw;
@@ -215,8 +222,8 @@ static struct hg_group *find_group(struct hg_front *front, struct hg_exchange *e
     return group;
 }
 
-void hg_serve_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
-                      const struct hg_path_params *params)
+void hg_serve_request(struct hg_front *front, struct hg_exchange *exchange,
+                      struct hg_node_route *route, const struct hg_path_params *params)
 {
     struct hg_group *group = route->group;
     if (group == NULL && (group = find_group(front, exchange, route)) == NULL)
@@ -225,14 +232,15 @@ void hg_serve_request(struct hg_front *front, struct hg_exchange *exchange, stru
     struct hg_get get = {0};
     const char *part = "key";
     size_t len = 0;
-    int err = hg_template_expand(route->key, exchange->request, params, front->key, front->node->config->limits.key,
-                                 &len, &part);
+    int err = hg_template_expand(route->key, exchange->request, params, front->key,
+                                 front->node->config->limits.key, &len, &part);
     if (err < 0) {
         char message[160];
         int status = 400;
         if (err == HG_ETOOBIG) {
             status = 414;
-            snprintf(message, sizeof(message), "the key is longer than %zu bytes", front->node->config->limits.key);
+            snprintf(message, sizeof(message), "the key is longer than %zu bytes",
+                     front->node->config->limits.key);
         } else {
             snprintf(message, sizeof(message), "%s %s", part,
                      err == HG_ENOENT   ? "is missing or empty"

@@ -32,8 +32,8 @@ static int ask_on(struct hg_worker *worker, struct hg_load *load)
     const struct hg_view *view = load->view;
     if (worker->client == NULL)
         return HG_ECANCELED;
-    return hg_peer_client_ask(worker->client, view->peers[load->member], load, hg_group_name(load->group),
-                              hg_ring_fingerprint(view->ring));
+    return hg_peer_client_ask(worker->client, view->peers[load->member], load,
+                              hg_group_name(load->group), hg_ring_fingerprint(view->ring));
 }
 
 static void on_ask_mail(struct hg_mail *mail)
@@ -61,7 +61,8 @@ static int source_ask(void *ctx, struct hg_load *load)
     struct ask_mail *ask = hg_malloc(sizeof(*ask));
     if (ask == NULL)
         return HG_ENOMEM;
-    *ask = (struct ask_mail){.mail = {.deliver = on_ask_mail}, .worker = hg_node_any_worker(node), .load = load};
+    *ask = (struct ask_mail){
+        .mail = {.deliver = on_ask_mail}, .worker = hg_node_any_worker(node), .load = load};
     hg_loop_post(&ask->worker->loop, &ask->mail);
     return HG_OK;
 }
@@ -103,7 +104,8 @@ static void *make_peer(void *ctx, struct hg_bytes name, char *error, size_t erro
 {
     struct hg_node *node = ctx;
     struct hg_peer *peer;
-    return hg_peer_create(name, &node->peers_config, &peer, error, error_size) == HG_OK ? peer : NULL;
+    return hg_peer_create(name, &node->peers_config, &peer, error, error_size) == HG_OK ? peer
+                                                                                        : NULL;
 }
 
 static int view_init(struct hg_node *node)
@@ -120,8 +122,9 @@ static int view_init(struct hg_node *node)
         .pick_log = "Pick peer %s",
     };
     char error[256] = "";
-    int err = hg_view_create(&config->ring, config->peers.items, config->peers.count, hg_bytes_str(config->self), make_peer,
-                             node, &node->view, error, sizeof(error));
+    int err = hg_view_create(&config->ring, config->peers.items, config->peers.count,
+                             hg_bytes_str(config->self), make_peer, node, &node->view, error,
+                             sizeof(error));
     if (err < 0) {
         hg_log(HG_LOG_ERROR, "cluster: %s", error[0] != 0 ? error : hg_err_text(err));
         return err;
@@ -157,7 +160,8 @@ int hg_node_source_init(struct hg_node *node)
     if (err < 0)
         return err;
 
-    node->guards = hg_calloc(config->source_count == 0 ? 1 : config->source_count, sizeof(*node->guards));
+    node->guards =
+        hg_calloc(config->source_count == 0 ? 1 : config->source_count, sizeof(*node->guards));
     if (node->guards == NULL)
         return HG_ENOMEM;
     for (size_t i = 0; i < config->source_count; i++)

@@ -12,7 +12,8 @@ static int group_stats(struct hg_group *group, struct hg_buf *buf)
     bool is_first = true;
 #define X(name)                                                                                    \
     if (err == HG_OK)                                                                              \
-        err = hg_buf_printf(buf, "%s\"" #name "\":%llu", is_first ? "" : ",", (unsigned long long)stats.name); \
+        err = hg_buf_printf(buf, "%s\"" #name "\":%llu", is_first ? "" : ",",                      \
+                            (unsigned long long)stats.name);                                       \
     is_first = false;
     HG_GROUP_COUNTERS(X)
     HG_GROUP_GAUGES(X)
@@ -44,9 +45,10 @@ static int ring_member(struct hg_node *node, size_t index, struct hg_buf *buf)
     if (err == HG_OK)
         err = hg_json_string(buf, hg_ring_member(view->ring, index));
     if (err == HG_OK)
-        err = hg_buf_printf(buf, ",\"self\":%s,\"up\":%s,\"share\":%.6f}", is_self ? "true" : "false",
-                            is_self || hg_peer_is_up(view->peers[index]) ? "true" : "false",
-                            hg_ring_share(view->ring, index));
+        err =
+            hg_buf_printf(buf, ",\"self\":%s,\"up\":%s,\"share\":%.6f}", is_self ? "true" : "false",
+                          is_self || hg_peer_is_up(view->peers[index]) ? "true" : "false",
+                          hg_ring_share(view->ring, index));
     return err;
 }
 
@@ -54,15 +56,19 @@ int hg_ring_format(struct hg_node *node, struct hg_buf *buf)
 {
     const struct hg_view *view = node->view;
     if (view == NULL) {
-        int err = hg_buf_append_str(buf, "{\"ring\":null,\"fingerprint\":null,\"members\":[{\"name\":");
+        int err =
+            hg_buf_append_str(buf, "{\"ring\":null,\"fingerprint\":null,\"members\":[{\"name\":");
         if (err == HG_OK)
             err = hg_json_string(buf, node->name);
-        return err == HG_OK ? hg_buf_append_str(buf, ",\"self\":true,\"up\":true,\"share\":1}]}\n") : err;
+        return err == HG_OK ? hg_buf_append_str(buf, ",\"self\":true,\"up\":true,\"share\":1}]}\n")
+                            : err;
     }
     const struct hg_ring_preset *preset = hg_ring_preset_of(view->ring);
-    int err = hg_buf_printf(buf, "{\"ring\":\"%s\",\"hash\":\"%s\",\"points\":%u,\"fingerprint\":\"%016llx\",\"members\":[", preset->name,
-                            preset->hash == HG_RING_CRC32 ? "crc32" : "xxh64", preset->points,
-                            (unsigned long long)hg_ring_fingerprint(view->ring));
+    int err = hg_buf_printf(
+        buf,
+        "{\"ring\":\"%s\",\"hash\":\"%s\",\"points\":%u,\"fingerprint\":\"%016llx\",\"members\":[",
+        preset->name, preset->hash == HG_RING_CRC32 ? "crc32" : "xxh64", preset->points,
+        (unsigned long long)hg_ring_fingerprint(view->ring));
     for (size_t i = 0; i < hg_ring_member_count(view->ring) && err == HG_OK; i++)
         err = ring_member(node, i, buf);
     return err == HG_OK ? hg_buf_append_str(buf, "]}\n") : err;
@@ -76,21 +82,28 @@ static const char *tier_name(enum hg_tier tier)
 
 static const char *status_name(enum hg_status status)
 {
-    return status == HG_STATUS_VALUE ? "value" : status == HG_STATUS_NOT_FOUND ? "not_found" : "error";
+    return status == HG_STATUS_VALUE       ? "value"
+           : status == HG_STATUS_NOT_FOUND ? "not_found"
+                                           : "error";
 }
 
-static int explain_entry(const struct hg_explain *explain, const struct hg_value *value, struct hg_buf *buf)
+static int explain_entry(const struct hg_explain *explain, const struct hg_value *value,
+                         struct hg_buf *buf)
 {
-    int err = hg_buf_printf(buf, ",\"tier\":\"%s\",\"status\":\"%s\",\"age_ms\":%llu,\"ttl_ms\":", tier_name(explain->tier),
-                            status_name(explain->status), (unsigned long long)explain->age_ms);
+    int err = hg_buf_printf(buf, ",\"tier\":\"%s\",\"status\":\"%s\",\"age_ms\":%llu,\"ttl_ms\":",
+                            tier_name(explain->tier), status_name(explain->status),
+                            (unsigned long long)explain->age_ms);
     if (err == HG_OK && explain->ttl_ms == INT64_MAX)
         err = hg_buf_append_str(buf, "null");
     else if (err == HG_OK)
         err = hg_buf_printf(buf, "%lld", (long long)explain->ttl_ms);
     if (err == HG_OK)
-        err = hg_buf_printf(buf, ",\"stale_while_revalidate_ms\":%llu,\"stale_if_error_ms\":%llu,\"size_bytes\":%zu,\"cost_bytes\":%zu,\"tags\":[",
+        err = hg_buf_printf(buf,
+                            ",\"stale_while_revalidate_ms\":%llu,\"stale_if_error_ms\":%llu,\"size_"
+                            "bytes\":%zu,\"cost_bytes\":%zu,\"tags\":[",
                             (unsigned long long)explain->stale_while_revalidate_ms,
-                            (unsigned long long)explain->stale_if_error_ms, explain->size_bytes, explain->cost_bytes);
+                            (unsigned long long)explain->stale_if_error_ms, explain->size_bytes,
+                            explain->cost_bytes);
     for (size_t i = 0; err == HG_OK && value != NULL && i < hg_value_more(value).tag_count; i++) {
         if (i > 0)
             err = hg_buf_append_char(buf, ',');
@@ -100,7 +113,8 @@ static int explain_entry(const struct hg_explain *explain, const struct hg_value
     return err == HG_OK ? hg_buf_append_char(buf, ']') : err;
 }
 
-int hg_explain_format(struct hg_node *node, struct hg_group *group, struct hg_bytes key, uint64_t now_ms, struct hg_buf *buf)
+int hg_explain_format(struct hg_node *node, struct hg_group *group, struct hg_bytes key,
+                      uint64_t now_ms, struct hg_buf *buf)
 {
     struct hg_explain explain;
     struct hg_hold hold;
@@ -129,7 +143,8 @@ int hg_explain_format(struct hg_node *node, struct hg_group *group, struct hg_by
     if (err == HG_OK && explain.is_flying)
         err = hg_buf_printf(buf, ",\"flight\":{\"kind\":\"%s\",\"age_ms\":%llu,\"waiters\":%llu}",
                             explain.flight_kind == HG_FLIGHT_LOCAL ? "local" : "remote",
-                            (unsigned long long)explain.flight_age_ms, (unsigned long long)explain.flight_waiters);
+                            (unsigned long long)explain.flight_age_ms,
+                            (unsigned long long)explain.flight_waiters);
     hg_hold_release(&hold);
     return err == HG_OK ? hg_buf_append_str(buf, "}\n") : err;
 }

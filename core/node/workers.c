@@ -6,10 +6,11 @@
 #include "base/alloc.h"
 #include "node/node_impl.h"
 
-#define SCRATCH_MAX (64u << 20) /* of header and body scratch: bounded by values and limits long before */
-#define SCRATCH_KEPT (1u << 20)
+#define SCRATCH_MAX                                                                                \
+    (64u << 20) /* of header and body scratch: bounded by values and limits long before */
+#define SCRATCH_KEPT     (1u << 20)
 #define HEADERS_RESERVED (64u << 10) /* a route's 16 KiB, CORS and our own */
-#define TEXT_RESERVED (4u << 10)
+#define TEXT_RESERVED    (4u << 10)
 
 int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *loop)
 {
@@ -83,7 +84,9 @@ void hg_node_on_accept(void *ctx, int fd, unsigned roles)
     struct hg_node *node = ctx;
     size_t open = atomic_fetch_add_explicit(&node->connections, 1, memory_order_relaxed);
     struct adopt_mail *adopt = NULL;
-    bool is_admin = roles == HG_ROLE_ADMIN; /* its own reserve, so that a flood of clients cannot shut the operator out */
+    bool is_admin =
+        roles ==
+        HG_ROLE_ADMIN; /* its own reserve, so that a flood of clients cannot shut the operator out */
     if (open < node->connections_max + (is_admin ? 64 : 0)) {
         if (is_admin && node->admin.server != NULL) { /* NULL: the node stops */
             hg_server_adopt(node->admin.server, fd, roles);
@@ -97,12 +100,14 @@ void hg_node_on_accept(void *ctx, int fd, unsigned roles)
         close(fd);
         atomic_fetch_sub_explicit(&node->connections, 1, memory_order_relaxed);
         HG_COUNT_UP(node->counters.connections_refused);
-        hg_log_limited(&limit, 1, HG_LOG_WARN, "connection refused open=%zu limit=%zu", open, node->connections_max);
+        hg_log_limited(&limit, 1, HG_LOG_WARN, "connection refused open=%zu limit=%zu", open,
+                       node->connections_max);
         return;
     }
     /* A turn of its own: errands in between must not send every second socket to the same worker. */
     struct hg_worker *worker = &node->workers[node->next_accept++ % node->worker_count];
-    *adopt = (struct adopt_mail){.mail = {.deliver = on_adopt}, .worker = worker, .fd = fd, .roles = roles};
+    *adopt = (struct adopt_mail){
+        .mail = {.deliver = on_adopt}, .worker = worker, .fd = fd, .roles = roles};
     hg_loop_post(&adopt->worker->loop, &adopt->mail);
 }
 
@@ -110,7 +115,8 @@ void hg_node_on_accept(void *ctx, int fd, unsigned roles)
 static void on_tick(uv_timer_t *timer)
 {
     struct hg_worker *worker = hg_container_of(timer, struct hg_worker, tick);
-    atomic_store_explicit(&worker->busy, hg_server_busy_count(worker->front.server), memory_order_relaxed);
+    atomic_store_explicit(&worker->busy, hg_server_busy_count(worker->front.server),
+                          memory_order_relaxed);
 }
 
 static void on_drain(struct hg_mail *mail)

@@ -329,7 +329,8 @@ static bool convert_described(lua_State *L, int table, struct hg_value_spec *spe
 }
 
 /* nil, message[, code]: code is what group:get gives, so that its results may be returned as they are. */
-static void convert_nil(lua_State *L, int first, struct hg_value_spec *spec, struct hg_outcome *outcome)
+static void convert_nil(lua_State *L, int first, struct hg_value_spec *spec,
+                        struct hg_outcome *outcome)
 {
     enum hg_class klass = HG_CLASS_INTERNAL;
     size_t len;
@@ -371,8 +372,9 @@ void hg_convert_result(lua_State *L, int first, int count, struct hg_bytes key, 
         }
         if (lua_istable(L, first + 1) && !luaL_getmetafield(L, first + 1, "__tostring")) {
             if (!convert_described(L, first + 1, &spec, outcome))
-                contract_error(outcome, "the getter's result",
-                               "nil takes no options; a missing key with a ttl is hg.not_found{ ttl = ... }");
+                contract_error(
+                    outcome, "the getter's result",
+                    "nil takes no options; a missing key with a ttl is hg.not_found{ ttl = ... }");
             return;
         }
         convert_nil(L, first, &spec, outcome);

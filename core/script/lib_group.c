@@ -11,7 +11,7 @@
 #include "base/alloc.h"
 #include "net/clock.h"
 
-struct box { /* the userdata */
+struct box {                /* the userdata */
     struct hg_group *group; /* NULL until first used: there are none while the chunk loads */
     char name[];
 };

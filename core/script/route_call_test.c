@@ -74,7 +74,7 @@ static void expect(struct world *world, const char *route, const char *query, in
 
 #define CHUNK(body)                                                                                \
     "local r = {}\n" body "\nreturn { groups = { test = { getter = function(key) hg.sleep(0.001) " \
-                          "return 'v' .. key end } }, routes = r }"
+    "return 'v' .. key end } }, routes = r }"
 
 static void test_request_reaches_the_function(void **state)
 {
@@ -209,10 +209,11 @@ static void test_route_stuck_in_c_is_answered_and_its_thread_replaced(void **sta
     }
     world_init(&world);
     world.budget_ms = 50;
-    world_start(&world,
-                CHUNK("r['POST /bomb'] = function()\n"
-                      "  return tostring((('a'):rep(30)):find(('a?'):rep(30) .. ('a'):rep(30))) end\n"
-                      "r['POST /fine'] = function() return 'fine' end"));
+    world_start(
+        &world,
+        CHUNK("r['POST /bomb'] = function()\n"
+              "  return tostring((('a'):rep(30)):find(('a?'):rep(30) .. ('a'):rep(30))) end\n"
+              "r['POST /fine'] = function() return 'fine' end"));
     assert_int_equal(begin_call(&stuck, &world, "POST /bomb", "/", "", ""), HG_OK);
     wait_call(&stuck);
     assert_int_equal(stuck.call.status, 504);

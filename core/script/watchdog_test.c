@@ -2,7 +2,7 @@
 
 #define CHUNK(body)                                                                                \
     "local k = {}\n" body "\nreturn { groups = { test = { getter = function(key, ctx) return "     \
-                          "(k[key] or k.any)(key, ctx) end } } }"
+    "(k[key] or k.any)(key, ctx) end } } }"
 /* C code that no hook can end. */
 #define BOMB "(('a'):rep(30)):find(('a?'):rep(30) .. ('a'):rep(30))"
 

@@ -416,7 +416,8 @@ static void test_values_travel_in_responses(void **state)
         assert_int_equal(hg_value_more(copy).tag_count, spec.tag_count);
         for (size_t k = 0; k < spec.tag_count; k++)
             assert_bytes(hg_value_tag(copy, k), tags[k]);
-        assert_true(hg_value_version(copy) == hg_value_version(value) && hg_value_more(copy).has_ttl && hg_value_more(copy).ttl_ms == 5000);
+        assert_true(hg_value_version(copy) == hg_value_version(value) &&
+                    hg_value_more(copy).has_ttl && hg_value_more(copy).ttl_ms == 5000);
         assert_int_equal(hg_value_more(copy).retry_after_ms, spec.retry_after_ms);
         hg_value_unref(copy);
         hg_value_unref(value);

@@ -67,7 +67,8 @@ static void test_etags_are_the_version_or_the_getters_own(void **state)
     for (size_t i = 0; i < HG_COUNT(rows); i++) {
         char out[HG_ETAG_SPACE], version[32];
         struct hg_value *value = value_of(rows[i].own);
-        snprintf(version, sizeof(version), "\"%016llx\"", (unsigned long long)hg_value_version(value));
+        snprintf(version, sizeof(version), "\"%016llx\"",
+                 (unsigned long long)hg_value_version(value));
         const char *expected = rows[i].expected == NULL ? version : rows[i].expected;
         size_t len = hg_etag_format(value, out);
         if (!hg_bytes_eq(hg_bytes(out, len), hg_bytes_str(expected)))
