@@ -43,7 +43,7 @@ enum hg_guard_verdict hg_guard_enter(struct hg_guard *guard, struct hg_load *loa
  * appended to `out_ready`, each holding a slot; loads that must end because the breaker opened to `out_refused`. */
 void hg_guard_leave(struct hg_guard *guard, bool failed, uint64_t now_ms, struct hg_list *out_ready,
                     struct hg_list *out_refused);
-/* The same for a load that never ran its getter: says nothing about the source's health. */
+/* The same for a load that never ran its getter, or whose script was at fault: says nothing about the source's health. */
 void hg_guard_drop(struct hg_guard *guard, uint64_t now_ms, struct hg_list *out_ready);
 /* Takes a waiting load out of the queue; false if it does not wait here (any more). */
 bool hg_guard_unqueue(struct hg_guard *guard, struct hg_load *load);

@@ -280,9 +280,13 @@ static void land_and_leave(struct hg_load *load, struct hg_landing *landing, boo
 {
     struct hg_guard *guard = load->has_slot ? load->group->config.guard : NULL;
 
+    bool is_own_fault = load->is_own_fault;
+
     load->has_slot = false;
     hg_load_land(load, landing, turn);
-    if (guard != NULL)
+    if (guard != NULL && is_own_fault)
+        hg_guard_drop(guard, turn->now_ms, &turn->ready);
+    else if (guard != NULL)
         hg_guard_leave(guard, failed, turn->now_ms, &turn->ready, &turn->refused);
     hg_turn_run(turn);
 }

@@ -289,6 +289,30 @@ static void test_refused_load_answers_stale_where_it_can(void **state)
     fake_finish(&fake);
 }
 
+static void test_fault_of_the_script_is_no_mark_on_the_breaker(void **state)
+{
+    struct fake fake;
+    struct asker first, second;
+
+    (void)state;
+    fake_init(&fake);
+    fake.has_guard = true;
+    fake.guard_config.concurrency = 1;
+    fake.guard_config.breaker_failures = 1;
+    fake_start(&fake);
+    assert_int_equal(ask(&fake, &first, "a"), HG_PENDING);
+    assert_int_equal(ask(&fake, &second, "b"), HG_PENDING); /* queues */
+    struct hg_load *load = next_load(&fake);
+    load->is_own_fault = true;
+    end(&fake, load, error_of(load, HG_CLASS_TIMEOUT, "script budget exceeded"));
+    assert_string_equal(first.data, "script budget exceeded");
+    assert_int_equal(fake.guard.breaker, HG_BREAKER_CLOSED);
+    end_next(&fake, "B");
+    assert_string_equal(second.data, "B");
+    assert_int_equal(fake.guard.running, 0);
+    fake_finish(&fake);
+}
+
 static void test_breaker_opens_and_ends_what_queues(void **state)
 {
     struct fake fake;
@@ -501,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_load_that_cannot_start_is_mailed_as_an_error),
         cmocka_unit_test(test_guard_queues_then_refuses),
         cmocka_unit_test(test_refused_load_answers_stale_where_it_can),
+        cmocka_unit_test(test_fault_of_the_script_is_no_mark_on_the_breaker),
         cmocka_unit_test(test_breaker_opens_and_ends_what_queues),
         cmocka_unit_test(test_denied_and_not_found_are_not_the_sources_health),
         cmocka_unit_test(test_nested_load_takes_no_second_slot),

@@ -42,7 +42,9 @@ struct hg_load {
     /* ancestors, outermost first: each a length byte pair (big-endian 16 bit) and group NUL key */
     struct hg_bytes chain;
     struct hg_list link; /* the source's own, or the guard's queue */
-    void *above;         /* the source's own */
+    void *above;             /* the source's own */
+    bool is_own_fault;       /* set by the source before it reports an error that says nothing about what is behind it (a
+                                script that loops): no mark on the breaker */
 
     /* The group's own. */
     const struct hg_view *view; /* the ring it was decided on */

@@ -33,13 +33,15 @@ static void take_locked(struct hg_task *task, struct owed *owed)
     }
 }
 
-static void report(struct hg_runtime *runtime, struct owed *owed, const char *message)
+static void report(struct hg_runtime *runtime, struct owed *owed, const char *message,
+                   bool is_own_fault)
 {
     for (struct hg_list *it = hg_list_pop_front(&owed->loads); it != NULL;
          it = hg_list_pop_front(&owed->loads)) {
         atomic_fetch_sub(&runtime->task_count, 1);
-        hg_load_report_error(hg_container_of(it, struct hg_load, link), HG_CLASS_TIMEOUT, message,
-                             0, NULL);
+        struct hg_load *load = hg_container_of(it, struct hg_load, link);
+        load->is_own_fault = is_own_fault;
+        hg_load_report_error(load, HG_CLASS_TIMEOUT, message, 0, NULL);
     }
     while (owed->calls != NULL) {
         struct hg_route_call *call = hg_container_of(owed->calls, struct hg_route_call, mail);
@@ -171,7 +173,7 @@ bool hg_abandon(struct hg_thread *thread, uint64_t run, bool replace)
     else
         hg_log(HG_LOG_ERROR, "script thread abandoned pool=%s abandoned=%u", pool->name, abandoned);
     hg_free(key);
-    report(runtime, &owed, replace ? "script thread abandoned" : "draining");
+    report(runtime, &owed, replace ? "script thread abandoned" : "draining", true);
     if (replace && slot < pool->thread_count)
         replace_thread(pool, slot, abandoned);
     return true;
@@ -193,7 +195,7 @@ void hg_abandon_expired(struct hg_thread *thread, uint64_t now_ms)
         }
     }
     pthread_mutex_unlock(&thread->lock);
-    report(thread->runtime, &owed, "getter timed out");
+    report(thread->runtime, &owed, "getter timed out", false);
 }
 
 static void reap(struct hg_thread *thread)

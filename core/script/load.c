@@ -122,6 +122,7 @@ static void report(struct hg_task *task, struct hg_outcome *outcome)
     task->load = NULL;
     hg_task_end(task);
     atomic_fetch_sub(&runtime->task_count, 1);
+    load->is_own_fault = outcome->kind == HG_OUTCOME_ERROR && outcome->is_final;
     if (outcome->kind == HG_OUTCOME_RESULT)
         hg_load_finish(load, outcome->result, hg_clock_boot_ms(), here);
     else if (outcome->kind == HG_OUTCOME_KEEP)

@@ -140,7 +140,9 @@ static void fail_all(struct hg_thread *thread, enum hg_class klass, const char *
     for (struct hg_list *it = hg_list_pop_front(&loads); it != NULL;
          it = hg_list_pop_front(&loads)) {
         atomic_fetch_sub(&thread->runtime->task_count, 1);
-        hg_load_report_error(hg_container_of(it, struct hg_load, link), klass, message, 0, NULL);
+        struct hg_load *load = hg_container_of(it, struct hg_load, link);
+        load->is_own_fault = true;
+        hg_load_report_error(load, klass, message, 0, NULL);
     }
     while (calls != NULL) {
         struct hg_route_call *call = hg_container_of(calls, struct hg_route_call, mail);

@@ -173,6 +173,7 @@ static void fail_refused(struct hg_runtime *runtime)
         struct hg_load *load = hg_container_of(it, struct hg_load, link);
         uint64_t retry_ms = (uint64_t)(uintptr_t)load->above;
         atomic_fetch_sub(&runtime->task_count, 1);
+        load->is_own_fault = true;
         hg_load_report_error(load, HG_CLASS_UNAVAILABLE, REFUSED_TEXT, retry_ms, NULL);
     }
 }

@@ -187,6 +187,18 @@ describe("a getter", function()
         still_well(n)
     end)
 
+    it("C5: loops again and again: no mark on the breaker, other keys of the group go on", function()
+        local n = start([[
+            if key:find("loop", 1, true) then while true do end end
+            return "v"
+        ]], { budget = "50ms" })
+        for i = 1, 8 do
+            assert.equal(504, n:get("/api?key=loop" .. i).status)
+        end
+        assert.equal("v", n:get("/api?key=other").body)
+        still_well(n)
+    end)
+
     it("C6: loops in compiled code: the thread is replaced", function()
         local n = start([[
             if key == "loop" then local x = 0 while true do x = x + 1 end end
