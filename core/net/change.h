@@ -10,8 +10,9 @@
 #include "base/buf.h"
 #include "group/source.h"
 #include "net/loop.h"
+#include "wire/peer_changes.h"
 
-enum hg_change_op { HG_CHANGE_SET, HG_CHANGE_REMOVE, HG_CHANGE_EXPIRE };
+
 
 struct hg_change {
     struct hg_mail mail;

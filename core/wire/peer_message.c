@@ -5,148 +5,12 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "hgcache.pb-c.h"
+#include "wire/protobuf.h"
 #include "wire/utf8.h"
-
-/* More fields than any message of ours can have, unknown ones included: bounds what unpacking
- * allocates. */
-#define FIELDS_MAX  1024
-#define MESSAGE_MAX ((size_t)1 << 30)
-
-static void *allocate(void *unused, size_t size)
-{
-    (void)unused;
-    return hg_malloc(size);
-}
-
-static void release(void *unused, void *block)
-{
-    (void)unused;
-    hg_free(block);
-}
-
-static ProtobufCAllocator allocator = {.alloc = allocate, .free = release};
-
-static ProtobufCBinaryData binary(struct hg_bytes bytes)
-{
-    return (ProtobufCBinaryData){.len = bytes.len, .data = (uint8_t *)(uintptr_t)bytes.data};
-}
-
-static struct hg_bytes span(const ProtobufCBinaryData *data)
-{
-    return hg_bytes(data->data, data->len);
-}
-
-static int pack(const ProtobufCMessage *message, struct hg_buf *buf)
-{
-    size_t size = protobuf_c_message_get_packed_size(message);
-    int err = hg_buf_reserve(buf, size);
-    if (err < 0)
-        return err;
-    if (size > 0)
-        buf->len += protobuf_c_message_pack(message, (uint8_t *)buf->data + buf->len);
-    return HG_OK;
-}
-
-/* --- a look over foreign bytes before protobuf-c allocates for them --- */
-
-struct cursor {
-    const unsigned char *at, *end;
-};
-
-/* Bytes of a varint; protobuf-c reads no more of a tag or a length. */
-#define VARINT_BYTES 10
-#define SHORT_BYTES  5
-
-static bool take_varint(struct cursor *cursor, unsigned bytes_max, uint64_t *out)
-{
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 7 * bytes_max; shift += 7) {
-        if (cursor->at == cursor->end)
-            return false;
-        unsigned char byte = *cursor->at++;
-        if (shift == 63 && byte > 1)
-            return false; /* more than 64 bits */
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            *out = value;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool skip(struct cursor *cursor, uint64_t len)
-{
-    if (len > (uint64_t)(cursor->end - cursor->at))
-        return false;
-    cursor->at += len;
-    return true;
-}
-
-/*
- * Whether the message is well-formed, and how often the repeated field `repeated` stands in it.
- * Field 0, groups, overlong varints and lengths past the end are malformed whatever the field.
- */
-static int inspect(struct hg_bytes message, const ProtobufCMessageDescriptor *descriptor,
-                   uint32_t repeated, size_t *out_count)
-{
-    const unsigned char *data = (const unsigned char *)(message.len == 0 ? "" : message.data);
-    struct cursor cursor = {data, data + message.len};
-    size_t fields = 0, count = 0;
-    if (message.len > MESSAGE_MAX)
-        return HG_EPROTO;
-    while (cursor.at < cursor.end) {
-        uint64_t tag, value;
-        if (++fields > FIELDS_MAX || !take_varint(&cursor, SHORT_BYTES, &tag) || tag >> 3 == 0 ||
-            tag > UINT32_MAX)
-            return HG_EPROTO;
-        unsigned wire_type = tag & 7;
-        const ProtobufCFieldDescriptor *field =
-            protobuf_c_message_descriptor_get_field(descriptor, (unsigned)(tag >> 3));
-        if (field != NULL) {
-            unsigned wanted =
-                field->type == PROTOBUF_C_TYPE_BYTES || field->type == PROTOBUF_C_TYPE_STRING ? 2
-                : field->type == PROTOBUF_C_TYPE_FIXED64 || field->type == PROTOBUF_C_TYPE_DOUBLE
-                    ? 1
-                    : 0;
-            if (wire_type != wanted)
-                return HG_EPROTO;
-        }
-        bool is_whole = wire_type == 0   ? take_varint(&cursor, VARINT_BYTES, &value)
-                        : wire_type == 1 ? skip(&cursor, 8)
-                        : wire_type == 2
-                            ? take_varint(&cursor, SHORT_BYTES, &value) && skip(&cursor, value)
-                        : wire_type == 5 ? skip(&cursor, 4)
-                                         : false;
-        if (!is_whole)
-            return HG_EPROTO;
-        count += tag >> 3 == repeated;
-    }
-    *out_count = count;
-    return HG_OK;
-}
-
-static int unpack(struct hg_bytes message, const ProtobufCMessageDescriptor *descriptor,
-                  uint32_t repeated, size_t repeated_max, ProtobufCMessage **out_message)
-{
-    size_t count;
-    int err = inspect(message, descriptor, repeated, &count);
-    if (err < 0)
-        return err;
-    if (count > repeated_max)
-        return HG_ELIMIT;
-    /* The bytes are well-formed, so what fails now is memory. */
-    static const uint8_t nothing[1];
-    *out_message =
-        protobuf_c_message_unpack(descriptor, &allocator, message.len,
-                                  message.len == 0 ? nothing : (const uint8_t *)message.data);
-    return *out_message == NULL ? HG_ENOMEM : HG_OK;
-}
 
 void hg_peer_message_free(void *owner)
 {
-    if (owner != NULL)
-        protobuf_c_message_free_unpacked(owner, &allocator);
+    hg_protobuf_free(owner);
 }
 
 /* --- requests --- */
@@ -158,37 +22,38 @@ int hg_peer_request_encode(const struct hg_peer_request *request, struct hg_buf 
     if (request->chain_count > HG_CHAIN_MAX)
         return HG_ELIMIT;
     for (size_t i = 0; i < request->chain_count; i++)
-        chain[i] = binary(request->chain[i]);
-    message.group = binary(request->group);
-    message.key = binary(request->key);
+        chain[i] = hg_protobuf_binary(request->chain[i]);
+    message.group = hg_protobuf_binary(request->group);
+    message.key = hg_protobuf_binary(request->key);
     message.deadline_ms = request->deadline_ms;
-    message.origin = binary(request->origin);
+    message.origin = hg_protobuf_binary(request->origin);
     message.ring = request->ring;
     message.n_chain = request->chain_count;
     message.chain = chain;
     message.wire_version = request->wire_version;
-    return pack(&message.base, buf);
+    return hg_protobuf_pack(&message.base, buf);
 }
 
 int hg_peer_request_decode(struct hg_bytes message, struct hg_peer_request *out_request,
                            void **out_owner)
 {
     ProtobufCMessage *unpacked;
-    int err = unpack(message, &hgcache__cache__request__descriptor, 13, HG_CHAIN_MAX, &unpacked);
+    int err = hg_protobuf_unpack(message, &hgcache__cache__request__descriptor, 13, HG_CHAIN_MAX,
+                                 &unpacked);
     if (err < 0)
         return err;
     const Hgcache__Cache__Request *request = (const Hgcache__Cache__Request *)unpacked;
     *out_request = (struct hg_peer_request){
-        .group = span(&request->group),
-        .key = span(&request->key),
-        .origin = span(&request->origin),
+        .group = hg_protobuf_span(&request->group),
+        .key = hg_protobuf_span(&request->key),
+        .origin = hg_protobuf_span(&request->origin),
         .deadline_ms = request->deadline_ms,
         .ring = request->ring,
         .chain_count = request->n_chain,
         .wire_version = request->wire_version,
     };
     for (size_t i = 0; i < request->n_chain; i++)
-        out_request->chain[i] = span(&request->chain[i]);
+        out_request->chain[i] = hg_protobuf_span(&request->chain[i]);
     *out_owner = unpacked;
     return HG_OK;
 }
@@ -199,7 +64,7 @@ int hg_peer_request_decode(struct hg_bytes message, struct hg_peer_request *out_
 static char *clean_strings(struct hg_bytes first, struct hg_bytes second, char **out_second)
 {
     size_t size;
-    if (first.len > MESSAGE_MAX || second.len > MESSAGE_MAX ||
+    if (first.len > HG_PROTOBUF_MAX || second.len > HG_PROTOBUF_MAX ||
         !hg_size_mul(first.len + second.len, 3, &size))
         return NULL;
     char *block = hg_malloc(size + 2);
@@ -225,8 +90,8 @@ int hg_peer_response_encode(const struct hg_peer_response *response, struct hg_b
         message.error_class = strings;
     }
     for (size_t i = 0; i < response->tag_count; i++)
-        tags[i] = binary(response->tags[i]);
-    message.value = binary(response->value);
+        tags[i] = hg_protobuf_binary(response->tags[i]);
+    message.value = hg_protobuf_binary(response->value);
     message.minute_qps = response->minute_qps;
     message.expire = response->expire_unix_ns;
     message.status = (uint32_t)response->status;
@@ -241,12 +106,12 @@ int hg_peer_response_encode(const struct hg_peer_response *response, struct hg_b
         message.hashed_case = HGCACHE__CACHE__RESPONSE__HASHED_KEY_HASH;
         message.key_hash = response->key_hash;
     }
-    message.type = binary(response->type);
-    message.etag = binary(response->etag);
-    message.meta = binary(response->meta);
+    message.type = hg_protobuf_binary(response->type);
+    message.etag = hg_protobuf_binary(response->etag);
+    message.meta = hg_protobuf_binary(response->meta);
     message.n_tags = response->tag_count;
     message.tags = tags;
-    int err = pack(&message.base, buf);
+    int err = hg_protobuf_pack(&message.base, buf);
     hg_free(strings);
     return err;
 }
@@ -255,20 +120,21 @@ int hg_peer_response_decode(struct hg_bytes message, struct hg_peer_response *ou
                             void **out_owner)
 {
     ProtobufCMessage *unpacked;
-    int err = unpack(message, &hgcache__cache__response__descriptor, 21, HG_TAGS_MAX, &unpacked);
+    int err = hg_protobuf_unpack(message, &hgcache__cache__response__descriptor, 21, HG_TAGS_MAX,
+                                 &unpacked);
     if (err < 0)
         return err;
     const Hgcache__Cache__Response *response = (const Hgcache__Cache__Response *)unpacked;
     if (response->status > HG_STATUS_NO_GROUP) {
-        hg_peer_message_free(unpacked);
+        hg_protobuf_free(unpacked);
         return HG_EPROTO;
     }
     *out_response = (struct hg_peer_response){
         .status = (enum hg_status)response->status,
-        .value = span(&response->value),
-        .type = span(&response->type),
-        .etag = span(&response->etag),
-        .meta = span(&response->meta),
+        .value = hg_protobuf_span(&response->value),
+        .type = hg_protobuf_span(&response->type),
+        .etag = hg_protobuf_span(&response->etag),
+        .meta = hg_protobuf_span(&response->meta),
         .error_class = hg_bytes_str(response->error_class),
         .error_message = hg_bytes_str(response->error_message),
         .tag_count = response->n_tags,
@@ -283,7 +149,7 @@ int hg_peer_response_decode(struct hg_bytes message, struct hg_peer_response *ou
         .minute_qps = response->minute_qps,
     };
     for (size_t i = 0; i < response->n_tags; i++)
-        out_response->tags[i] = span(&response->tags[i]);
+        out_response->tags[i] = hg_protobuf_span(&response->tags[i]);
     *out_owner = unpacked;
     return HG_OK;
 }
