@@ -83,6 +83,16 @@ static void check_hit(struct client *client, const struct hg_result *result)
         must(world, "I3", now_ms < result->expires_ms, "key %u: expired at %llu, answered at %llu",
              client->key, (unsigned long long)result->expires_ms, (unsigned long long)now_ms);
     }
+    if (result->how == HG_HOW_HOT && result->value->slot != 0) {
+        uint64_t sent_ms = result->value->expires_ms - result->value->slot;
+        must(world, "I3 hot",
+             now_ms - sent_ms < world->options.lease_ms ||
+                 (client->node->contact_at != 0 &&
+                  now_ms - client->node->contact_at < world->options.lease_ms),
+             "key %u at node %s: a copy of %llu ms, and no contact since %llu ms", client->key,
+             client->node->name, (unsigned long long)(now_ms - sent_ms),
+             (unsigned long long)(now_ms - client->node->contact_at));
+    }
     if (result->how != HG_HOW_ERROR)
         return;
     uint64_t bound = at_most(world, world->options.error_ttl_ms) + lags(world);
@@ -182,7 +192,9 @@ static void check_entry(struct node *node, unsigned g, const struct hg_value *va
              node->name, key);
         if (value->tier != HG_TIER_HOT)
             break;
-        uint64_t copy_ms = o->lease_ms > HG_FALLBACK_MS_MAX ? o->lease_ms : HG_FALLBACK_MS_MAX;
+        uint64_t copy_ms = o->lease_ms * HG_HOT_LEASES;
+        if (copy_ms < HG_FALLBACK_MS_MAX)
+            copy_ms = HG_FALLBACK_MS_MAX;
         must(world, "I3", left_ms <= copy_ms, "node %s keeps a copy of key %u for %llu ms",
              node->name, key, (unsigned long long)left_ms);
         struct hg_value_more more = hg_value_more(value);
@@ -261,6 +273,8 @@ static void check_counters(struct node *node, unsigned g, const struct hg_group_
     must(world, "I7", stats->peer_loads == node->asks_counted[g],
          "node %s counted %llu asks of %llu", node->name, (unsigned long long)stats->peer_loads,
          (unsigned long long)node->asks_counted[g]);
+    must(world, "I7", stats->hot_refreshes <= stats->refreshes,
+         "node %s renews more than it refreshes", node->name);
     must(world, "I7", !world->is_calm || stats->fallbacks == 0, "node %s fell back on a calm day",
          node->name);
 }

@@ -70,6 +70,18 @@ static void source_evicted(void *ctx, struct hg_group *group, struct hg_value *v
     node->evicted++;
 }
 
+static void source_hot(void *ctx, struct hg_group *group, struct hg_value *value, uint64_t minute)
+{
+    struct node *node = ctx;
+    (void)group;
+    must(node->world, "I14",
+         value->stored &&
+             minute >= (node->world->options.hot_minute == 0 ? HG_HOT_MINUTE
+                                                             : node->world->options.hot_minute),
+         "node %s tells of a key that is not hot", node->name);
+    node->told_hot++;
+}
+
 static uint64_t source_random(void *ctx)
 {
     return next_u64(((struct node *)ctx)->world);
@@ -139,6 +151,28 @@ int cluster_owner(const struct world *world, unsigned key)
 
 /* ---- life ---- */
 
+/*
+ * Nothing that counts in I11 is missed by a node that has links both ways to all others: a change that somebody did not
+ * acknowledge does not count, tags and flushes reach all at one moment.
+ */
+static void contacts(struct world *world, void *arg)
+{
+    struct node *node = arg;
+    bool is_whole = true;
+
+    if (world->is_closing)
+        return;
+    for (unsigned i = 0; i < world->options.nodes; i++)
+        is_whole &=
+            i == node->index || (world->nodes[i].is_alive && !node_is_paused(&world->nodes[i]) &&
+                                 !world->is_cut[i][node->index] && !world->is_cut[node->index][i]);
+    if (is_whole) {
+        node->contact_at = node_now(node);
+        hg_groups_contact(node->groups, node->contact_at);
+    }
+    after(world, node_wait(node, world->options.contact_ms), node, contacts, node);
+}
+
 void node_init(struct world *world, unsigned index)
 {
     struct node *node = &world->nodes[index];
@@ -151,6 +185,7 @@ void node_init(struct world *world, unsigned index)
         .is_up = source_is_up,
         .wake = source_wake,
         .evicted = source_evicted,
+        .hot = source_hot,
         .random = source_random,
     };
     hg_list_init(&node->loops[0].mail);
@@ -189,6 +224,7 @@ void node_start(struct node *node)
         .flights_max = (size_t)o->flights_max,
         .waiters_max = (size_t)o->waiters_max,
         .lease_ms = o->lease_ms,
+        .hot_minute = o->hot_minute,
         .shards = (unsigned)o->shards,
     };
     struct hg_guard_config guard = {
@@ -236,6 +272,9 @@ void node_start(struct node *node)
     else
         node->view_mask = 1;
     after(world, o->health_ms / TICKS_A_TIMEOUT, node, node_ticks, node);
+    node->contact_at = 0;
+    if (o->contact_ms > 0)
+        after(world, node_wait(node, o->contact_ms), node, contacts, node);
     trace(world, (int)node->index, "start", node_now(node), 0);
 }
 

@@ -178,6 +178,12 @@ static void response_arrives(struct world *world, void *arg)
     call_report(call, &answer);
 }
 
+/* How often the owner is asked for it. */
+static double minute_of(struct node *node, unsigned key)
+{
+    return (double)hg_group_minute(node->group[key_group(key)], key_name(key), node_now(node));
+}
+
 static int encode_request(struct node *node, const struct hg_load *load, struct call *call)
 {
     struct world *world = node->world;
@@ -231,6 +237,10 @@ int source_ask(void *ctx, struct hg_load *load)
          "node %s asks itself", node->name);
     if (!node->is_alive)
         return HG_ECANCELED;
+    for (unsigned i = 0; i < world->options.nodes; i++)
+        hg_list_for_each(it, &node->peers[i].calls)
+            must(world, "I1", hg_container_of(it, struct call, link)->key != key,
+                 "node %s asks for key %u twice at a time", node->name, key);
     check_ask_start(node, load);
     if (!peer->health.is_up)
         return HG_EPEER;
@@ -324,8 +334,8 @@ void call_answer(struct call *call, struct node *node, const struct hg_result *r
         return;
     }
     hg_buf_init(&body, 1 << 20);
-    int err =
-        hg_answer_to_http(result, key_name(call->key), node_now(node), true, 0, &status, &body);
+    int err = hg_answer_to_http(result, key_name(call->key), node_now(node), true,
+                                minute_of(node, call->key), &status, &body);
     struct hg_bytes bytes = arena_copy(world, hg_buf_bytes(&body));
     hg_buf_finish(&body);
     if (err < 0)

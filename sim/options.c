@@ -122,12 +122,22 @@ static void draw_faults(struct world *world)
     o->p_no_memory = maybe(world, 250, 200);
 }
 
+/* Hot keys, and how often a node hears from all others; 0: never. */
+static void draw_hot(struct world *world)
+{
+    struct options *o = &world->options;
+
+    o->hot_minute = ONE_OF(world, 1, 1, 200, 0);
+    o->contact_ms = ONE_OF(world, 0, o->lease_ms / 4, o->lease_ms / 4, o->lease_ms);
+}
+
 void options_draw(struct world *world, unsigned nodes_max)
 {
     draw_size(world, nodes_max);
     draw_lives(world);
     draw_origin(world);
     draw_faults(world);
+    draw_hot(world);
 }
 
 void options_print(FILE *out, const struct options *options)

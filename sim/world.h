@@ -23,7 +23,7 @@
 #include "cluster/answer.h"
 #include "cluster/health.h"
 #include "cluster/membership.h"
-#include "group/group_impl.h"
+#include "group/hot.h"
 #include "wire/peer_message.h"
 
 #define NODES_MAX    8
@@ -48,7 +48,7 @@
     X(load_ms) X(p_load_slow) X(p_load_never) X(p_load_fails) X(p_load_unstarted) X(p_oversized)   \
     X(p_odd_ttl) X(p_odd_end) X(p_keep) X(p_absent) X(p_nested) X(is_dag) X(write_each_ms) X(p_silent_write)    \
     X(change_each_ms) X(p_cancel) X(p_short) X(p_burst) X(p_peek) X(big_values) X(health_ms)       \
-    X(p_gone)
+    X(p_gone) X(hot_minute) X(contact_ms)
 
 struct options {
 #define X(name) uint64_t name;
@@ -108,7 +108,8 @@ struct node {
     unsigned running[ALL_KEYS];
     unsigned jobs, calls;
     uint64_t gets_counted[GROUPS], loads_counted[GROUPS], asks_counted[GROUPS];
-    unsigned evicted;
+    unsigned evicted, told_hot;
+    uint64_t contact_at; /* of its clock: the last contact with all others; 0: none */
 };
 
 struct key {

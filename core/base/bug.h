@@ -47,7 +47,10 @@
     X(HASTY, "a peer is given up without a probe")                                                  \
     X(LOSE_TAGS, "tags do not travel")                                                              \
     X(TELL_AT_ONCE, "a remove is told to the owner and to the others at one time")                  \
-    X(LATE_CANCEL, "who leaves stays counted as waiting")
+    X(LATE_CANCEL, "who leaves stays counted as waiting")                                           \
+    X(COPY_OUTLIVES, "a hot copy lives on when its owner's value has ended")                        \
+    X(CONTACT_UNCHECKED, "a hot copy is served although nothing is heard of the cluster")           \
+    X(RENEW_ALWAYS, "each hit of a hot copy asks its owner")
 
 enum hg_bug {
     HG_BUG_NONE,

@@ -69,7 +69,8 @@ struct hg_value {
     uint64_t expires_ms;    /* fresh before this */
     struct hg_value *chain; /* next in the bucket */
     uint64_t hash;          /* hg_hash of the key */
-    uint32_t slot;          /* the policy's: where it keeps what it knows of it */
+    uint32_t slot;          /* main tier: the policy's, where it keeps what it knows of it. Hot tier: length of a
+                               hot copy's life, ms (group/hot.h) */
     uint8_t tier : 2;       /* enum hg_tier */
     uint8_t queue : 2;      /* the policy's: which list it is on */
     uint8_t uses : 2;       /* the policy's: hits since it was last looked at */

@@ -339,6 +339,14 @@ struct hg_value *hg_store_peek(const struct hg_store *store, uint64_t hash, stru
     return *find(store, hash, key);
 }
 
+struct hg_value *hg_store_peek_hash(const struct hg_store *store, uint64_t hash)
+{
+    struct hg_value *value = *bucket_of(store, hash);
+    while (value != NULL && value->hash != hash)
+        value = value->chain;
+    return value;
+}
+
 /* What the policy knows of an entry whose successor is about to be put. */
 static struct hg_policy_past past_of(const struct hg_store *store, const struct hg_value *value)
 {
@@ -356,6 +364,7 @@ static int order_add(struct hg_store *store, struct hg_value *value,
 {
     if (value->tier == HG_TIER_MAIN && !store->is_lru)
         return store->policy->ops->add(store->policy, value, past);
+    value->slot = 0;
     hg_list_push_front(&store->order[value->tier], &value->order);
     return HG_OK;
 }
@@ -423,8 +432,9 @@ bool hg_store_remove(struct hg_store *store, uint64_t hash, struct hg_bytes key,
 
 void hg_store_set_expiry(struct hg_store *store, struct hg_value *value, uint64_t expires_ms)
 {
-    (void)store;
     assert(value->stored);
+    if (value->tier != HG_TIER_MAIN || store->is_lru)
+        value->slot = 0;
     value->expires_ms = expires_ms;
 }
 

@@ -68,6 +68,8 @@ void hg_store_finish(struct hg_store *store); /* drops every entry, no callback;
 struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_bytes key);
 /* The same without counting as a use. */
 struct hg_value *hg_store_peek(const struct hg_store *store, uint64_t hash, struct hg_bytes key);
+/* The same where only the hash of the key is known; of two with one hash it is either. */
+struct hg_value *hg_store_peek_hash(const struct hg_store *store, uint64_t hash);
 
 /*
  * Stores a reference of its own on `value` until expires_ms. An older entry of the key goes first
@@ -77,7 +79,7 @@ int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier ti
                  uint64_t expires_ms);
 /* True if there was one. */
 bool hg_store_remove(struct hg_store *store, uint64_t hash, struct hg_bytes key, enum hg_evict_reason reason);
-/* Moves the moment from which the entry is stale. */
+/* Moves the moment from which the entry is stale; a hot copy is an ordinary one then (its slot is 0). */
 void hg_store_set_expiry(struct hg_store *store, struct hg_value *value, uint64_t expires_ms);
 /* Evicts entries of one tier, as its policy says, until `bytes` are freed or none is left; returns bytes freed. */
 size_t hg_store_evict(struct hg_store *store, enum hg_tier tier, size_t bytes);

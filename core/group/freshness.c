@@ -19,25 +19,25 @@ bool hg_is_within(uint64_t expires_ms, uint64_t window_ms, uint64_t now_ms)
     return now_ms < hg_time_add(expires_ms, window_ms) || hg_bug(HG_BUG_STALE_FOREVER);
 }
 
-bool hg_value_is_fresh(const struct hg_value *value, uint64_t now_ms)
+bool hg_is_fresh(uint64_t until_ms, uint64_t now_ms)
 {
-    return now_ms < value->expires_ms + hg_bug(HG_BUG_EXPIRY_OFF);
+    return now_ms < until_ms + hg_bug(HG_BUG_EXPIRY_OFF);
 }
 
-bool hg_value_is_good_on_error(const struct hg_value *value, uint64_t now_ms)
+bool hg_value_is_good_on_error(const struct hg_value *value, uint64_t until_ms, uint64_t now_ms)
 {
     return value->status == HG_STATUS_VALUE &&
-           hg_is_within(value->expires_ms, hg_value_more(value).stale_if_error_ms, now_ms);
+           hg_is_within(until_ms, hg_value_more(value).stale_if_error_ms, now_ms);
 }
 
-bool hg_value_is_good_on_timeout(const struct hg_value *value, uint64_t now_ms)
+bool hg_value_is_good_on_timeout(const struct hg_value *value, uint64_t until_ms, uint64_t now_ms)
 {
     struct hg_value_more more = hg_value_more(value);
     uint64_t window_ms = more.stale_while_revalidate_ms;
 
     if (window_ms < more.stale_if_error_ms)
         window_ms = more.stale_if_error_ms;
-    return value->status == HG_STATUS_VALUE && hg_is_within(value->expires_ms, window_ms, now_ms);
+    return value->status == HG_STATUS_VALUE && hg_is_within(until_ms, window_ms, now_ms);
 }
 
 /* -ln(u) of a uniform u in (0, 1]. Own arithmetic, so that this floor needs no libm; off by less than 1e-4. */

@@ -14,11 +14,12 @@ uint64_t hg_life_jittered(uint64_t ttl_ms, double jitter, uint64_t random);
 
 /* Past its life, but within the window. now_ms >= expires_ms is taken for granted. */
 bool hg_is_within(uint64_t expires_ms, uint64_t window_ms, uint64_t now_ms);
-bool hg_value_is_fresh(const struct hg_value *value, uint64_t now_ms);
+/* until_ms of an entry: hg_group_until (group/hot.h). */
+bool hg_is_fresh(uint64_t until_ms, uint64_t now_ms);
 /* A value, fresh or within stale_if_error. */
-bool hg_value_is_good_on_error(const struct hg_value *value, uint64_t now_ms);
+bool hg_value_is_good_on_error(const struct hg_value *value, uint64_t until_ms, uint64_t now_ms);
 /* A value, fresh or within the larger of its windows. */
-bool hg_value_is_good_on_timeout(const struct hg_value *value, uint64_t now_ms);
+bool hg_value_is_good_on_timeout(const struct hg_value *value, uint64_t until_ms, uint64_t now_ms);
 
 /*
  * XFetch (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015):

@@ -6,6 +6,7 @@
 #include "group/chain.h"
 #include "group/freshness.h"
 #include "group/held.h"
+#include "group/hot.h"
 
 /* One look-up, as far as it is known. */
 struct lookup {
@@ -43,11 +44,11 @@ static int check(const struct hg_group *group, const struct hg_get *get,
     return get->parent == NULL && hg_chain_depth(get->chain) < 0 ? HG_EINVAL : HG_OK;
 }
 
-/* Whether the entry answers now; counts it. */
+/* Whether the entry, fresh before until_ms, answers now; counts it. */
 static bool count_hit(struct hg_group_stats *counters, const struct hg_value *value,
-                      uint64_t now_ms, enum hg_how *out_how)
+                      uint64_t until_ms, uint64_t now_ms, enum hg_how *out_how)
 {
-    if (hg_value_is_fresh(value, now_ms)) {
+    if (hg_is_fresh(until_ms, now_ms)) {
         if (value->status == HG_STATUS_NOT_FOUND) {
             counters->negative_hits++;
             *out_how = HG_HOW_NEGATIVE;
@@ -64,22 +65,22 @@ static bool count_hit(struct hg_group_stats *counters, const struct hg_value *va
         return true;
     }
     if (value->status != HG_STATUS_VALUE ||
-        !hg_is_within(value->expires_ms, hg_value_more(value).stale_while_revalidate_ms, now_ms))
+        !hg_is_within(until_ms, hg_value_more(value).stale_while_revalidate_ms, now_ms))
         return false;
     counters->stale_hits++;
     *out_how = HG_HOW_STALE;
     return true;
 }
 
-static void lend(struct hg_value *value, enum hg_how how, struct hg_result *out_result,
-                 struct hg_hold *out_hold)
+static void lend(struct hg_value *value, enum hg_how how, uint64_t until_ms,
+                 struct hg_result *out_result, struct hg_hold *out_hold)
 {
     hg_hold_set(out_hold, value);
     out_result->err = HG_OK;
     out_result->how = how;
     out_result->value = out_hold->value;
     out_result->created_ms = value->created_ms;
-    out_result->expires_ms = value->expires_ms;
+    out_result->expires_ms = until_ms;
     out_result->retry_after_ms =
         value->status == HG_STATUS_ERROR ? hg_value_more(value).retry_after_ms : 0;
 }
@@ -87,13 +88,17 @@ static void lend(struct hg_value *value, enum hg_how how, struct hg_result *out_
 static int peek(struct lookup *lookup, struct hg_result *out_result, struct hg_hold *out_hold)
 {
     struct hg_group_stats uncounted = {0};
+    uint64_t until_ms = 0;
     enum hg_how how;
 
     hg_shard_lock(lookup->shard);
     struct hg_value *value = hg_store_peek(&lookup->shard->store, lookup->hash, lookup->get->key);
-    bool is_hit = value != NULL && count_hit(&uncounted, value, lookup->get->now_ms, &how);
+    if (value != NULL)
+        until_ms = hg_group_until(lookup->group, value);
+    bool is_hit =
+        value != NULL && count_hit(&uncounted, value, until_ms, lookup->get->now_ms, &how);
     if (is_hit)
-        lend(value, how, out_result, out_hold);
+        lend(value, how, until_ms, out_result, out_hold);
     hg_shard_unlock(lookup->shard);
     return is_hit ? HG_OK : fail(out_result, HG_ENOENT);
 }
@@ -135,13 +140,24 @@ static bool refresh_locked(struct lookup *lookup, struct hg_value *value,
     enum hg_flight_kind kind = is_mine || get->from_peer ? HG_FLIGHT_LOCAL : HG_FLIGHT_REMOTE;
     int err;
 
-    if (hg_flight_find(&lookup->shard->flights, kind, lookup->hash, get->key) != NULL)
+    if (hg_flight_find(&lookup->shard->flights, kind, lookup->hash, get->key) != NULL &&
+        !hg_bug(HG_BUG_RENEW_ALWAYS))
         return false;
     hg_turn_init(&lookup->turn, lookup->group->groups, get->now_ms, NULL);
     if (begin_locked(lookup, kind, is_mine, reason, value, &err) == NULL)
         return false;
     lookup->shard->counters.refreshes++;
     return true;
+}
+
+/* Once for each copy: whether or not the owner answers, it is an ordinary one then. */
+static bool renew_locked(struct lookup *lookup, struct hg_value *copy, uint64_t until_ms)
+{
+    if (!hg_bug(HG_BUG_RENEW_ALWAYS))
+        hg_store_set_expiry(&lookup->shard->store, copy, until_ms);
+    bool is_begun = refresh_locked(lookup, copy, HG_LOAD_EARLY);
+    lookup->shard->counters.hot_refreshes += is_begun;
+    return is_begun;
 }
 
 static void join_locked(struct lookup *lookup, struct hg_waiter *waiter, struct hg_load *load,
@@ -275,10 +291,13 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     lookup.shard->counters.gets++;
     lookup.shard->counters.peer_requests += get->from_peer;
     struct hg_value *value = hg_store_get(&lookup.shard->store, lookup.hash, get->key);
-    if (value == NULL || !count_hit(&lookup.shard->counters, value, get->now_ms, &how))
+    if (hg_rates_draw(&lookup.shard->rates))
+        hg_hot_note_locked(group, lookup.shard, lookup.hash, value, get->now_ms);
+    uint64_t until_ms = value == NULL ? 0 : hg_group_until(group, value);
+    if (value == NULL || !count_hit(&lookup.shard->counters, value, until_ms, get->now_ms, &how))
         return miss(&lookup, waiter, value, out_result);
 
-    lend(value, how, out_result, out_hold);
+    lend(value, how, until_ms, out_result, out_hold);
     bool is_refreshed = how == HG_HOW_STALE;
     if (how == HG_HOW_HIT && beta > 0 &&
         hg_is_early(beta, lookup.shard->load_time_x16, value->expires_ms, get->now_ms,
@@ -288,6 +307,9 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     }
     if (is_refreshed)
         is_refreshed = refresh_locked(&lookup, value, reason);
+    else if (how == HG_HOW_HOT && !get->from_peer &&
+             hg_copy_is_due(value, until_ms, group->groups->config.lease_ms, get->now_ms))
+        is_refreshed = renew_locked(&lookup, value, until_ms);
     hg_shard_unlock(lookup.shard);
     if (is_refreshed)
         hg_turn_run(&lookup.turn);

@@ -33,6 +33,7 @@ struct hg_groups_config {
     size_t flights_max; /* in the node, default 65536 */
     size_t waiters_max; /* on one flight, default 10000 */
     uint64_t lease_ms;  /* life of copies, default 2000 */
+    uint64_t hot_minute; /* gets a minute from which a key is hot; 0 = HG_HOT_MINUTE (hot.h) */
     unsigned shards;    /* of a group with shards = auto */
 };
 
@@ -59,9 +60,9 @@ struct hg_group_config {
     X(gets) X(hits) X(hot_hits) X(stale_hits) X(negative_hits) X(error_hits) X(misses) X(loads)    \
     X(loads_deduped) X(refused) X(refreshes) X(local_loads) X(local_load_errors) X(peer_loads)     \
     X(peer_errors) X(fallbacks) X(peer_requests) X(guard_refused) X(evictions) X(expirations)      \
-    X(too_large) X(fenced) X(recursive) X(waiter_timeouts)
+    X(too_large) X(fenced) X(recursive) X(waiter_timeouts) X(hot_refreshes)
 /* clang-format on */
-#define HG_GROUP_GAUGES(X) X(entries) X(bytes) X(capacity) X(flights) X(waiters)
+#define HG_GROUP_GAUGES(X) X(entries) X(bytes) X(capacity) X(flights) X(waiters) X(hot_keys)
 
 struct hg_group_stats {
 #define X(name) uint64_t name;
@@ -150,6 +151,11 @@ struct hg_group *hg_groups_at(const struct hg_groups *groups, size_t index);
 /* Publishes a membership; NULL = a cluster of one. The old view must stay alive as long as loads may use it. */
 void hg_groups_set_view(struct hg_groups *groups, const struct hg_view *view);
 const struct hg_view *hg_groups_view(const struct hg_groups *groups);
+/*
+ * Every invalidation that any node acknowledged before now_ms has been carried out here, those that were missed
+ * included: copies of hot keys may be served for another lease from now_ms (hot.h). Never called: they live one lease.
+ */
+void hg_groups_contact(struct hg_groups *groups, uint64_t now_ms);
 /* Flights in the node now: drain waits for 0. */
 size_t hg_groups_flight_count(const struct hg_groups *groups);
 
@@ -197,6 +203,20 @@ void hg_group_flush(struct hg_group *group, uint64_t now_ms);
 size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_buckets);
 
 void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats);
+
+/* How often this node, as the key's owner, is asked for it a minute; 0: seldom, or another node owns it. */
+uint64_t hg_group_minute(struct hg_group *group, struct hg_bytes key, uint64_t now_ms);
+
+/* One of the keys most asked for. */
+struct hg_hot_key {
+    struct hg_value *value; /* its entry, a reference */
+    enum hg_tier tier;
+    uint64_t minute;
+    bool is_hot; /* at least hot_minute */
+};
+/* Those that have an entry, in no order. out_keys has room for hg_group_hot_max. Returns how many. */
+size_t hg_group_hot(struct hg_group *group, uint64_t now_ms, struct hg_hot_key *out_keys);
+size_t hg_group_hot_max(const struct hg_group *group);
 
 /* Everything `explain` tells about a key on this node. */
 struct hg_explain {

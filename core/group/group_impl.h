@@ -6,6 +6,7 @@
  *   remote.c    asks and their fallbacks        tags.c      invalidation numbers of tags
  *   landing.c   put, unlink, detach             freshness.c lives, windows, early refresh
  *   turn.c      what happens after unlocking    shard.c     one lock, its store and flights
+ *   hot.c       hot keys and their copies
  *
  * A function whose name ends in _locked wants the shard's lock held and calls nothing out.
  */
@@ -38,6 +39,7 @@ struct hg_groups {
     size_t count;
     _Atomic(const struct hg_view *) view; /* borrowed */
     atomic_size_t flight_count;
+    atomic_uint_fast64_t contact_ms; /* 0: none yet */
     atomic_uint_fast64_t sequence; /* invalidations of this node, numbered from 1 */
     struct hg_edges edges;
     struct hg_value *spare[HG_CLASS_TOO_LARGE + 1]; /* error results for when memory is out */
@@ -54,6 +56,7 @@ struct hg_group {
     struct hg_shard *shards;
     unsigned shard_count;
     atomic_uint_fast64_t flush_number;
+    atomic_uint_fast64_t seen_ms; /* about now: the last time handed in by who changes something */
     struct hg_tags tags;
 };
 
@@ -108,6 +111,7 @@ struct hg_landing {
     bool is_stored;         /* store it (unless fenced) in `tier` */
     enum hg_tier tier;
     uint64_t created_ms, expires_ms;
+    uint32_t hot_life_ms; /* of a hot copy (hot.h); else 0 */
     bool stale_wins; /* an entry within stale_if_error is the better answer */
 };
 /* Puts, unlinks, detaches; the load is gone afterwards, or begun anew for waiters younger than a fence. */

@@ -1,4 +1,4 @@
-#include "group/group_impl.h"
+#include "group/hot.h"
 
 #include <assert.h>
 #include "base/alloc.h"
@@ -19,6 +19,8 @@ int hg_groups_create(const struct hg_groups_config *config, const struct hg_sour
     groups->config = *config;
     if (groups->config.shards == 0)
         groups->config.shards = 1;
+    if (groups->config.hot_minute == 0)
+        groups->config.hot_minute = HG_HOT_MINUTE;
     groups->source = source;
     hg_edges_init(&groups->edges);
     for (int klass = 0; klass <= HG_CLASS_TOO_LARGE; klass++) {

@@ -92,7 +92,7 @@ bool hg_group_remove(struct hg_group *group, struct hg_bytes key, uint64_t now_m
 
 static void make_stale_locked(struct hg_shard *shard, struct hg_value *value, uint64_t now_ms)
 {
-    if (hg_value_is_fresh(value, now_ms))
+    if (hg_is_fresh(value->expires_ms, now_ms))
         hg_store_set_expiry(&shard->store, value, now_ms);
 }
 

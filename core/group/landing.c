@@ -4,6 +4,7 @@
 #include "base/bug.h"
 #include "base/err.h"
 #include "group/freshness.h"
+#include "group/hot.h"
 
 /*
  * The oldest invalidation since the load's start that concerns its key, the result's tags or the whole group; 0:
@@ -51,7 +52,11 @@ static struct hg_value *put_locked(struct hg_shard *shard, struct hg_load *load,
     struct hg_group *group = load->group;
     int err = hg_shard_put(shard, group->shards, group->shard_count, value, landing->tier,
                            landing->created_ms, landing->expires_ms);
-    return err == HG_OK ? value : NULL;
+    if (err < 0)
+        return NULL;
+    if (landing->tier == HG_TIER_HOT)
+        value->slot = landing->hot_life_ms;
+    return value;
 }
 
 /*
@@ -134,8 +139,8 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
 
     hg_shard_lock(shard);
     struct hg_value *entry = hg_store_peek(&shard->store, load->flight.hash, load->flight.key);
-    bool has_entry =
-        landing->stale_wins && entry != NULL && hg_value_is_good_on_error(entry, turn->now_ms);
+    bool has_entry = landing->stale_wins && entry != NULL &&
+                     hg_value_is_good_on_error(entry, hg_group_until(group, entry), turn->now_ms);
     if (only_stale && !has_entry) {
         hg_shard_unlock(shard);
         return false;
@@ -147,13 +152,13 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
         shard->counters.fenced++;
     if (has_entry) {
         serve = entry;
-        is_stale = !hg_value_is_fresh(entry, turn->now_ms);
         result.created_ms = entry->created_ms;
-        result.expires_ms = entry->expires_ms;
+        result.expires_ms = hg_group_until(group, entry);
+        is_stale = !hg_is_fresh(result.expires_ms, turn->now_ms);
     } else if (landing->is_stored && !is_fenced &&
                (entry = keep_locked(shard, load, landing)) != NULL) {
         result.created_ms = entry->created_ms;
-        result.expires_ms = entry->expires_ms;
+        result.expires_ms = hg_group_until(group, entry);
     }
 
     hg_flight_end(&shard->flights, &load->flight);

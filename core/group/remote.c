@@ -4,6 +4,7 @@
 #include "base/bug.h"
 #include "base/err.h"
 #include "group/freshness.h"
+#include "group/hot.h"
 
 static bool is_up(const struct hg_groups *groups, const struct hg_view *view, size_t member)
 {
@@ -144,24 +145,26 @@ void hg_load_ask(struct hg_load *load, struct hg_turn *turn)
     } while (fall_back(load, turn));
 }
 
-static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
+static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer, bool is_hot,
                        struct hg_turn *turn)
 {
     struct hg_group *group = load->group;
     struct hg_groups *groups = group->groups;
     struct hg_value *value = answer->result;
     uint64_t sent_ms = answer->sent_ms < turn->now_ms ? answer->sent_ms : turn->now_ms;
-    uint64_t life_ms =
-        answer->ttl_ms < groups->config.lease_ms ? answer->ttl_ms : groups->config.lease_ms;
+    bool is_value = value->status == HG_STATUS_VALUE;
+    is_hot &= is_value;
+    uint64_t life_ms = hg_copy_life(answer->ttl_ms, groups->config.lease_ms, is_hot);
     if (hg_bug(HG_BUG_COPY_FULL_LIFE))
         life_ms = group->config.ttl_ms;
     struct hg_landing landing = {
-        .tier = value->status == HG_STATUS_VALUE ? HG_TIER_HOT : HG_TIER_NEGATIVE,
+        .tier = is_value ? HG_TIER_HOT : HG_TIER_NEGATIVE,
         .created_ms = sent_ms > answer->age_ms ? sent_ms - answer->age_ms : 0,
         .expires_ms = hg_time_add(sent_ms, life_ms),
+        .hot_life_ms = is_hot ? (uint32_t)life_ms : 0,
     };
 
-    if (value->status == HG_STATUS_VALUE && value->data_len > groups->config.value_max) {
+    if (is_value && value->data_len > groups->config.value_max) {
         struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
         hg_shard_lock(shard);
         shard->counters.too_large++;
@@ -171,8 +174,8 @@ static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
                    turn);
         return;
     }
-    bool has_room = value->status == HG_STATUS_NOT_FOUND ||
-                    (value->status == HG_STATUS_VALUE && group->budget.hot_limit > 0);
+    bool has_room =
+        value->status == HG_STATUS_NOT_FOUND || (is_value && group->budget.hot_limit > 0);
     landing.is_stored = has_room && landing.expires_ms > turn->now_ms &&
                         !hg_value_more(value).uncacheable &&
                         hg_bytes_eq(hg_value_key(value), load->flight.key);
@@ -202,10 +205,14 @@ void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uin
     struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
     enum hg_ask_outcome outcome = outcome_of(answer);
     bool is_no_group = outcome == HG_ASK_TYPED && answer->result->status == HG_STATUS_NO_GROUP;
+    const struct hg_groups *groups = load->group->groups;
     struct hg_turn turn;
 
     hg_turn_init(&turn, load->group->groups, now_ms, here);
     hg_shard_lock(shard);
+    bool is_hot =
+        answer->minute_qps >= (double)groups->config.hot_minute ||
+        hg_rates_minute(&shard->rates, load->flight.hash, now_ms) >= groups->config.hot_minute;
     assert(load->flight.kind == HG_FLIGHT_REMOTE);
     assert(load->state == HG_LOAD_STARTED);
     load->state = HG_LOAD_REPORTED;
@@ -223,7 +230,7 @@ void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uin
         hg_value_unref(answer->result);
         become_fallback(load, &turn);
     } else if (outcome == HG_ASK_TYPED)
-        land_typed(load, answer, &turn);
+        land_typed(load, answer, is_hot, &turn);
     else if (outcome == HG_ASK_DEADLINE && hg_bug(HG_BUG_DEADLINE_FALLBACK))
         become_fallback(load, &turn);
     else if (outcome == HG_ASK_DEADLINE)

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include "cache/flight.h"
+#include "cache/rates.h"
 #include "cache/store.h"
 #include "group/group.h"
 
@@ -18,6 +19,7 @@ struct hg_shard {
     _Alignas(HG_CACHE_LINE) pthread_mutex_t lock;
     struct hg_store store;
     struct hg_flights flights;
+    struct hg_rates rates; /* of gets */
     /* evictions, expirations and gauges are filled in by hg_group_stats */
     struct hg_group_stats counters;
     uint64_t waiter_count;

@@ -95,6 +95,9 @@ struct hg_source {
     void (*wake)(void *ctx, struct hg_loop *loop, struct hg_list *waiters);
     /* on_evict of the configuration; NULL where no group wants it. Under the shard's lock: queue, do not call. */
     void (*evicted)(void *ctx, struct hg_group *group, struct hg_value *value, int reason);
+    /* on_hot: a key is asked for that often a minute; about once a minute each. NULL where no group wants it. Under the
+     * shard's lock: queue, do not call. */
+    void (*hot)(void *ctx, struct hg_group *group, struct hg_value *value, uint64_t minute);
     uint64_t (*random)(void *ctx);
 };
 

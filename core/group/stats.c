@@ -1,11 +1,12 @@
 #include "group/group_impl.h"
 
 #include "base/hash.h"
-#include "group/freshness.h"
+#include "group/hot.h"
 
 void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats)
 {
     struct hg_group_stats sum = {0};
+    uint64_t seen_ms = atomic_load_explicit(&group->seen_ms, memory_order_relaxed);
 
     for (unsigned i = 0; i < group->shard_count; i++) {
         struct hg_shard *shard = &group->shards[i];
@@ -20,6 +21,7 @@ void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats)
         sum.entries += shard->store.entry_count;
         sum.flights += shard->flights.count;
         sum.waiters += shard->waiter_count;
+        sum.hot_keys += hg_rates_count(&shard->rates, group->groups->config.hot_minute, seen_ms);
         hg_shard_unlock(shard);
     }
     sum.bytes = atomic_load(&group->budget.used);
@@ -31,6 +33,7 @@ size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_
 {
     size_t freed = 0;
 
+    atomic_store_explicit(&group->seen_ms, now_ms, memory_order_relaxed);
     for (unsigned i = 0; i < group->shard_count; i++) {
         struct hg_shard *shard = &group->shards[i];
         hg_shard_lock(shard);
@@ -48,14 +51,14 @@ static int64_t ttl_left(uint64_t expires_ms, uint64_t now_ms)
     return now_ms - expires_ms > INT64_MAX ? INT64_MIN : -(int64_t)(now_ms - expires_ms);
 }
 
-static void explain_entry(const struct hg_store *store, const struct hg_value *value,
-                          uint64_t now_ms, struct hg_explain *out)
+static void explain_entry(const struct hg_group *group, const struct hg_store *store,
+                          const struct hg_value *value, uint64_t now_ms, struct hg_explain *out)
 {
     out->is_stored = true;
     out->tier = (enum hg_tier)value->tier;
     out->status = (enum hg_status)value->status;
     out->age_ms = now_ms > value->created_ms ? now_ms - value->created_ms : 0;
-    out->ttl_ms = ttl_left(value->expires_ms, now_ms);
+    out->ttl_ms = ttl_left(hg_group_until(group, value), now_ms);
     struct hg_value_more more = hg_value_more(value);
     out->stale_while_revalidate_ms = more.stale_while_revalidate_ms;
     out->stale_if_error_ms = more.stale_if_error_ms;
@@ -78,7 +81,7 @@ void hg_group_explain(struct hg_group *group, struct hg_bytes key, uint64_t now_
     hg_shard_lock(shard);
     struct hg_value *value = hg_store_peek(&shard->store, hash, key);
     if (value != NULL) {
-        explain_entry(&shard->store, value, now_ms, &explain);
+        explain_entry(group, &shard->store, value, now_ms, &explain);
         hg_hold_set(out_hold, value);
     }
     struct hg_flight *flight = hg_flight_find(&shard->flights, HG_FLIGHT_LOCAL, hash, key);

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "group/freshness.h"
+#include "group/hot.h"
 
 /* A load that still queues and that nobody awaits. Its flight is ended; the caller destroys it. */
 static bool drop_locked(struct hg_shard *shard, struct hg_load *load)
@@ -50,7 +51,8 @@ bool hg_waiter_cancel(struct hg_waiter *waiter, uint64_t now_ms, struct hg_hold 
 
     if (out_stale != NULL && group->config.stale_on_timeout) {
         struct hg_value *entry = hg_store_peek(&shard->store, load->flight.hash, load->flight.key);
-        if (entry != NULL && hg_value_is_good_on_timeout(entry, now_ms))
+        if (entry != NULL &&
+            hg_value_is_good_on_timeout(entry, hg_group_until(group, entry), now_ms))
             hg_hold_set(out_stale, entry);
     }
     bool is_dropped = drop_locked(shard, load);

@@ -48,9 +48,11 @@ static void reply(struct hg_front *front, struct hg_exchange *exchange, struct h
 {
     (void)target;
     int status;
+    uint64_t now_ms = hg_loop_now(front->loop);
+    double minute_qps = (double)hg_group_minute(group, key, now_ms);
     hg_buf_clear(&front->body);
-    int err = hg_answer_to_http(result, key, hg_loop_now(front->loop),
-                                hg_group_config(group)->expose_errors, 0, &status, &front->body);
+    int err = hg_answer_to_http(result, key, now_ms, hg_group_config(group)->expose_errors,
+                                minute_qps, &status, &front->body);
     if (err < 0)
         answer_no_memory(front, exchange);
     else
