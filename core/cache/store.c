@@ -22,69 +22,6 @@ const char *hg_evict_reason_name(enum hg_evict_reason reason)
     return (size_t)reason < HG_COUNT(names) ? names[reason] : "unknown";
 }
 
-/* ---- budget ---- */
-
-void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit,
-                    size_t negative_limit)
-{
-    budget->capacity = capacity_bytes;
-    budget->cost = NULL;
-    budget->hot_limit = hot_limit < capacity_bytes ? hot_limit : capacity_bytes;
-    budget->negative_limit = negative_limit < capacity_bytes ? negative_limit : capacity_bytes;
-    atomic_init(&budget->used, 0);
-    for (size_t tier = 0; tier < HG_TIER_COUNT; tier++)
-        atomic_init(&budget->tier_used[tier], 0);
-}
-
-static size_t tier_limit(const struct hg_budget *budget, enum hg_tier tier)
-{
-    switch (tier) {
-    case HG_TIER_HOT:
-        return budget->hot_limit;
-    case HG_TIER_NEGATIVE:
-        return budget->negative_limit;
-    default:
-        return budget->capacity;
-    }
-}
-
-/* By compare-exchange, so that no thread ever sees the sum above its limit. */
-static bool reserve(atomic_size_t *used, size_t bytes, size_t limit)
-{
-    size_t before = atomic_load_explicit(used, memory_order_relaxed);
-    do {
-        if (bytes > limit || before > limit - bytes)
-            return false;
-    } while (!atomic_compare_exchange_weak_explicit(used, &before, before + bytes,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    return true;
-}
-
-static void release(atomic_size_t *used, size_t bytes)
-{
-    size_t before = atomic_fetch_sub_explicit(used, bytes, memory_order_relaxed);
-    assert(before >= bytes);
-    (void)before;
-}
-
-enum verdict { FITS, TIER_IS_FULL, ALL_IS_FULL };
-
-static enum verdict budget_reserve(struct hg_budget *budget, enum hg_tier tier, size_t bytes)
-{
-    if (!reserve(&budget->tier_used[tier], bytes, tier_limit(budget, tier)))
-        return tier == HG_TIER_MAIN ? ALL_IS_FULL : TIER_IS_FULL;
-    if (reserve(&budget->used, bytes, budget->capacity))
-        return FITS;
-    release(&budget->tier_used[tier], bytes);
-    return ALL_IS_FULL;
-}
-
-static void budget_release(struct hg_budget *budget, enum hg_tier tier, size_t bytes)
-{
-    release(&budget->used, bytes);
-    release(&budget->tier_used[tier], bytes);
-}
-
 /* ---- table ----
  *
  * Resizing doubles or halves. The smaller table's bucket s and the larger one's s and s + small are
@@ -223,7 +160,7 @@ static void drop(struct hg_store *store, struct hg_value **link, enum hg_evict_r
     store->entry_count--;
     store->tier_count[tier]--;
     bool is_short = hg_bug(HG_BUG_FORGET_BYTE) && reason == HG_EVICT_REPLACED;
-    budget_release(store->budget, tier, hg_store_entry_cost(store, value) - is_short);
+    hg_budget_release(store->budget, tier, hg_store_entry_cost(store, value) - is_short);
     if (reason == HG_EVICT_CAPACITY)
         store->counters.evictions++;
     if (reason == HG_EVICT_EXPIRED)
@@ -253,9 +190,9 @@ static size_t evict_next(struct hg_store *store, enum hg_tier tier)
  * When all is full, main is over its share: hot and negative never pass their limits, so what is
  * over went to main, which uses what they leave. They go only where this shard has no main entry.
  */
-static bool evict_one(struct hg_store *store, enum hg_tier tier, enum verdict verdict)
+static bool evict_one(struct hg_store *store, enum hg_tier tier, enum hg_budget_verdict verdict)
 {
-    if (verdict == TIER_IS_FULL)
+    if (verdict == HG_TIER_IS_FULL)
         return evict_next(store, tier) > 0;
     return evict_next(store, HG_TIER_MAIN) > 0 || evict_next(store, HG_TIER_HOT) > 0 ||
            evict_next(store, HG_TIER_NEGATIVE) > 0;
@@ -264,8 +201,8 @@ static bool evict_one(struct hg_store *store, enum hg_tier tier, enum verdict ve
 static int make_room(struct hg_store *store, enum hg_tier tier, size_t cost_bytes)
 {
     for (;;) {
-        enum verdict verdict = budget_reserve(store->budget, tier, cost_bytes);
-        if (verdict == FITS)
+        enum hg_budget_verdict verdict = hg_budget_reserve(store->budget, tier, cost_bytes);
+        if (verdict == HG_FITS)
             return HG_OK;
         if (!evict_one(store, tier, verdict))
             return hg_bug(HG_BUG_NO_BUDGET) ? HG_OK : HG_ELIMIT;
@@ -387,7 +324,7 @@ int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier ti
         drop(store, link, HG_EVICT_REPLACED, true);
     }
 
-    if (cost_bytes > tier_limit(store->budget, tier)) {
+    if (cost_bytes > hg_budget_limit(store->budget, tier)) {
         store->counters.rejected++;
         err = HG_ETOOBIG;
         goto tend;
@@ -405,7 +342,7 @@ int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier ti
     err = order_add(store, value, is_known ? &past : NULL);
     if (err < 0) {
         value->stored = false;
-        budget_release(store->budget, tier, cost_bytes);
+        hg_budget_release(store->budget, tier, cost_bytes);
         goto tend;
     }
     link = bucket_of(store, value->hash);
@@ -589,7 +526,7 @@ bool hg_store_validate(const struct hg_store *store)
     for (size_t tier = 0; tier < HG_TIER_COUNT; tier++) {
         size_t used = atomic_load(&store->budget->tier_used[tier]);
         /* Other shards use the same budget, so ours is a part of it. */
-        if (sums.bytes[tier] > used || used > tier_limit(store->budget, (enum hg_tier)tier))
+        if (sums.bytes[tier] > used || used > hg_budget_limit(store->budget, (enum hg_tier)tier))
             return false;
         if (sums.tiers[tier] != store->tier_count[tier])
             return false;

@@ -19,19 +19,11 @@
 #ifndef HG_CACHE_STORE_H
 #define HG_CACHE_STORE_H
 
+#include "cache/budget.h"
 #include "cache/policy.h"
 
 enum hg_evict_reason { HG_EVICT_CAPACITY, HG_EVICT_EXPIRED, HG_EVICT_REMOVED, HG_EVICT_REPLACED };
 const char *hg_evict_reason_name(enum hg_evict_reason reason); /* "capacity", ... */
-
-/* A group's bytes, shared by its shards. used <= capacity at any moment, replacement included. */
-struct hg_budget {
-    size_t capacity, hot_limit, negative_limit;
-    atomic_size_t used, tier_used[HG_TIER_COUNT];
-    /* What an entry costs, where that is not its memory (replay); NULL in a node. Set before stores are made. */
-    hg_cost_fn cost;
-};
-void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit, size_t negative_limit);
 
 /* Called under the shard's lock: must not call back into the store; may take a reference. */
 typedef void (*hg_evict_fn)(void *ctx, struct hg_value *value, enum hg_evict_reason reason);

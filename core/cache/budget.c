@@ -1,0 +1,62 @@
+#include "cache/budget.h"
+
+#include <assert.h>
+
+void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit,
+                    size_t negative_limit)
+{
+    budget->capacity = capacity_bytes;
+    budget->cost = NULL;
+    budget->hot_limit = hot_limit < capacity_bytes ? hot_limit : capacity_bytes;
+    budget->negative_limit = negative_limit < capacity_bytes ? negative_limit : capacity_bytes;
+    atomic_init(&budget->used, 0);
+    for (size_t tier = 0; tier < HG_TIER_COUNT; tier++)
+        atomic_init(&budget->tier_used[tier], 0);
+}
+
+size_t hg_budget_limit(const struct hg_budget *budget, enum hg_tier tier)
+{
+    switch (tier) {
+    case HG_TIER_HOT:
+        return budget->hot_limit;
+    case HG_TIER_NEGATIVE:
+        return budget->negative_limit;
+    default:
+        return budget->capacity;
+    }
+}
+
+/* By compare-exchange, so that no thread ever sees the sum above its limit. */
+static bool reserve(atomic_size_t *used, size_t bytes, size_t limit)
+{
+    size_t before = atomic_load_explicit(used, memory_order_relaxed);
+    do {
+        if (bytes > limit || before > limit - bytes)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(used, &before, before + bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+static void release(atomic_size_t *used, size_t bytes)
+{
+    size_t before = atomic_fetch_sub_explicit(used, bytes, memory_order_relaxed);
+    assert(before >= bytes);
+    (void)before;
+}
+
+enum hg_budget_verdict hg_budget_reserve(struct hg_budget *budget, enum hg_tier tier, size_t bytes)
+{
+    if (!reserve(&budget->tier_used[tier], bytes, hg_budget_limit(budget, tier)))
+        return tier == HG_TIER_MAIN ? HG_ALL_IS_FULL : HG_TIER_IS_FULL;
+    if (reserve(&budget->used, bytes, budget->capacity))
+        return HG_FITS;
+    release(&budget->tier_used[tier], bytes);
+    return HG_ALL_IS_FULL;
+}
+
+void hg_budget_release(struct hg_budget *budget, enum hg_tier tier, size_t bytes)
+{
+    release(&budget->used, bytes);
+    release(&budget->tier_used[tier], bytes);
+}

@@ -1,0 +1,28 @@
+/*
+ * budget - a group's bytes, shared by the stores of its shards.
+ *
+ * used <= capacity at any moment, and each tier's part <= its limit, whatever threads reserve: by compare-exchange, so that
+ * no thread ever sees a sum above its limit. Who is refused evicts and tries again (store.h).
+ *
+ * Threads    any, by atomics.
+ */
+#ifndef HG_CACHE_BUDGET_H
+#define HG_CACHE_BUDGET_H
+
+#include "cache/policy.h"
+
+struct hg_budget {
+    size_t capacity, hot_limit, negative_limit;
+    atomic_size_t used, tier_used[HG_TIER_COUNT];
+    /* What an entry costs, where that is not its memory (replay); NULL in a node. Set before stores are made. */
+    hg_cost_fn cost;
+};
+
+void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit, size_t negative_limit);
+size_t hg_budget_limit(const struct hg_budget *budget, enum hg_tier tier);
+
+enum hg_budget_verdict { HG_FITS, HG_TIER_IS_FULL, HG_ALL_IS_FULL };
+enum hg_budget_verdict hg_budget_reserve(struct hg_budget *budget, enum hg_tier tier, size_t bytes);
+void hg_budget_release(struct hg_budget *budget, enum hg_tier tier, size_t bytes);
+
+#endif
