@@ -84,6 +84,7 @@ return {
             on_timeout = "error", -- error | stale
             expose_errors = false,
             on_evict = nil, -- function(key, value, reason)
+            on_hot = nil, -- function(key, rate): asked for rate times a minute
             getter = function(key) -- example
                 return "value of " .. key
             end,

@@ -22,6 +22,12 @@ const char *hg_evict_reason_name(enum hg_evict_reason reason)
     return (size_t)reason < HG_COUNT(names) ? names[reason] : "unknown";
 }
 
+const char *hg_tier_name(enum hg_tier tier)
+{
+    static const char *const names[HG_TIER_COUNT] = {"main", "hot", "negative"};
+    return (size_t)tier < HG_COUNT(names) ? names[tier] : "unknown";
+}
+
 /* ---- table ----
  *
  * Resizing doubles or halves. The smaller table's bucket s and the larger one's s and s + small are

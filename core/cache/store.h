@@ -25,6 +25,8 @@
 enum hg_evict_reason { HG_EVICT_CAPACITY, HG_EVICT_EXPIRED, HG_EVICT_REMOVED, HG_EVICT_REPLACED };
 const char *hg_evict_reason_name(enum hg_evict_reason reason); /* "capacity", ... */
 
+const char *hg_tier_name(enum hg_tier tier); /* "main", "hot", "negative" */
+
 /* Called under the shard's lock: must not call back into the store; may take a reference. */
 typedef void (*hg_evict_fn)(void *ctx, struct hg_value *value, enum hg_evict_reason reason);
 

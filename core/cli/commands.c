@@ -30,6 +30,9 @@ const struct hg_command hg_commands[] = {
     {"stats", HG_COMMAND_STATS, TALKS, 0, 0, "", "print the node's counters", NULL},
     {"ring", HG_COMMAND_RING, TALKS, 0, 0, "",
      "print the members and the ring as the node sees them", NULL},
+    {"hot", HG_COMMAND_HOT, TALKS, 0, 0, "", "print the keys that the node is asked for most",
+     "rate is gets a minute, about; from 600 on a key is hot: copies of it live longer.\n"
+     "With --json a key that is not UTF-8 stands in it as \"key64\", in base64.\n"},
     {"explain", HG_COMMAND_EXPLAIN, KEYED, 2, 2, "GROUP KEY",
      "say who owns a key and what the node has of it", NULL},
     {"replay", HG_COMMAND_REPLAY,
@@ -55,7 +58,7 @@ const struct hg_command *hg_command_find(const char *name)
 
 bool hg_command_is_later(const char *name)
 {
-    static const char *const later[] = {"flush", "untag", "hot", "reload", "drain", "test", "init"};
+    static const char *const later[] = {"flush", "untag", "reload", "drain", "test", "init"};
     for (size_t i = 0; i < HG_COUNT(later); i++)
         if (strcmp(later[i], name) == 0)
             return true;

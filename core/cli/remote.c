@@ -99,6 +99,9 @@ static int build_path(struct remote *remote)
     case HG_COMMAND_RING:
         rc = hg_buf_append_str(path, "/ring");
         break;
+    case HG_COMMAND_HOT:
+        rc = hg_buf_append_str(path, "/hot");
+        break;
     case HG_COMMAND_EXPLAIN:
         rc = hg_buf_append_str(path, "/explain");
         break;

@@ -1,5 +1,5 @@
 /*
- * The admin listener: /live /ready /metrics /stats /ring /explain /keys. No CORS, no GET with effect (but for &load=1, which is what
+ * The admin listener: /live /ready /metrics /stats /ring /hot /explain /keys. No CORS, no GET with effect (but for &load=1, which is what
  * any client could do), Host from an allow-list against DNS rebinding, tokens where configured.
  */
 #include <stdio.h>
@@ -342,6 +342,13 @@ static void ring(struct hg_front *front, struct hg_exchange *exchange)
     answer_page(front, exchange, hg_ring_format(front->node, &front->body), "application/json");
 }
 
+static void hot(struct hg_front *front, struct hg_exchange *exchange)
+{
+    hg_buf_clear(&front->body);
+    answer_page(front, exchange, hg_hot_format(front->node, hg_loop_now(front->loop), &front->body),
+                "application/json");
+}
+
 static void explain(struct hg_front *front, struct hg_exchange *exchange)
 {
     struct hg_bytes key;
@@ -363,7 +370,7 @@ static const struct page {
     {"/live", live, true, false},        {"/ready", ready, true, false},
     {"/metrics", metrics, false, false}, {"/stats", stats, false, false},
     {"/ring", ring, false, false},       {"/explain", explain, false, false},
-    {"/keys", keys, false, true},
+    {"/keys", keys, false, true},        {"/hot", hot, false, false},
 };
 
 bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange)
@@ -377,8 +384,9 @@ bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange)
     if (page == NULL) {
         if (exchange->roles & HG_ROLE_API)
             return false; /* the addresses are shared: maybe a route */
-        answer_text(front, exchange, 404,
-                    "no such page; there are /live /ready /metrics /stats /ring /explain /keys");
+        answer_text(
+            front, exchange, 404,
+            "no such page; there are /live /ready /metrics /stats /ring /hot /explain /keys");
         return true;
     }
     bool is_read = request->method == HG_GET || request->method == HG_HEAD;

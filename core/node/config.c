@@ -308,6 +308,7 @@ static void read_groups(struct reader *r)
         if (g->source >= c->source_count)
             fail(r, HG_EINVAL, "source");
         g->has_on_evict = flag(r, "has_on_evict");
+        g->has_on_hot = flag(r, "has_on_hot");
         lua_pop(r->L, 1);
     }
     lua_pop(r->L, 1);

@@ -31,7 +31,7 @@ struct hg_config_group {
     struct hg_group_config group; /* guard is filled in by the node */
     const char *pool;
     size_t source;                /* index into sources */
-    bool has_on_evict;
+    bool has_on_evict, has_on_hot;
 };
 
 enum hg_serve_as { HG_AS_RAW, HG_AS_ENVELOPE };

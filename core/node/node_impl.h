@@ -5,7 +5,7 @@
  *   workers.c   worker loops, accept        serve.c     answers of hg.serve
  *   drain.c     signals, leaving            call.c      function routes
  *   source.c    what groups need from us    peer_side.c what peers ask of us
- *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c its pages
+ *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c, hot.c its pages
  */
 #ifndef HG_NODE_NODE_IMPL_H
 #define HG_NODE_NODE_IMPL_H
@@ -196,6 +196,8 @@ const char *hg_node_not_ready(const struct hg_node *node);
 int hg_stats_format(struct hg_node *node, struct hg_buf *buf);
 int hg_ring_format(struct hg_node *node, struct hg_buf *buf);
 int hg_explain_format(struct hg_node *node, struct hg_group *group, struct hg_bytes key, uint64_t now_ms, struct hg_buf *buf);
+/* hot.c */
+int hg_hot_format(struct hg_node *node, uint64_t now_ms, struct hg_buf *buf);
 int hg_metrics_format(struct hg_node *node, struct hg_buf *buf);
 
 /* drain.c */

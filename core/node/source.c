@@ -86,6 +86,13 @@ static void source_evicted(void *ctx, struct hg_group *group, struct hg_value *v
         hg_runtime_evicted(node->runtime, group, value, reason);
 }
 
+static void source_hot(void *ctx, struct hg_group *group, struct hg_value *value, uint64_t minute)
+{
+    struct hg_node *node = ctx;
+    if (node->config->groups[hg_group_index(group)].has_on_hot)
+        hg_runtime_hot(node->runtime, group, value, minute);
+}
+
 static uint64_t source_random(void *ctx)
 {
     (void)ctx;
@@ -136,9 +143,11 @@ static int view_init(struct hg_node *node)
 int hg_node_source_init(struct hg_node *node)
 {
     struct hg_config *config = node->config;
-    bool wants_evicted = false;
-    for (size_t i = 0; i < config->group_count; i++)
+    bool wants_evicted = false, wants_hot = false;
+    for (size_t i = 0; i < config->group_count; i++) {
         wants_evicted |= config->groups[i].has_on_evict;
+        wants_hot |= config->groups[i].has_on_hot;
+    }
     node->source = (struct hg_source){
         .ctx = node,
         .load = source_load,
@@ -146,6 +155,7 @@ int hg_node_source_init(struct hg_node *node)
         .is_up = source_is_up,
         .wake = source_wake,
         .evicted = wants_evicted ? source_evicted : NULL,
+        .hot = wants_hot ? source_hot : NULL,
         .random = source_random,
     };
     struct hg_groups_config groups_config = {

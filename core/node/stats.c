@@ -74,12 +74,6 @@ int hg_ring_format(struct hg_node *node, struct hg_buf *buf)
     return err == HG_OK ? hg_buf_append_str(buf, "]}\n") : err;
 }
 
-static const char *tier_name(enum hg_tier tier)
-{
-    static const char *const names[] = {"main", "hot", "negative"};
-    return names[tier];
-}
-
 static const char *status_name(enum hg_status status)
 {
     return status == HG_STATUS_VALUE       ? "value"
@@ -91,7 +85,7 @@ static int explain_entry(const struct hg_explain *explain, const struct hg_value
                          struct hg_buf *buf)
 {
     int err = hg_buf_printf(buf, ",\"tier\":\"%s\",\"status\":\"%s\",\"age_ms\":%llu,\"ttl_ms\":",
-                            tier_name(explain->tier), status_name(explain->status),
+                            hg_tier_name(explain->tier), status_name(explain->status),
                             (unsigned long long)explain->age_ms);
     if (err == HG_OK && explain->ttl_ms == INT64_MAX)
         err = hg_buf_append_str(buf, "null");

@@ -1,5 +1,5 @@
 /*
- * on_evict: the store queues under the shard's lock, the watchdog makes tasks of it, a script
+ * on_evict and on_hot: the group queues under the shard's lock, the watchdog makes tasks of it, a script
  * thread runs them.
  */
 #include "script/runtime_impl.h"
@@ -7,24 +7,43 @@
 #include "net/clock.h"
 #include "net/log.h"
 
-void hg_runtime_evicted(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value,
-                        int reason)
+static void count_dropped(struct hg_runtime *runtime, bool is_hot)
 {
-    if (!runtime->group_evicts[hg_group_index(group)] || value->status != HG_STATUS_VALUE)
-        return;
+    if (is_hot)
+        HG_RUNTIME_COUNT(runtime, hot_dropped);
+    else
+        HG_RUNTIME_COUNT(runtime, evict_dropped);
+}
+
+static void queue(struct hg_runtime *runtime, struct hg_evicted evicted)
+{
     pthread_mutex_lock(&runtime->evict_lock);
     size_t count = atomic_load(&runtime->evict_count);
     bool has_room = count < HG_EVICTED_MAX && !atomic_load(&runtime->is_stopping);
     if (has_room) {
-        runtime->evicted[(runtime->evict_head + count) % HG_EVICTED_MAX] =
-            (struct hg_evicted){.group = group, .value = hg_value_ref(value), .reason = reason};
+        hg_value_ref(evicted.value);
+        runtime->evicted[(runtime->evict_head + count) % HG_EVICTED_MAX] = evicted;
         atomic_store(&runtime->evict_count, count + 1);
     } else {
-        HG_RUNTIME_COUNT(runtime, evict_dropped);
+        count_dropped(runtime, evicted.minute > 0);
     }
     pthread_mutex_unlock(&runtime->evict_lock);
     if (has_room)
         hg_watchdog_poke(runtime);
+}
+
+void hg_runtime_evicted(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value,
+                        int reason)
+{
+    if (runtime->group_evicts[hg_group_index(group)] && value->status == HG_STATUS_VALUE)
+        queue(runtime, (struct hg_evicted){.group = group, .value = value, .reason = reason});
+}
+
+void hg_runtime_hot(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value,
+                    uint64_t minute)
+{
+    if (runtime->group_is_told[hg_group_index(group)] && minute > 0)
+        queue(runtime, (struct hg_evicted){.group = group, .value = value, .minute = minute});
 }
 
 static bool take(struct hg_runtime *runtime, struct hg_evicted *out)
@@ -51,15 +70,16 @@ void hg_evict_dispatch(struct hg_runtime *runtime)
                                    : NULL;
         if (task == NULL) {
             hg_value_unref(evicted.value);
-            HG_RUNTIME_COUNT(runtime, evict_dropped);
+            count_dropped(runtime, evicted.minute > 0);
             continue;
         }
         task->group = evicted.group;
         task->value = evicted.value;
         task->reason = evicted.reason;
+        task->minute = evicted.minute;
         if (hg_pool_post(pool, task) < 0) {
             hg_task_free(task);
-            HG_RUNTIME_COUNT(runtime, evict_dropped);
+            count_dropped(runtime, evicted.minute > 0);
         }
     }
 }
@@ -75,6 +95,12 @@ static int push_evict(lua_State *L, struct hg_task *task, void *ud)
 {
     (void)ud;
     struct hg_bytes key = hg_value_key(task->value), data = hg_value_data(task->value);
+    if (task->minute > 0) {
+        hg_vm_push_on_hot(task->thread->vm, hg_group_index(task->group));
+        lua_pushlstring(L, key.data, key.len);
+        lua_pushnumber(L, (lua_Number)task->minute);
+        return 2;
+    }
     hg_vm_push_on_evict(task->thread->vm, hg_group_index(task->group));
     lua_pushlstring(L, key.data, key.len);
     lua_pushlstring(L, data.data != NULL ? data.data : "", data.len);
@@ -92,13 +118,15 @@ void hg_evict_begin(struct hg_task *task)
     hg_task_run(task, push_evict, NULL);
 }
 
-/* Of on_evict and of hg.spawn: nobody waits, so what went wrong is only logged. */
+/* Of on_evict, on_hot and hg.spawn: nobody waits, so what went wrong is only logged. */
 void hg_evict_ended(struct hg_task *task, const struct hg_ending *ending)
 {
     static struct hg_log_limit limit;
 
     if (ending->is_error) {
-        const char *what = task->kind == HG_TASK_EVICT ? "on_evict" : "hg.spawn";
+        const char *what = task->kind != HG_TASK_EVICT ? "hg.spawn"
+                           : task->minute > 0          ? "on_hot"
+                                                       : "on_evict";
         const char *why = ending->is_timeout  ? "timed out"
                           : ending->is_budget ? "script budget exceeded"
                                               : ending->message;

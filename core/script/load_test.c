@@ -406,6 +406,30 @@ static void test_evicted_values_reach_on_evict(void **state)
     world_finish(&world);
 }
 
+static void test_hot_keys_reach_on_hot(void **state)
+{
+    struct world world;
+    struct answer answer;
+    (void)state;
+    world_init(&world);
+    world_start(&world, "told = 'nobody'\nreturn { groups = { test = { getter = function(key)\n"
+                        " if key == 'told' then return told, { uncacheable = true } end return 'v' "
+                        ".. key end,\n"
+                        " on_hot = function(key, rate) hg.sleep(0) told = key .. '=' .. "
+                        "tostring(rate) end } } }");
+    struct hg_group *group = hg_groups_at(world.groups_all, 0);
+    struct hg_value_spec spec = {
+        .status = HG_STATUS_VALUE, .key = HG_BYTES("a"), .data = HG_BYTES("v")};
+    struct hg_value *value = hg_value_create(&spec);
+    assert_non_null(value);
+    hg_runtime_hot(world.runtime, group, value, 0); /* no rate: nothing to tell */
+    hg_runtime_hot(world.runtime, group, value, 1234);
+    hg_runtime_evicted(world.runtime, group, value, 0); /* nobody wants it */
+    hg_value_unref(value);
+    WAIT_UNTIL((answer = get(&world, "told"), strcmp(answer.data, "a=1234") == 0));
+    world_finish(&world);
+}
+
 static int count_anchors(lua_State *L)
 {
     struct hg_vm *vm = hg_vm_of(L);
@@ -555,6 +579,7 @@ int main(void)
         cmocka_unit_test(test_one_load_answers_all_waiters),
         cmocka_unit_test(test_loads_left_at_destroy_are_answered),
         cmocka_unit_test(test_evicted_values_reach_on_evict),
+        cmocka_unit_test(test_hot_keys_reach_on_hot),
         cmocka_unit_test(test_no_coroutine_stays_anchored),
         cmocka_unit_test(test_each_allocation_may_fail_and_the_load_is_answered),
         cmocka_unit_test(test_data_that_differs_between_states_is_refused),

@@ -68,8 +68,9 @@ static int map_groups(struct hg_runtime *runtime, const struct hg_runtime_config
     runtime->group_names = hg_calloc(count + 1, sizeof(char *));
     runtime->group_pools = hg_calloc(count + 1, sizeof(struct hg_pool *));
     runtime->group_evicts = hg_calloc(count + 1, sizeof(bool));
+    runtime->group_is_told = hg_calloc(count + 1, sizeof(bool));
     if (runtime->group_names == NULL || runtime->group_pools == NULL ||
-        runtime->group_evicts == NULL)
+        runtime->group_evicts == NULL || runtime->group_is_told == NULL)
         return HG_ENOMEM;
     runtime->group_count = count;
     for (size_t i = 0; i < count; i++) {
@@ -85,12 +86,14 @@ static int map_groups(struct hg_runtime *runtime, const struct hg_runtime_config
     return HG_OK;
 }
 
-static void note_evicts(struct hg_runtime *runtime, struct hg_vm *vm)
+static void note_hooks(struct hg_runtime *runtime, struct hg_vm *vm)
 {
     for (size_t i = 0; i < runtime->group_count; i++) {
         hg_vm_push_on_evict(vm, i);
-        runtime->group_evicts[i] = lua_isfunction(vm->L, -1);
-        lua_pop(vm->L, 1);
+        hg_vm_push_on_hot(vm, i);
+        runtime->group_evicts[i] = lua_isfunction(vm->L, -2);
+        runtime->group_is_told[i] = lua_isfunction(vm->L, -1);
+        lua_pop(vm->L, 2);
     }
 }
 
@@ -104,7 +107,7 @@ static int start_threads(struct hg_runtime *runtime, char **out_error)
             if (err < 0)
                 return err;
             if (i == 0 && slot == 0)
-                note_evicts(runtime, thread->vm);
+                note_hooks(runtime, thread->vm);
             pool->threads[slot] = thread;
         }
     }
@@ -306,6 +309,7 @@ void hg_runtime_destroy(struct hg_runtime *runtime)
     hg_free((void *)runtime->group_names);
     hg_free(runtime->group_pools);
     hg_free(runtime->group_evicts);
+    hg_free(runtime->group_is_told);
     free_config(runtime);
     hg_quarantine_finish(&runtime->quarantine);
     pthread_mutex_destroy(&runtime->evict_lock);

@@ -53,6 +53,9 @@ int hg_runtime_load(struct hg_runtime *runtime, struct hg_load *load);
 /* hg_source.evicted: queues on_evict; dropped and counted under load. */
 void hg_runtime_evicted(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value, int reason);
 
+/* hg_source.hot: queues on_hot, in the same way. */
+void hg_runtime_hot(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value, uint64_t minute);
+
 /* A request for a function route. Made and freed by the caller; everything in it stays valid until done. */
 struct hg_route_call {
     struct hg_mail mail;
@@ -76,7 +79,7 @@ void hg_route_call_finish(struct hg_route_call *call);
 
 #define HG_RUNTIME_COUNTERS(X)                                                                     \
     X(tasks) X(errors) X(budget_exceeded) X(abandoned) X(quarantined) X(blocked) X(memory_errors)  \
-    X(states_discarded) X(late_answers) X(evict_dropped)
+    X(states_discarded) X(late_answers) X(evict_dropped) X(hot_dropped)
 struct hg_runtime_stats {
 #define X(name) uint64_t name;
     HG_RUNTIME_COUNTERS(X)

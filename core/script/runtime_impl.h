@@ -4,7 +4,7 @@
  *   runtime.c     create, load, stats, destroy    task.c        one coroutine: begin to end
  *   pool.c        pending work, whom to wake      load.c        a getter's run, its result
  *   thread.c      loop + VM + mailbox, its end    route_call.c  a function route's run
- *   watchdog.c    budget, blocking, refusals      evict.c       on_evict's queue
+ *   watchdog.c    budget, blocking, refusals      evict.c       on_evict's and on_hot's queue
  *   abandon.c     giving a thread up              convert.c     Lua values to hg_value
  *   quarantine.c  keys that hung a thread         lib_*.c       what scripts call
  *
@@ -81,8 +81,9 @@ struct hg_task {
     bool is_taken;          /* somebody else reported it */
     struct hg_op *op;       /* what it waits for besides its timer; under the thread's lock */
     struct hg_group *group; /* EVICT, and for messages */
-    struct hg_value *value; /* EVICT: what went; LOAD: the old value, a reference for ctx.old */
+    struct hg_value *value; /* EVICT: what went, or is hot; LOAD: the old value, a reference for ctx.old */
     int reason;
+    uint64_t minute;      /* EVICT: of on_hot, gets a minute; 0: of on_evict */
     uint64_t deadline_ms; /* of the whole task */
     /* The thread's own. */
     enum hg_task_state state;
@@ -146,6 +147,7 @@ struct hg_evicted {
     struct hg_group *group;
     struct hg_value *value;
     int reason;
+    uint64_t minute; /* 0: it left; else it is hot */
 };
 
 struct hg_runtime {
@@ -156,7 +158,7 @@ struct hg_runtime {
     uint64_t fingerprint;
     const char **group_names;
     struct hg_pool **group_pools;
-    bool *group_evicts;
+    bool *group_evicts, *group_is_told; /* has on_evict, on_hot */
     size_t group_count;
     struct hg_pool *pools;
     size_t pool_count;

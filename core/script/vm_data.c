@@ -120,9 +120,12 @@ const char *hg_vm_warning(struct hg_vm *vm, size_t index)
 }
 
 /*
- * functions = { getter of group 0, on_evict of group 0, getter of group 1, ... }, false where there
+ * functions = { getter, on_evict, on_hot of group 0, getter of group 1, ... }, false where there
  * is none.
  */
+static const char *const functions[] = {"getter", "on_evict", "on_hot"};
+enum { GETTER, ON_EVICT, ON_HOT, FUNCTIONS };
+
 struct bind {
     struct hg_vm *vm;
     const char *const *names;
@@ -150,14 +153,12 @@ static int bind_functions(lua_State *L)
     struct hg_vm *vm = bind->vm;
 
     lua_settop(L, 0);
-    lua_createtable(L, (int)bind->count * 2, 0);
+    lua_createtable(L, (int)bind->count * FUNCTIONS, 0);
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->raw_ref);
     lua_getfield(L, 2, "groups");
     if (lua_istable(L, 3)) {
-        for (size_t i = 0; i < bind->count; i++) {
-            bind_one(L, 3, 1, bind->names[i], "getter", (int)i * 2 + 1);
-            bind_one(L, 3, 1, bind->names[i], "on_evict", (int)i * 2 + 2);
-        }
+        for (int i = 0; i < (int)bind->count * FUNCTIONS; i++)
+            bind_one(L, 3, 1, bind->names[i / FUNCTIONS], functions[i % FUNCTIONS], i + 1);
     }
     lua_settop(L, 1);
     if (vm->functions_ref == LUA_NOREF)
@@ -182,12 +183,17 @@ static void push_function(struct hg_vm *vm, size_t number)
 
 void hg_vm_push_getter(struct hg_vm *vm, size_t group_index)
 {
-    push_function(vm, group_index * 2);
+    push_function(vm, group_index * FUNCTIONS + GETTER);
 }
 
 void hg_vm_push_on_evict(struct hg_vm *vm, size_t group_index)
 {
-    push_function(vm, group_index * 2 + 1);
+    push_function(vm, group_index * FUNCTIONS + ON_EVICT);
+}
+
+void hg_vm_push_on_hot(struct hg_vm *vm, size_t group_index)
+{
+    push_function(vm, group_index * FUNCTIONS + ON_HOT);
 }
 
 void hg_vm_push_handler(struct hg_vm *vm, const char *route)

@@ -302,7 +302,8 @@ static void test_example_of_the_contract_loads(void **state)
         "  groups = { test = { capacity = '64MiB', policy = 'lru', ttl = '10m', source = shared,\n"
         "      getter = function(key, ctx) hg.log.info('[SlowDB] search key %s', key) return "
         "db[key] end },\n"
-        "    rows = { pool = 'sql', source = shared, getter = print, on_evict = print } },\n"
+        "    rows = { pool = 'sql', source = shared, getter = print, on_evict = print, on_hot = "
+        "print } },\n"
         "  routes = { ['GET /api'] = hg.serve('test'), ['GET /users/:id'] = hg.serve('test', { key "
         "= '{path.id}:{query.lang|en}' }),\n"
         "    ['GET /any'] = hg.serve{ as = 'envelope' }, ['POST /f'] = function() end, ['GET /h'] "
@@ -317,6 +318,8 @@ static void test_example_of_the_contract_loads(void **state)
         hg_vm_push_getter(vm, i);
         assert_int_equal(lua_isfunction(vm->L, -1), i < 2);
         hg_vm_push_on_evict(vm, i);
+        assert_int_equal(lua_isfunction(vm->L, -1), i == 0);
+        hg_vm_push_on_hot(vm, i);
         assert_int_equal(lua_isfunction(vm->L, -1), i == 0);
     }
     hg_vm_push_handler(vm, "POST /f");

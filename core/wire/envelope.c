@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "wire/query.h"
 #include "wire/reply.h"
 #include "wire/utf8.h"
 
@@ -58,6 +59,31 @@ int hg_json_string(struct hg_buf *buf, struct hg_bytes text)
 {
     size_t before = buf->len;
     int err = append_string(buf, text);
+    if (err < 0)
+        buf->len = before;
+    return err;
+}
+
+static bool is_utf8(struct hg_bytes bytes)
+{
+    while (bytes.len > 0) {
+        size_t len = hg_utf8_char(bytes);
+        if (len == 0)
+            return false;
+        bytes = hg_bytes(bytes.data + len, bytes.len - len);
+    }
+    return true;
+}
+
+int hg_json_bytes(struct hg_buf *buf, const char *name, struct hg_bytes bytes)
+{
+    size_t before = buf->len;
+    bool is_text = is_utf8(bytes);
+    int err = hg_buf_printf(buf, "\"%s%s\":%s", name, is_text ? "" : "64", is_text ? "" : "\"");
+    if (err == HG_OK)
+        err = is_text ? append_string(buf, bytes) : hg_base64_encode(buf, bytes);
+    if (err == HG_OK && !is_text)
+        err = hg_buf_append_char(buf, '"');
     if (err < 0)
         buf->len = before;
     return err;

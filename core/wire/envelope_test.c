@@ -95,12 +95,32 @@ static void test_a_failed_envelope_leaves_the_buffer_as_it_was(void **state)
     }
 }
 
+static void test_bytes_that_are_no_text_are_base64(void **state)
+{
+    struct hg_buf buf;
+    (void)state;
+    hg_buf_init(&buf, 200);
+    assert_int_equal(hg_json_bytes(&buf, "key", HG_BYTES("T\"m\0")), HG_OK);
+    assert_int_equal(hg_buf_append_char(&buf, ','), HG_OK);
+    assert_int_equal(hg_json_bytes(&buf, "key", HG_BYTES("\xff\x01")), HG_OK);
+    assert_int_equal(hg_json_bytes(&buf, "key", HG_BYTES_NONE), HG_OK);
+    assert_true(hg_bytes_eq(hg_buf_bytes(&buf), HG_BYTES("\"key\":\"T\\\"m\\u0000\",\"key64\":"
+                                                         "\"/wE=\"\"key\":\"\"")));
+    size_t before = buf.len;
+    static char big[200];
+    memset(big, 0xff, sizeof(big));
+    assert_int_equal(hg_json_bytes(&buf, "key", hg_bytes(big, sizeof(big))), HG_ETOOBIG);
+    assert_int_equal(buf.len, before);
+    hg_buf_finish(&buf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strings_are_escaped_and_made_valid),
         cmocka_unit_test(test_envelopes_are_those_of_hgcache_v2),
         cmocka_unit_test(test_a_failed_envelope_leaves_the_buffer_as_it_was),
+        cmocka_unit_test(test_bytes_that_are_no_text_are_base64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,6 +32,8 @@ int hg_envelope_data(struct hg_buf *buf, struct hg_bytes data);
 int hg_envelope_error(struct hg_buf *buf, int http_status);
 /* A JSON string with quotes, as above. */
 int hg_json_string(struct hg_buf *buf, struct hg_bytes text);
+/* A member of an object: "name":"text", or "name64":"base64" where the bytes are not UTF-8. */
+int hg_json_bytes(struct hg_buf *buf, const char *name, struct hg_bytes bytes);
 
 /* A header name or value that can be sent: token; no CR, LF, NUL (E16). */
 bool hg_field_name_is_valid(struct hg_bytes name);

@@ -207,7 +207,8 @@ end
 local function describe_group(p, group, source)
     local name = group.name:find("^[%a_][%w_]*$") and group.name or "[" .. quoted(group.name) .. "]"
     p.open(name .. " = {")
-    plain(p, schema.group, group, { source = true, shards = true, getter = true, on_evict = true })
+    plain(p, schema.group, group, { source = true, shards = true, getter = true, on_evict = true,
+        on_hot = true })
     p.line(("shards = %s,"):format(auto(group.shards)))
     p.open("source = {" .. (source.shared and " -- shared" or ""))
     plain(p, schema.source, source, { breaker = true })
@@ -217,6 +218,9 @@ local function describe_group(p, group, source)
     p.line("getter = function(key, ctx) ... end,")
     if group.has_on_evict then
         p.line("on_evict = function(key, value, reason) ... end,")
+    end
+    if group.has_on_hot then
+        p.line("on_hot = function(key, rate) ... end,")
     end
     p.close()
 end

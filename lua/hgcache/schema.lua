@@ -321,6 +321,8 @@ M.group = {
     field("pool", T.string("a pool of node.scripts", { max = 64 }),
         { default = "getters", help = "script pool that runs the getter" }),
     field("on_evict", T.func "function(key, value, reason)", { help = "told of what leaves the store" }),
+    field("on_hot", T.func "function(key, rate)",
+        { help = "told which keys are asked for 600 times a minute or more, with the rate" }),
     field("on_timeout", T.one_of { "error", "stale" },
         { default = "error", help = "what a caller gets whose deadline passes" }),
     field("expose_errors", T.boolean,

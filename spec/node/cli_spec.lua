@@ -37,7 +37,8 @@ describe("words", function()
             local r = node.run(words)
             assert.equal(0, r.code)
             assert.equal("", r.err)
-            for _, command in ipairs { "run", "check", "get", "peek", "set", "del", "stats", "ring", "explain" } do
+            for _, command in ipairs { "run", "check", "get", "peek", "set", "del", "stats", "ring", "hot",
+                "explain" } do
                 assert.is_truthy(r.out:find(command, 1, true))
             end
         end
@@ -163,6 +164,17 @@ describe("commands to a node", function()
         r = cli("ring", "--json")
         assert.equal(0, r.code)
         assert.is_table(cjson.decode(r.out))
+        for _ = 1, 500 do
+            n:get("/api?group=test&key=Tom")
+        end
+        r = cli("hot", "--json")
+        assert.equal(0, r.code)
+        local keys = cjson.decode(r.out).keys
+        assert.equal("Tom", keys[1].key)
+        assert.equal("test", keys[1].group)
+        assert.equal("main", keys[1].tier)
+        assert.is_true(keys[1].hot and keys[1].rate >= 600)
+        assert.is_truthy(cli("hot").out:find("Tom", 1, true))
         r = cli("explain", "test", "Tom", "--json")
         assert.equal(0, r.code)
         assert.is_table(cjson.decode(r.out))

@@ -7,7 +7,7 @@ local n
 
 -- Runs Lua in a function route and returns what it answers.
 local CONFIG = [[
-local evicted = {}
+local evicted, told = {}, {}
 return {
     node = { listen = listen(), scripts = { getters = 1, routes = 1, own = 1 } },
     groups = {
@@ -30,8 +30,13 @@ return {
             getter = function(key)
                 if key == "evicted" then
                     return table.concat(evicted, ",")
+                elseif key == "told" then
+                    return table.concat(told, ",")
                 end
                 return ("x"):rep(4000)
+            end,
+            on_hot = function(key, rate)
+                told[#told + 1] = key .. "=" .. rate
             end,
             on_evict = function(key, value, reason)
                 evicted[#evicted + 1] = key .. ":" .. #value .. ":" .. reason
@@ -214,6 +219,21 @@ describe("the library", function()
         assert.same({ x = "1", y = "a b" }, r.query)
         assert.equal("v", r.header)
         assert.is_truthy(r.remote:find("^127%.0%.0%.1:%d+$"))
+    end)
+
+    it("on_hot hears which keys are asked for most", function()
+        for i = 1, 30 do
+            n:get("/api?group=small&key=cold" .. i)
+        end
+        for _ = 1, 600 do
+            n:get("/api?group=small&key=popular")
+        end
+        node.until_true(function()
+            local text = n:get("/api?group=small&key=told").body
+            n:admin("/keys?group=small&key=told", { method = "DELETE" })
+            local rate = text:match("popular=(%d+)")
+            return rate and tonumber(rate) >= 600 and not text:find("cold", 1, true)
+        end, 10, "on_hot")
     end)
 
     it("on_evict hears of what leaves", function()

@@ -73,6 +73,7 @@ describe("defaults", function()
                 negative_ttl = 5000,
             error_ttl = 0, stale_while_revalidate = 0, stale_if_error = 0, early_refresh = 0, hot = 0, deadline = 10000,
             source = 1, pool = "getters", on_timeout = "error", expose_errors = false, has_on_evict = false,
+            has_on_hot = false,
         } }, n.groups)
         assert.same({ {
             concurrency = 64, queue = 1024, timeout = 5000, retries = 0, backoff = 50, breaker_failures = 5,
@@ -454,6 +455,7 @@ describe("what is wrong", function()
         { { "groups", "test", "pool" }, "sql", 'groups.test.pool: no pool "sql" in node.scripts' },
         { { "groups", "test", "pool" }, "routes", "routes never share a pool with getters" },
         { { "groups", "test", "on_evict" }, 1, "expected a function(key, value, reason)" },
+        { { "groups", "test", "on_hot" }, "k", "expected a function(key, rate)" },
         { { "groups", "test", "on_timeout" }, "fail", 'expected "error" or "stale", found "fail"' },
         { { "groups", "test", "expose_errors" }, 1, "expected true or false, found 1" },
         { { "groups", "test", "source" }, { breaker = { failures = -1 } },
@@ -714,7 +716,7 @@ end)
 describe("describe, canonical and difference", function()
     local function full()
         return clustered(function(c)
-            c.groups.other = { getter = getter, on_evict = getter, ttl = "10m", source = { retries = 1 } }
+            c.groups.other = { getter = getter, on_evict = getter, on_hot = getter, ttl = "10m", source = { retries = 1 } }
             c.routes = { ["GET /a"] = serve("test"), ["GET /b"] = getter }
             c.cors = { origins = { "https://a.example" } }
         end)
@@ -723,7 +725,7 @@ describe("describe, canonical and difference", function()
     it("describes every part", function()
         local text = config.describe(good(full()))
         for _, wanted in ipairs {
-            'capacity = "64MiB"', 'ttl = "10m"', "ttl = false", "on_evict = function",
+            'capacity = "64MiB"', 'ttl = "10m"', "ttl = false", "on_evict = function", "on_hot = function(key, rate)",
             "GET /a  serve group test, key {query.key}, raw",
             "GET /b  function", '"https://a.example"', 'self = "http://127.0.0.1:8001"', "retries = 1",
             'max_age = "12h"',
@@ -757,6 +759,7 @@ describe("describe, canonical and difference", function()
         ["node.workers"] = function(c) c.node = { workers = 7 } end,
         ["cluster.peers[2]"] = function(c) c.cluster.peers[2] = "http://127.0.0.1:8009" end,
         ["groups.test.has_on_evict"] = function(c) c.groups.test.on_evict = getter end,
+        ["groups.test.has_on_hot"] = function(c) c.groups.test.on_hot = getter end,
     } do
         it("names the difference " .. wanted, function()
             local a, b = good(full()), full()
