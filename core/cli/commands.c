@@ -34,7 +34,12 @@ const struct hg_command hg_commands[] = {
      "rate is gets a minute, about; from 600 on a key is hot: copies of it live longer.\n"
      "With --json a key that is not UTF-8 stands in it as \"key64\", in base64.\n"},
     {"explain", HG_COMMAND_EXPLAIN, KEYED, 2, 2, "GROUP KEY",
-     "say who owns a key and what the node has of it", NULL},
+     "say who owns a key, who holds it, and what became of it",
+     "One row for each node of the cluster: what it has, how old it is, how long it still lives, "
+     "how "
+     "long it may be\nserved stale; then loads under way, the last load, the last error, and why "
+     "the key "
+     "last left. A node that\ndoes not answer within cluster.timeout is named as unreachable.\n"},
     {"replay", HG_COMMAND_REPLAY,
      HG_OPTION_POLICY | HG_OPTION_OBJECTS | HG_OPTION_CAPACITY | HG_OPTION_JSON, 1, 1, "TRACE",
      "count hits and misses of eviction policies on a trace",

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "cli/client.h"
+#include "cli/explain.h"
 #include "cli/show.h"
 #include "wire/query.h"
 
@@ -210,7 +211,9 @@ static int print_page(struct remote *remote)
         print_body(remote);
         return HG_EXIT_DONE;
     }
-    int rc = hg_show(page, remote->io->colour, remote->io->out);
+    bool is_explain = remote->args->command->id == HG_COMMAND_EXPLAIN;
+    int rc = is_explain ? hg_explain_show(page, remote->io->colour, remote->io->out)
+                        : hg_show(page, remote->io->colour, remote->io->out);
     json_decref(page);
     return rc < 0 ? fail_memory(remote, rc) : HG_EXIT_DONE;
 }

@@ -1,5 +1,5 @@
 /*
- * show - a node's JSON pages (/stats, /ring, /explain) as text for people.
+ * show - a node's JSON pages (/stats, /ring, /hot) as text for people.
  *
  * It knows no page by heart: simple members become lines, an object of objects a table with one
  * column each, a list of objects a table with one row each, anything deeper a section of its own.

@@ -16,6 +16,7 @@
 #include "cache/ring.h"
 #include "cache/store.h"
 #include "group/guard.h"
+#include "group/history.h"
 #include "group/histogram.h"
 #include "group/source.h"
 
@@ -229,6 +230,18 @@ struct hg_explain {
     size_t size_bytes, cost_bytes;
     uint64_t flight_age_ms, flight_waiters;
     enum hg_flight_kind flight_kind;
+    enum hg_load_reason flight_reason;
+    uint64_t minute; /* gets a minute here, if among the most asked for; else 0 */
+    /* Of the last load that ended, the last that failed, the last time an entry left; as far as remembered
+     * (group/history.h). */
+    bool has_load, has_error, has_eviction;
+    uint64_t load_age_ms, load_took_ms, error_age_ms, eviction_age_ms;
+    enum hg_flight_kind load_kind;
+    enum hg_status load_status;
+    enum hg_class error_class;
+    enum hg_evict_reason eviction_reason;
+    size_t error_message_len;
+    char error_message[HG_HISTORY_MESSAGE];
     struct hg_bytes owner; /* member string; empty in a cluster of one */
 };
 void hg_group_explain(struct hg_group *group, struct hg_bytes key, uint64_t now_ms,

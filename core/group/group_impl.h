@@ -56,9 +56,15 @@ struct hg_group {
     struct hg_shard *shards;
     unsigned shard_count;
     atomic_uint_fast64_t flush_number;
-    atomic_uint_fast64_t seen_ms; /* about now: the last time handed in by who changes something */
+    atomic_uint_fast64_t seen_ms; /* about now (hg_group_saw) */
     struct hg_tags tags;
 };
+
+/* Called by who may evict, or drop, before it does. */
+static inline void hg_group_saw(struct hg_group *group, uint64_t now_ms)
+{
+    atomic_store_explicit(&group->seen_ms, now_ms, memory_order_relaxed);
+}
 
 static inline struct hg_load *hg_load_of(struct hg_flight *flight)
 {

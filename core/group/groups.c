@@ -5,7 +5,8 @@
 #include "base/err.h"
 #include "base/hash.h"
 
-#define SHARDS_MAX 1024
+#define SHARDS_MAX    1024
+#define HISTORY_SHARE 256 /* of the capacity may be taken, beside it, by what explain remembers */
 
 static const char spare_message[] = "out of memory";
 
@@ -68,7 +69,13 @@ static void on_evict(void *ctx, struct hg_value *value, enum hg_evict_reason rea
     struct hg_group *group = ctx;
     const struct hg_source *source = group->groups->source;
 
-    source->evicted(source->ctx, group, value, (int)reason);
+    if (reason != HG_EVICT_REPLACED) {
+        struct hg_shard *shard = hg_group_shard(group, value->hash);
+        hg_history_evicted(&shard->history, value->hash, reason,
+                           atomic_load_explicit(&group->seen_ms, memory_order_relaxed));
+    }
+    if (source->evicted != NULL)
+        source->evicted(source->ctx, group, value, (int)reason);
 }
 
 /* The high bits of the hash choose a shard (the store uses the low ones), so the count is a power of two. */
@@ -126,7 +133,7 @@ int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config
         /* lru draws no lots */
         uint64_t seed = policy == &hg_policy_lru ? 0 : groups->source->random(groups->source->ctx);
         int err = hg_shard_init(&group->shards[i], &group->budget, policy, seed,
-                                groups->source->evicted == NULL ? NULL : on_evict, group);
+                                config->capacity_bytes / HISTORY_SHARE / count, on_evict, group);
         if (err < 0) {
             group_destroy(group);
             return err;

@@ -138,6 +138,7 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
     bool is_stale = false, goes_on = false;
 
     hg_shard_lock(shard);
+    hg_group_saw(group, turn->now_ms);
     struct hg_value *entry = hg_store_peek(&shard->store, load->flight.hash, load->flight.key);
     bool has_entry = landing->stale_wins && entry != NULL &&
                      hg_value_is_good_on_error(entry, hg_group_until(group, entry), turn->now_ms);
@@ -146,6 +147,10 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
         return false;
     }
 
+    if (landing->value != NULL)
+        hg_history_loaded(&shard->history, load->flight.hash, load->flight.kind, landing->value,
+                          turn->now_ms > load->started_ms ? turn->now_ms - load->started_ms : 0,
+                          turn->now_ms);
     uint64_t fence = oldest_fence(shard, load, landing->value);
     bool is_fenced = fence != 0;
     if (is_fenced)

@@ -4,8 +4,8 @@
 #include "base/err.h"
 
 int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget,
-                  const struct hg_policy_ops *policy, uint64_t seed, hg_evict_fn on_evict,
-                  void *ctx)
+                  const struct hg_policy_ops *policy, uint64_t seed, size_t history_bytes,
+                  hg_evict_fn on_evict, void *ctx)
 {
     pthread_mutexattr_t attr;
 
@@ -14,16 +14,23 @@ int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget,
     if (err < 0)
         return err;
     err = hg_flights_init(&shard->flights);
-    if (err < 0) {
-        hg_store_finish(&shard->store);
-        memset(shard, 0, sizeof(*shard));
-        return err;
-    }
+    if (err < 0)
+        goto finish_store;
+    err = hg_history_init(&shard->history, history_bytes);
+    if (err < 0)
+        goto finish_flights;
     pthread_mutexattr_init(&attr);
     pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
     pthread_mutex_init(&shard->lock, &attr);
     pthread_mutexattr_destroy(&attr);
     return HG_OK;
+
+finish_flights:
+    hg_flights_finish(&shard->flights);
+finish_store:
+    hg_store_finish(&shard->store);
+    memset(shard, 0, sizeof(*shard));
+    return err;
 }
 
 void hg_shard_finish(struct hg_shard *shard)
@@ -34,6 +41,7 @@ void hg_shard_finish(struct hg_shard *shard)
     assert(shard->waiter_count == 0);
     hg_flights_finish(&shard->flights);
     hg_store_finish(&shard->store);
+    hg_history_finish(&shard->history);
     pthread_mutex_destroy(&shard->lock);
     shard->store.budget = NULL;
 }

@@ -12,6 +12,7 @@
 #include "cache/rates.h"
 #include "cache/store.h"
 #include "group/group.h"
+#include "group/history.h"
 
 #define HG_CACHE_LINE 64
 
@@ -20,6 +21,7 @@ struct hg_shard {
     struct hg_store store;
     struct hg_flights flights;
     struct hg_rates rates; /* of gets */
+    struct hg_history history;
     /* evictions, expirations and gauges are filled in by hg_group_stats */
     struct hg_group_stats counters;
     uint64_t waiter_count;
@@ -29,8 +31,8 @@ struct hg_shard {
 
 /* `seed` is for policies that draw lots. */
 int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget,
-                  const struct hg_policy_ops *policy, uint64_t seed, hg_evict_fn on_evict,
-                  void *ctx);
+                  const struct hg_policy_ops *policy, uint64_t seed, size_t history_bytes,
+                  hg_evict_fn on_evict, void *ctx);
 void hg_shard_finish(struct hg_shard *shard); /* no flight may be left; zeroed memory is fine */
 
 static inline void hg_shard_lock(struct hg_shard *shard)

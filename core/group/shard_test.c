@@ -13,7 +13,8 @@ static void test_any_value_up_to_the_limit_fits_at_any_shard_count(void **state)
     memset(data, 'x', sizeof(data));
     hg_budget_init(&budget, 8192, 0, 512);
     for (int i = 0; i < 2; i++)
-        assert_int_equal(hg_shard_init(&shards[i], &budget, &hg_policy_lru, 0, NULL, NULL), HG_OK);
+        assert_int_equal(hg_shard_init(&shards[i], &budget, &hg_policy_lru, 0, 0, NULL, NULL),
+                         HG_OK);
     for (int i = 0; i < 30; i++) { /* shard 0 takes it all */
         char key[16];
         snprintf(key, sizeof(key), "k%d", i);
@@ -85,7 +86,7 @@ static void test_init_out_of_memory_leaves_nothing(void **state)
     hg_budget_init(&budget, 8192, 0, 512);
     for (size_t n = 0;; n++) {
         hg_alloc_fail_at(n, true);
-        int err = hg_shard_init(&shard, &budget, &hg_policy_lru, 0, NULL, NULL);
+        int err = hg_shard_init(&shard, &budget, &hg_policy_lru, 0, 0, NULL, NULL);
         if (!hg_alloc_fail_clear()) {
             assert_int_equal(err, HG_OK);
             assert_true(n > 1);

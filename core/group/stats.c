@@ -33,7 +33,7 @@ size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_
 {
     size_t freed = 0;
 
-    atomic_store_explicit(&group->seen_ms, now_ms, memory_order_relaxed);
+    hg_group_saw(group, now_ms);
     for (unsigned i = 0; i < group->shard_count; i++) {
         struct hg_shard *shard = &group->shards[i];
         hg_shard_lock(shard);
@@ -66,6 +66,38 @@ static void explain_entry(const struct hg_group *group, const struct hg_store *s
     out->cost_bytes = hg_store_entry_cost(store, value);
 }
 
+static uint64_t age_of(uint64_t then_ms, uint64_t now_ms)
+{
+    return now_ms > then_ms ? now_ms - then_ms : 0;
+}
+
+static void explain_past(const struct hg_history *history, uint64_t hash, uint64_t now_ms,
+                         struct hg_explain *out)
+{
+    const struct hg_past_load *load = hg_history_load(history, hash);
+    const struct hg_past_eviction *eviction = hg_history_eviction(history, hash);
+
+    out->has_load = load != NULL;
+    if (load != NULL) {
+        out->load_age_ms = age_of(load->ended_ms, now_ms);
+        out->load_took_ms = load->took_ms;
+        out->load_kind = (enum hg_flight_kind)load->kind;
+        out->load_status = (enum hg_status)load->status;
+        out->has_error = load->has_failed;
+    }
+    if (out->has_error) {
+        out->error_age_ms = age_of(load->failed_ms, now_ms);
+        out->error_class = (enum hg_class)load->klass;
+        out->error_message_len = load->message_len;
+        memcpy(out->error_message, load->message, load->message_len);
+    }
+    out->has_eviction = eviction != NULL;
+    if (eviction != NULL) {
+        out->eviction_age_ms = age_of(eviction->past.touched_ms, now_ms);
+        out->eviction_reason = (enum hg_evict_reason)eviction->reason;
+    }
+}
+
 void hg_group_explain(struct hg_group *group, struct hg_bytes key, uint64_t now_ms,
                       struct hg_explain *out_explain, struct hg_hold *out_hold)
 {
@@ -92,8 +124,11 @@ void hg_group_explain(struct hg_group *group, struct hg_bytes key, uint64_t now_
         explain.is_flying = true;
         explain.flight_kind = (enum hg_flight_kind)flight->kind;
         explain.flight_waiters = flight->waiter_count;
-        explain.flight_age_ms = now_ms > load->started_ms ? now_ms - load->started_ms : 0;
+        explain.flight_reason = load->reason;
+        explain.flight_age_ms = age_of(load->started_ms, now_ms);
     }
+    explain.minute = hg_rates_minute(&shard->rates, hash, now_ms);
+    explain_past(&shard->history, hash, now_ms, &explain);
     hg_shard_unlock(shard);
     *out_explain = explain;
 }

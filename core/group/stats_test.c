@@ -123,6 +123,60 @@ static void test_explain_tells_entry_flight_and_owner(void **state)
     fake_finish(&fake);
 }
 
+static void test_explain_tells_what_became_of_a_key(void **state)
+{
+    struct fake fake;
+    struct asker asker;
+    struct hg_explain explain;
+    struct hg_hold hold;
+
+    (void)state;
+    fake_init(&fake);
+    fake.config.error_ttl_ms = 0;
+    fake_start(&fake);
+    hg_group_explain(fake.group, HG_BYTES("k"), fake.now_ms, &explain, &hold);
+    assert_false(explain.has_load || explain.has_error || explain.has_eviction);
+
+    assert_int_equal(ask(&fake, &asker, "k"), HG_PENDING);
+    struct hg_load *load = next_load(&fake);
+    fake.now_ms += 40;
+    end(&fake, load, error_of(load, HG_CLASS_UNAVAILABLE, "db is away"));
+    fake.now_ms += 1000;
+    assert_int_equal(ask(&fake, &asker, "k"), HG_PENDING);
+    hg_group_explain(fake.group, HG_BYTES("k"), fake.now_ms, &explain, &hold);
+    assert_true(explain.is_flying);
+    assert_int_equal(explain.flight_reason, HG_LOAD_MISS);
+    fake.now_ms += 7;
+    end_next(&fake, "v");
+    fake.now_ms += 100;
+    assert_true(hg_group_remove(fake.group, HG_BYTES("k"), fake.now_ms));
+    fake.now_ms += 5;
+    hg_group_explain(fake.group, HG_BYTES("k"), fake.now_ms, &explain, &hold);
+    assert_false(explain.is_stored);
+    assert_true(explain.has_load && explain.has_error && explain.has_eviction);
+    assert_int_equal(explain.load_age_ms, 105);
+    assert_int_equal(explain.load_took_ms, 7);
+    assert_int_equal(explain.load_kind, HG_FLIGHT_LOCAL);
+    assert_int_equal(explain.load_status, HG_STATUS_VALUE);
+    assert_int_equal(explain.error_age_ms, 1112);
+    assert_int_equal(explain.error_class, HG_CLASS_UNAVAILABLE);
+    assert_int_equal(explain.error_message_len, 10);
+    assert_memory_equal(explain.error_message, "db is away", 10);
+    assert_int_equal(explain.eviction_age_ms, 5);
+    assert_int_equal(explain.eviction_reason, HG_EVICT_REMOVED);
+
+    /* A new value in an old one's place is no eviction. */
+    fill(&fake, "r", "1");
+    struct hg_value_spec spec = spec_of(HG_BYTES("r"), "2");
+    struct hg_value *value = hg_value_create(&spec);
+    assert_int_equal(hg_group_set(fake.group, value, fake.now_ms), HG_OK);
+    hg_value_unref(value);
+    hg_group_explain(fake.group, HG_BYTES("r"), fake.now_ms, &explain, &hold);
+    assert_false(explain.has_eviction);
+    hg_hold_release(&hold);
+    fake_finish(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -130,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_expired_entries_are_swept),
         cmocka_unit_test(test_evictions_are_counted),
         cmocka_unit_test(test_explain_tells_entry_flight_and_owner),
+        cmocka_unit_test(test_explain_tells_what_became_of_a_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -349,16 +349,17 @@ static void hot(struct hg_front *front, struct hg_exchange *exchange)
                 "application/json");
 }
 
+static void explained(struct hg_front *front, struct hg_exchange *exchange, int err)
+{
+    answer_page(front, exchange, err, "application/json");
+}
+
 static void explain(struct hg_front *front, struct hg_exchange *exchange)
 {
     struct hg_bytes key;
     struct hg_group *group = group_and_key(front, exchange, &key);
-    if (group == NULL)
-        return;
-    hg_buf_clear(&front->body);
-    answer_page(front, exchange,
-                hg_explain_format(front->node, group, key, hg_loop_now(front->loop), &front->body),
-                "application/json");
+    if (group != NULL)
+        hg_explain_gather(front, exchange, group, key, explained);
 }
 
 static const struct page {

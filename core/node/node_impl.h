@@ -5,7 +5,7 @@
  *   workers.c   worker loops, accept        serve.c     answers of hg.serve
  *   drain.c     signals, leaving            call.c      function routes
  *   source.c    what groups need from us    peer_side.c what peers ask of us
- *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c, hot.c its pages
+ *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c, hot.c, explain.c its pages
  */
 #ifndef HG_NODE_NODE_IMPL_H
 #define HG_NODE_NODE_IMPL_H
@@ -99,7 +99,7 @@ struct hg_node {
     struct hg_cors *cors;
     struct hg_bytes name;
     _Atomic size_t connections;
-    _Atomic unsigned changes_running; /* writes that wait for the cluster */
+    _Atomic unsigned changes_running; /* writes that wait for the cluster, and explanations */
     size_t connections_max;           /* limits.connections, or less where descriptors are short */
     _Atomic int phase;                /* enum hg_node_phase */
     struct hg_node_counters counters;
@@ -195,7 +195,14 @@ const char *hg_node_not_ready(const struct hg_node *node);
 /* stats.c, metrics.c: whole bodies. */
 int hg_stats_format(struct hg_node *node, struct hg_buf *buf);
 int hg_ring_format(struct hg_node *node, struct hg_buf *buf);
-int hg_explain_format(struct hg_node *node, struct hg_group *group, struct hg_bytes key, uint64_t now_ms, struct hg_buf *buf);
+/* explain.c. The JSON of this node alone, for a peer that asks. */
+int hg_explain_format_part(struct hg_node *node, struct hg_group *group, struct hg_bytes key, uint64_t now_ms,
+                           struct hg_buf *buf);
+/* On the front's loop, at once or later: front->body holds the JSON of all nodes, or err is negative. The exchange is to
+ * be answered. */
+typedef void (*hg_explained_fn)(struct hg_front *front, struct hg_exchange *exchange, int err);
+void hg_explain_gather(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                       struct hg_bytes key, hg_explained_fn done);
 /* hot.c */
 int hg_hot_format(struct hg_node *node, uint64_t now_ms, struct hg_buf *buf);
 int hg_metrics_format(struct hg_node *node, struct hg_buf *buf);

@@ -1,5 +1,5 @@
 /*
- * What peers ask of this node: GET <base_path><group>/<key> is answered here (law 4: never forwarded); PUT and DELETE are
+ * What peers ask of this node: GET <base_path><group>/<key>[?explain] is answered here (law 4: never forwarded); PUT and DELETE are
  * other nodes' writes.
  */
 #include "cluster/answer.h"
@@ -145,6 +145,24 @@ static void serve_get(struct hg_front *front, struct hg_exchange *exchange, stru
     hg_request_get(front, exchange, group, &get, timeout_ms, reply, NULL);
 }
 
+/* What this node has of a key, for another's `explain`: messages of errors and tags, so it is as guarded as writes. */
+static void serve_explain(struct hg_front *front, struct hg_exchange *exchange,
+                          struct hg_group *group, struct hg_bytes key)
+{
+    hg_buf_clear(&front->body);
+    int err =
+        hg_explain_format_part(front->node, group, key, hg_loop_now(front->loop), &front->body);
+    if (err < 0) {
+        answer_no_memory(front, exchange);
+        return;
+    }
+    struct hg_reply reply_it = {.status = 200,
+                                .headers = HG_BYTES("Content-Type: application/json\r\n"),
+                                .body = hg_buf_bytes(&front->body),
+                                .is_head = exchange->request->method == HG_HEAD};
+    hg_exchange_answer(exchange, &reply_it);
+}
+
 /* Another node's write. DELETE drops what we hold; PUT stores a Response's value. */
 static void serve_write(struct hg_front *front, struct hg_exchange *exchange,
                         struct hg_group *group, struct hg_bytes key)
@@ -206,9 +224,13 @@ void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange,
         hg_exchange_answer(exchange, &no);
         return;
     }
-    if (is_write && node->config->peer_tokens.count == 0 && !hg_auth_is_local(exchange)) {
+    bool is_explain = !is_write && hg_bytes_eq(request->query, HG_BYTES("explain"));
+    if ((is_write || is_explain) && node->config->peer_tokens.count == 0 &&
+        !hg_auth_is_local(exchange)) {
         HG_COUNT_UP(node->counters.unauthorized);
-        hg_front_error(front, exchange, NULL, 403, "writes between nodes need cluster.tokens");
+        hg_front_error(front, exchange, NULL, 403,
+                       is_write ? "writes between nodes need cluster.tokens"
+                                : "explanations between nodes need cluster.tokens");
         return;
     }
     char *space = hg_malloc(rest.len + 1);
@@ -229,6 +251,8 @@ void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange,
                    key.len == 0 ? "the key is empty" : "the key is too long");
         else if (is_write)
             serve_write(front, exchange, group, key);
+        else if (is_explain)
+            serve_explain(front, exchange, group, key);
         else
             serve_get(front, exchange, group, key);
     }

@@ -1,4 +1,4 @@
-/* The JSON pages of the admin listener: /stats, /ring, /explain. */
+/* The JSON pages of the admin listener: /stats, /ring. */
 #include "node/node_impl.h"
 #include "wire/reply.h"
 
@@ -72,73 +72,4 @@ int hg_ring_format(struct hg_node *node, struct hg_buf *buf)
     for (size_t i = 0; i < hg_ring_member_count(view->ring) && err == HG_OK; i++)
         err = ring_member(node, i, buf);
     return err == HG_OK ? hg_buf_append_str(buf, "]}\n") : err;
-}
-
-static const char *status_name(enum hg_status status)
-{
-    return status == HG_STATUS_VALUE       ? "value"
-           : status == HG_STATUS_NOT_FOUND ? "not_found"
-                                           : "error";
-}
-
-static int explain_entry(const struct hg_explain *explain, const struct hg_value *value,
-                         struct hg_buf *buf)
-{
-    int err = hg_buf_printf(buf, ",\"tier\":\"%s\",\"status\":\"%s\",\"age_ms\":%llu,\"ttl_ms\":",
-                            hg_tier_name(explain->tier), status_name(explain->status),
-                            (unsigned long long)explain->age_ms);
-    if (err == HG_OK && explain->ttl_ms == INT64_MAX)
-        err = hg_buf_append_str(buf, "null");
-    else if (err == HG_OK)
-        err = hg_buf_printf(buf, "%lld", (long long)explain->ttl_ms);
-    if (err == HG_OK)
-        err = hg_buf_printf(buf,
-                            ",\"stale_while_revalidate_ms\":%llu,\"stale_if_error_ms\":%llu,\"size_"
-                            "bytes\":%zu,\"cost_bytes\":%zu,\"tags\":[",
-                            (unsigned long long)explain->stale_while_revalidate_ms,
-                            (unsigned long long)explain->stale_if_error_ms, explain->size_bytes,
-                            explain->cost_bytes);
-    for (size_t i = 0; err == HG_OK && value != NULL && i < hg_value_more(value).tag_count; i++) {
-        if (i > 0)
-            err = hg_buf_append_char(buf, ',');
-        if (err == HG_OK)
-            err = hg_json_string(buf, hg_value_tag(value, i));
-    }
-    return err == HG_OK ? hg_buf_append_char(buf, ']') : err;
-}
-
-int hg_explain_format(struct hg_node *node, struct hg_group *group, struct hg_bytes key,
-                      uint64_t now_ms, struct hg_buf *buf)
-{
-    struct hg_explain explain;
-    struct hg_hold hold;
-    hg_hold_init(&hold);
-    hg_group_explain(group, key, now_ms, &explain, &hold);
-    int err = hg_buf_append_str(buf, "{\"group\":");
-    if (err == HG_OK)
-        err = hg_json_string(buf, hg_bytes_str(hg_group_name(group)));
-    if (err == HG_OK)
-        err = hg_buf_append_str(buf, ",\"key\":");
-    if (err == HG_OK)
-        err = hg_json_string(buf, key);
-    if (err == HG_OK)
-        err = hg_buf_append_str(buf, ",\"node\":");
-    if (err == HG_OK)
-        err = hg_json_string(buf, node->name);
-    if (err == HG_OK)
-        err = hg_buf_append_str(buf, ",\"owner\":");
-    if (err == HG_OK)
-        err = hg_json_string(buf, explain.owner.len > 0 ? explain.owner : node->name);
-    if (err == HG_OK)
-        err = hg_buf_printf(buf, ",\"mine\":%s,\"stored\":%s", explain.is_mine ? "true" : "false",
-                            explain.is_stored ? "true" : "false");
-    if (err == HG_OK && explain.is_stored)
-        err = explain_entry(&explain, hold.value, buf);
-    if (err == HG_OK && explain.is_flying)
-        err = hg_buf_printf(buf, ",\"flight\":{\"kind\":\"%s\",\"age_ms\":%llu,\"waiters\":%llu}",
-                            explain.flight_kind == HG_FLIGHT_LOCAL ? "local" : "remote",
-                            (unsigned long long)explain.flight_age_ms,
-                            (unsigned long long)explain.flight_waiters);
-    hg_hold_release(&hold);
-    return err == HG_OK ? hg_buf_append_str(buf, "}\n") : err;
 }
