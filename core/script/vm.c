@@ -218,6 +218,8 @@ static void on_load_count(lua_State *L, lua_Debug *debug)
 {
     if (thread_cpu_ms() < hg_vm_of(L)->load_cpu_ms)
         return;
+    /* From now on at each instruction: a pcall in a loop catches the first error, what calls it raises the next. */
+    lua_sethook(L, on_load_count, LUA_MASKCOUNT, 1);
     lua_getinfo(L, "Sl", debug);
     lua_pushfstring(L, "%s:%d: loading took more than %d s of CPU", debug->short_src,
                     debug->currentline, HG_VM_LOAD_MS_MAX / 1000);

@@ -215,6 +215,8 @@ static void test_endless_chunk_is_ended(void **state)
 {
     (void)state;
     expect_refused("while true do end", "loading took more than");
+    expect_refused("while true do pcall(function() while true do end end) end",
+                   "loading took more than");
 }
 
 static void test_memory_cap_is_an_error_and_the_state_survives(void **state)
