@@ -300,6 +300,28 @@ static void test_an_owner_tells_its_rate_and_on_hot_is_called_once_a_minute(void
     fake_finish(&fake);
 }
 
+/* A renewal is a favour: without memory for it the hit is answered all the same, and the copy ends as others do. */
+static void test_without_memory_a_hot_copy_is_served_and_not_renewed(void **state)
+{
+    struct fake fake;
+    struct asker asker;
+
+    (void)state;
+    three(&fake);
+    const char *key = copied(&fake, 60000, HG_HOT_MINUTE);
+    fake.now_ms += LEASE - 10;
+    hg_alloc_fail_at(0, false);
+    must_hit(&fake, key, "630");
+    assert_true(hg_alloc_fail_clear());
+    must_hit(&fake, key, "630");
+    assert_int_equal(fake.asks_sent, 1);
+    assert_int_equal(stats_of(&fake).hot_refreshes, 0);
+    fake.now_ms += 10;
+    assert_int_equal(ask(&fake, &asker, key), HG_PENDING);
+    answer(&fake, "631", 60000, 0);
+    fake_finish(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_an_ordinary_copy_is_not_prolonged_nor_renewed),
         cmocka_unit_test(test_a_hot_copy_never_outlives_the_owners_value),
         cmocka_unit_test(test_a_renewal_that_fails_harms_nothing_and_is_not_tried_again),
+        cmocka_unit_test(test_without_memory_a_hot_copy_is_served_and_not_renewed),
         cmocka_unit_test(test_a_copy_without_contact_is_no_stale_answer_either),
         cmocka_unit_test(test_a_remove_takes_a_hot_copy_away_and_fences_its_renewal),
         cmocka_unit_test(test_what_this_node_counts_makes_a_copy_hot_too),

@@ -187,6 +187,23 @@ static void thread_invalidates(struct world *world, uint64_t dice, const char *k
     }
 }
 
+/* What an admin page, a peer's request and the exchange between nodes do beside the gets. */
+static void thread_looks(struct world *world, const char *key, uint64_t now_ms)
+{
+    struct hg_hot_key hot[4 * HG_RATES_KEYS];
+    struct hg_explain explain;
+    struct hg_hold hold;
+
+    assert_true(hg_group_hot_max(world->group) <= HG_COUNT(hot));
+    size_t count = hg_group_hot(world->group, now_ms, hot);
+    for (size_t i = 0; i < count; i++)
+        hg_value_unref(hot[i].value);
+    hg_group_explain(world->group, hg_bytes_str(key), now_ms, &explain, &hold);
+    hg_hold_release(&hold);
+    hg_group_minute(world->group, hg_bytes_str(key), now_ms);
+    hg_groups_contact(world->groups, now_ms);
+}
+
 static void *thread_runs(void *arg)
 {
     struct thread *thread = arg;
@@ -202,6 +219,8 @@ static void *thread_runs(void *arg)
         thread_gets(thread, &open, key, now_ms);
         if (dice < 10)
             thread_invalidates(world, dice, key, now_ms);
+        else if (dice < 20)
+            thread_looks(world, key, now_ms);
         if (dice % 5 == 0 && !hg_list_is_empty(&open)) {
             struct call *call = hg_container_of(open.next, struct call, link);
             if (hg_waiter_cancel(&call->waiter, now_ms, NULL)) {
@@ -322,6 +341,7 @@ static void test_four_loops_and_two_getters_on_one_group(void **state)
                                       .flights_max = 20,
                                       .waiters_max = 50,
                                       .lease_ms = 10,
+                                      .hot_minute = 1,
                                       .shards = 4};
     struct hg_guard_config guard = {
         .concurrency = 4, .queue = 16, .breaker_failures = 4, .breaker_cooldown_ms = 5};
