@@ -1,5 +1,6 @@
 /* Messages of peers: what decodes comes out the same after another round; what does not leaves nothing behind. */
 #include "cluster/answer.h"
+#include "cluster/changes.h"
 #include "fuzz.h"
 #include "wire/peer_message.h"
 
@@ -75,6 +76,44 @@ static void answers(struct hg_bytes message, unsigned how)
     hg_value_unref(answer.result);
 }
 
+static void changes(struct hg_bytes message)
+{
+    static struct hg_peer_changes many;
+    struct hg_peer_change change, again;
+    void *owner = NULL, *second = NULL;
+    struct hg_buf buf;
+
+    hg_buf_init(&buf, SIZE_MAX);
+    if (hg_peer_change_decode(message, &change, &owner) == HG_OK) {
+        must(hg_peer_change_encode(&change, &buf) == HG_OK);
+        must(hg_peer_change_decode(hg_buf_bytes(&buf), &again, &second) == HG_OK);
+        must(again.op == change.op && hg_bytes_eq(again.name, change.name));
+        hg_peer_message_free(second);
+        hg_peer_message_free(owner);
+    }
+    owner = NULL;
+    hg_buf_clear(&buf);
+    if (hg_peer_changes_decode(message, &many, &owner) == HG_OK) {
+        must(many.count <= HG_PEER_CHANGES_MAX);
+        must(hg_peer_changes_encode(&many, &buf) == HG_OK);
+        hg_peer_message_free(owner);
+    }
+    hg_buf_finish(&buf);
+}
+
+static void places(struct hg_bytes text)
+{
+    struct hg_changes_place place, again;
+    struct hg_buf buf;
+    if (hg_changes_place_parse(text, &place) < 0)
+        return;
+    hg_buf_init(&buf, SIZE_MAX);
+    must(hg_changes_place_format(&place, &buf) == HG_OK);
+    must(hg_changes_place_parse(hg_buf_bytes(&buf), &again) == HG_OK);
+    must(place.is_now == again.is_now && (place.is_now || place.number == again.number));
+    hg_buf_finish(&buf);
+}
+
 static void paths(struct hg_bytes path)
 {
     struct hg_bytes group, key, group_again, key_again;
@@ -106,7 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t live = hg_alloc_live_count();
     char *copy = fuzz_copy(hg_bytes(data + 1, size - 1));
     struct hg_bytes message = hg_bytes(copy, size - 1);
-    switch (data[0] % 4) {
+    switch (data[0] % 6) {
     case 0:
         requests(message);
         break;
@@ -114,7 +153,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         responses(message);
         break;
     case 2:
-        answers(message, data[0] / 4);
+        answers(message, data[0] / 6);
+        break;
+    case 4:
+        changes(message);
+        break;
+    case 5:
+        places(message);
         break;
     default:
         paths(message);

@@ -85,13 +85,13 @@ static void check_hit(struct client *client, const struct hg_result *result)
     }
     if (result->how == HG_HOW_HOT && result->value->slot != 0) {
         uint64_t sent_ms = result->value->expires_ms - result->value->slot;
+        uint64_t contact_ms = atomic_load(&client->node->groups->contact_ms);
         must(world, "I3 hot",
              now_ms - sent_ms < world->options.lease_ms ||
-                 (client->node->contact_at != 0 &&
-                  now_ms - client->node->contact_at < world->options.lease_ms),
+                 (contact_ms != 0 && now_ms - contact_ms < world->options.lease_ms),
              "key %u at node %s: a copy of %llu ms, and no contact since %llu ms", client->key,
              client->node->name, (unsigned long long)(now_ms - sent_ms),
-             (unsigned long long)(now_ms - client->node->contact_at));
+             (unsigned long long)(now_ms - contact_ms));
     }
     if (result->how != HG_HOW_ERROR)
         return;

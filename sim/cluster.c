@@ -151,28 +151,6 @@ int cluster_owner(const struct world *world, unsigned key)
 
 /* ---- life ---- */
 
-/*
- * Nothing that counts in I11 is missed by a node that has links both ways to all others: a change that somebody did not
- * acknowledge does not count, tags and flushes reach all at one moment.
- */
-static void contacts(struct world *world, void *arg)
-{
-    struct node *node = arg;
-    bool is_whole = true;
-
-    if (world->is_closing)
-        return;
-    for (unsigned i = 0; i < world->options.nodes; i++)
-        is_whole &=
-            i == node->index || (world->nodes[i].is_alive && !node_is_paused(&world->nodes[i]) &&
-                                 !world->is_cut[i][node->index] && !world->is_cut[node->index][i]);
-    if (is_whole) {
-        node->contact_at = node_now(node);
-        hg_groups_contact(node->groups, node->contact_at);
-    }
-    after(world, node_wait(node, world->options.contact_ms), node, contacts, node);
-}
-
 void node_init(struct world *world, unsigned index)
 {
     struct node *node = &world->nodes[index];
@@ -272,9 +250,7 @@ void node_start(struct node *node)
     else
         node->view_mask = 1;
     after(world, o->health_ms / TICKS_A_TIMEOUT, node, node_ticks, node);
-    node->contact_at = 0;
-    if (o->contact_ms > 0)
-        after(world, node_wait(node, o->contact_ms), node, contacts, node);
+    contact_start(node);
     trace(world, (int)node->index, "start", node_now(node), 0);
 }
 
@@ -290,6 +266,10 @@ void node_stop(struct node *node)
     for (unsigned i = 0; i < LOOPS_MAX; i++)
         must(world, "I8", hg_list_is_empty(&node->loops[i].mail), "node %s: mail left", node->name);
     check_node(node);
+    hg_contact_destroy(node->contact);
+    hg_changes_destroy(node->changes);
+    node->contact = NULL;
+    node->changes = NULL;
     hg_groups_destroy(node->groups);
     hg_guard_finish(&node->guard);
     for (unsigned i = 0; i < node->view_count; i++)

@@ -92,6 +92,22 @@ static void draw_origin(struct world *world)
     o->p_peek = maybe(world, 200, 100);
 }
 
+/* Nothing but nodes that stand still for long, while others change what they have: a world for cluster/contact. */
+static void draw_sleepers(struct world *world)
+{
+    struct options *o = &world->options;
+
+    o->pause_each_ms = 100 + below(world, 400);
+    o->lease_ms = ONE_OF(world, 100, 300, 1000);
+    o->contact_ms = o->lease_ms / 4;
+    o->ttl_ms = ONE_OF(world, 5000, 60000);
+    o->change_each_ms = 20 + below(world, 200);
+    o->duration_ms = ONE_OF(world, 3000, 6000);
+    o->keys = ONE_OF(world, 2, 4, 8);
+    o->health_ms = 1000;
+    o->delay_ms = ONE_OF(world, 0, 2);
+}
+
 static void draw_faults(struct world *world)
 {
     struct options *o = &world->options;
@@ -103,6 +119,10 @@ static void draw_faults(struct world *world)
     world->is_calm = chance(world, 250);
     if (world->is_calm) {
         o->p_load_unstarted = 0;
+        return;
+    }
+    if (chance(world, 100)) {
+        draw_sleepers(world);
         return;
     }
     o->p_loss = maybe(world, 250, 200);
@@ -122,13 +142,14 @@ static void draw_faults(struct world *world)
     o->p_no_memory = maybe(world, 250, 200);
 }
 
-/* Hot keys, and how often a node hears from all others; 0: never. */
+/* Hot keys; how often a node asks the others for changes (0: never), how many they remember. */
 static void draw_hot(struct world *world)
 {
     struct options *o = &world->options;
 
     o->hot_minute = ONE_OF(world, 1, 1, 200, 0);
-    o->contact_ms = ONE_OF(world, 0, o->lease_ms / 4, o->lease_ms / 4, o->lease_ms);
+    o->contact_ms = ONE_OF(world, 0, o->lease_ms / 4, o->lease_ms / 4, o->lease_ms / 4);
+    o->changes_kept = ONE_OF(world, 4, 16, 256);
 }
 
 void options_draw(struct world *world, unsigned nodes_max)

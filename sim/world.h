@@ -21,8 +21,10 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "cluster/answer.h"
+#include "cluster/contact.h"
 #include "cluster/health.h"
 #include "cluster/membership.h"
+#include "cluster/write.h"
 #include "group/hot.h"
 #include "wire/peer_message.h"
 
@@ -48,7 +50,7 @@
     X(load_ms) X(p_load_slow) X(p_load_never) X(p_load_fails) X(p_load_unstarted) X(p_oversized)   \
     X(p_odd_ttl) X(p_odd_end) X(p_keep) X(p_absent) X(p_nested) X(is_dag) X(write_each_ms) X(p_silent_write)    \
     X(change_each_ms) X(p_cancel) X(p_short) X(p_burst) X(p_peek) X(big_values) X(health_ms)       \
-    X(p_gone) X(hot_minute) X(contact_ms)
+    X(p_gone) X(hot_minute) X(contact_ms) X(changes_kept)
 
 struct options {
 #define X(name) uint64_t name;
@@ -109,7 +111,8 @@ struct node {
     unsigned jobs, calls;
     uint64_t gets_counted[GROUPS], loads_counted[GROUPS], asks_counted[GROUPS];
     unsigned evicted, told_hot;
-    uint64_t contact_at; /* of its clock: the last contact with all others; 0: none */
+    struct hg_changes *changes;
+    struct hg_contact *contact;
 };
 
 struct key {
@@ -251,6 +254,8 @@ unsigned link_fate(struct world *world, unsigned from, unsigned to, uint64_t out
 
 /* change.c */
 void changes_start(struct world *world);
+/* contact.c */
+void contact_start(struct node *node);
 
 /* check.c */
 void check_cheap(struct world *world);

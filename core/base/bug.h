@@ -47,6 +47,11 @@
     X(HASTY, "a peer is given up without a probe")                                                  \
     X(LOSE_TAGS, "tags do not travel")                                                              \
     X(TELL_AT_ONCE, "a remove is told to the owner and to the others at one time")                  \
+    X(TRUST_ALWAYS, "who stood still answers from its store at once")                              \
+    X(FORGET_CHANGE, "a change is not written into the log")                                        \
+    X(ONE_ROUND, "copies fetched while a tag or group is dropped elsewhere stay")                   \
+    X(NOT_WAITED, "a write does not wait for who did not acknowledge")                              \
+    X(CUT_UNSEEN, "a log that was cut counts as whole")                                             \
     X(LATE_CANCEL, "who leaves stays counted as waiting")                                           \
     X(COPY_OUTLIVES, "a hot copy lives on when its owner's value has ended")                        \
     X(CONTACT_UNCHECKED, "a hot copy is served although nothing is heard of the cluster")           \

@@ -17,6 +17,7 @@ static const struct option {
     {"--key64", HG_OPTION_KEY64, false},    {"--json", HG_OPTION_JSON, false},
     {"--ttl", HG_OPTION_TTL, true},         {"--policy", HG_OPTION_POLICY, true},
     {"--objects", HG_OPTION_OBJECTS, true}, {"--capacity", HG_OPTION_CAPACITY, true},
+    {"--soft", HG_OPTION_SOFT, false},
 };
 
 /* A word for an error message: printable, and short enough for one line. */
@@ -128,6 +129,9 @@ static int take_option(struct hg_args *args, int argc, char *const *argv, int *i
         break;
     case HG_OPTION_JSON:
         args->json = true;
+        break;
+    case HG_OPTION_SOFT:
+        args->soft = true;
         break;
     }
     return HG_OK;

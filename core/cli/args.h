@@ -17,6 +17,8 @@ enum hg_command_id {
     HG_COMMAND_PEEK,
     HG_COMMAND_SET,
     HG_COMMAND_DEL,
+    HG_COMMAND_FLUSH,
+    HG_COMMAND_UNTAG,
     HG_COMMAND_STATS,
     HG_COMMAND_RING,
     HG_COMMAND_HOT,
@@ -34,7 +36,8 @@ enum hg_option {
     HG_OPTION_TTL = 16,
     HG_OPTION_POLICY = 32,
     HG_OPTION_OBJECTS = 64,
-    HG_OPTION_CAPACITY = 128
+    HG_OPTION_CAPACITY = 128,
+    HG_OPTION_SOFT = 256
 };
 
 struct hg_command {
@@ -57,7 +60,7 @@ struct hg_args {
     const struct hg_command *command;
     const char *node, *token_file, *ttl; /* NULL: not given */
     const char *policy, *objects, *capacity;
-    bool key64, json;
+    bool key64, json, soft;
     const char **words;
     size_t word_count;
     char error[256];

@@ -27,6 +27,12 @@ const struct hg_command hg_commands[] = {
      "Prints which nodes know: {\"acknowledged\":[..],\"lease_waited\":[..],\"bound_ms\":2000}.\n"},
     {"del", HG_COMMAND_DEL, KEYED, 2, 2, "GROUP KEY", "remove a key",
      "Prints which nodes know: {\"acknowledged\":[..],\"lease_waited\":[..],\"bound_ms\":2000}.\n"},
+    {"flush", HG_COMMAND_FLUSH, TALKS, 1, 1, "GROUP", "remove everything from a group",
+     "On every node, copies included. Prints which nodes know, as del does.\n"},
+    {"untag", HG_COMMAND_UNTAG, TALKS | HG_OPTION_SOFT, 2, 2, "GROUP TAG",
+     "remove the values that have a tag",
+     "On every node, copies included. With --soft they are stale from now on: still served within "
+     "their\nstale windows while they are loaded anew. Prints which nodes know, as del does.\n"},
     {"stats", HG_COMMAND_STATS, TALKS, 0, 0, "", "print the node's counters", NULL},
     {"ring", HG_COMMAND_RING, TALKS, 0, 0, "",
      "print the members and the ring as the node sees them", NULL},
@@ -63,7 +69,7 @@ const struct hg_command *hg_command_find(const char *name)
 
 bool hg_command_is_later(const char *name)
 {
-    static const char *const later[] = {"flush", "untag", "reload", "drain", "test", "init"};
+    static const char *const later[] = {"reload", "drain", "test", "init"};
     for (size_t i = 0; i < HG_COUNT(later); i++)
         if (strcmp(later[i], name) == 0)
             return true;

@@ -83,7 +83,10 @@ static int read_key(struct remote *remote)
     if (rc < 0)
         return fail_memory(remote, rc);
     if (remote->key.len == 0)
-        return fail(remote, HG_EXIT_USAGE, "the key is empty", "");
+        return fail(remote, HG_EXIT_USAGE,
+                    remote->args->command->id == HG_COMMAND_UNTAG ? "the tag is empty"
+                                                                  : "the key is empty",
+                    "");
     return HG_EXIT_DONE;
 }
 
@@ -106,19 +109,29 @@ static int build_path(struct remote *remote)
     case HG_COMMAND_EXPLAIN:
         rc = hg_buf_append_str(path, "/explain");
         break;
+    case HG_COMMAND_FLUSH:
+        rc = hg_buf_append_str(path, "/flush");
+        break;
+    case HG_COMMAND_UNTAG:
+        rc = hg_buf_append_str(path, "/tags");
+        break;
     default:
         rc = hg_buf_append_str(path, "/keys");
         break;
     }
-    if (rc == HG_OK && args->word_count >= 2) {
+    if (rc == HG_OK && args->word_count >= 1) {
         rc = hg_buf_append_str(path, "?group=");
         if (rc == HG_OK)
             rc = hg_percent_encode(path, hg_bytes_str(args->words[0]));
-        if (rc == HG_OK)
-            rc = hg_buf_append_str(path, "&key=");
+    }
+    if (rc == HG_OK && args->word_count >= 2) {
+        bool is_tag = args->command->id == HG_COMMAND_UNTAG;
+        rc = hg_buf_append_str(path, is_tag ? "&tag=" : "&key=");
         if (rc == HG_OK)
             rc = hg_percent_encode(path, hg_buf_bytes(&remote->key));
     }
+    if (rc == HG_OK && args->soft)
+        rc = hg_buf_append_str(path, "&soft=1");
     if (rc == HG_OK && args->command->id == HG_COMMAND_GET)
         rc = hg_buf_append_str(path, "&load=1");
     if (rc == HG_OK && args->ttl != NULL) {
@@ -252,6 +265,8 @@ static int print_answer(struct remote *remote)
         return print_value(remote);
     case HG_COMMAND_SET:
     case HG_COMMAND_DEL:
+    case HG_COMMAND_FLUSH:
+    case HG_COMMAND_UNTAG:
         print_body(remote);
         return HG_EXIT_DONE;
     default:
@@ -275,9 +290,10 @@ static int ask(struct remote *remote)
 
     struct hg_client_request request = {
         .node = args->node != NULL ? args->node : DEFAULT_NODE,
-        .method = id == HG_COMMAND_SET   ? "PUT"
-                  : id == HG_COMMAND_DEL ? "DELETE"
-                                         : "GET",
+        .method = id == HG_COMMAND_SET                             ? "PUT"
+                  : id == HG_COMMAND_FLUSH                         ? "POST"
+                  : id == HG_COMMAND_DEL || id == HG_COMMAND_UNTAG ? "DELETE"
+                                                                   : "GET",
         .path = remote->path.data,
         .token = args->token_file != NULL ? remote->token.data : NULL,
         .has_body = id == HG_COMMAND_SET,

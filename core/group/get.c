@@ -92,7 +92,8 @@ static int peek(struct lookup *lookup, struct hg_result *out_result, struct hg_h
     enum hg_how how;
 
     hg_shard_lock(lookup->shard);
-    struct hg_value *value = hg_store_peek(&lookup->shard->store, lookup->hash, lookup->get->key);
+    struct hg_value *value =
+        hg_group_peek_locked(lookup->group, lookup->shard, lookup->hash, lookup->get->key);
     if (value != NULL)
         until_ms = hg_group_until(lookup->group, value);
     bool is_hit =
@@ -281,6 +282,7 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     lookup.shard = hg_group_shard(group, lookup.hash);
     lookup.chain = get->parent != NULL ? get->parent->chain : get->chain;
     lookup.random = beta > 0 ? source->random(source->ctx) : 0;
+    hg_groups_watch(group->groups, get->now_ms);
     if (get->is_peek)
         return peek(&lookup, out_result, out_hold);
     lookup.held_count = 0;
@@ -291,6 +293,8 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     lookup.shard->counters.gets++;
     lookup.shard->counters.peer_requests += get->from_peer;
     struct hg_value *value = hg_store_get(&lookup.shard->store, lookup.hash, get->key);
+    if (value != NULL && !hg_trust_has(&group->groups->trust, value))
+        value = NULL;
     if (hg_rates_draw(&lookup.shard->rates))
         hg_hot_note_locked(group, lookup.shard, lookup.hash, value, get->now_ms);
     uint64_t until_ms = value == NULL ? 0 : hg_group_until(group, value);

@@ -199,6 +199,23 @@ bool hg_group_expire(struct hg_group *group, struct hg_bytes key, uint64_t now_m
 /* HG_OK; HG_EINVAL for an empty tag, HG_ETOOBIG for one over HG_TAG_MAX. */
 int hg_group_remove_tag(struct hg_group *group, struct hg_bytes tag, bool soft, uint64_t now_ms);
 void hg_group_flush(struct hg_group *group, uint64_t now_ms);
+/* The same for copies of other owners' values only; they go at once (they are few: the group's `hot` share). */
+bool hg_group_remove_copy(struct hg_group *group, struct hg_bytes key, uint64_t now_ms);
+int hg_group_remove_tag_copies(struct hg_group *group, struct hg_bytes tag, uint64_t now_ms);
+void hg_group_flush_copies(struct hg_group *group, uint64_t now_ms);
+
+/*
+ * Standing still (group/trust.h). alive: each quarter lease where there are other members; answers the distrust that
+ * holds: 0, or a mark to hand to caught_up once all that a peer knew when asked after this call has been applied.
+ */
+uint64_t hg_groups_alive(struct hg_groups *groups, uint64_t now_ms);
+/* Nothing happens when it stood still again since. */
+void hg_groups_caught_up(struct hg_groups *groups, uint64_t distrust);
+uint64_t hg_groups_last_contact(const struct hg_groups *groups); /* hg_groups_contact; 0: none yet */
+bool hg_groups_is_behind(const struct hg_groups *groups);
+uint64_t hg_groups_standstills(const struct hg_groups *groups); /* a counter */
+/* Nothing is stored and nothing flies. */
+bool hg_groups_is_empty(struct hg_groups *groups);
 
 /* Frees expired entries, at most max_buckets buckets of each shard. Call a few times a second. Returns entries freed. */
 size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_buckets);

@@ -6,7 +6,8 @@
  *   remote.c    asks and their fallbacks        tags.c      invalidation numbers of tags
  *   landing.c   put, unlink, detach             freshness.c lives, windows, early refresh
  *   turn.c      what happens after unlocking    shard.c     one lock, its store and flights
- *   hot.c       hot keys and their copies
+ *   hot.c       hot keys and their copies       invalidate.c set, remove, tags, flush
+ *   trust.c     after standing still
  *
  * A function whose name ends in _locked wants the shard's lock held and calls nothing out.
  */
@@ -17,6 +18,7 @@
 #include "group/group.h"
 #include "group/shard.h"
 #include "group/tags.h"
+#include "group/trust.h"
 #include "group/turn.h"
 
 /* What a node loads and does not own is kept at most this long. */
@@ -41,6 +43,7 @@ struct hg_groups {
     atomic_size_t flight_count;
     atomic_uint_fast64_t contact_ms; /* 0: none yet */
     atomic_uint_fast64_t sequence; /* invalidations of this node, numbered from 1 */
+    struct hg_trust trust;
     struct hg_edges edges;
     struct hg_value *spare[HG_CLASS_TOO_LARGE + 1]; /* error results for when memory is out */
 };
@@ -74,6 +77,16 @@ static inline struct hg_load *hg_load_of(struct hg_flight *flight)
 /* groups.c */
 struct hg_shard *hg_group_shard(struct hg_group *group, uint64_t hash);
 uint64_t hg_groups_sequence(struct hg_groups *groups);
+uint64_t hg_groups_next_number(struct hg_groups *groups); /* of an invalidation */
+/* Wherever a time comes in with which something is answered or stored. */
+static inline void hg_groups_watch(struct hg_groups *groups, uint64_t now_ms)
+{
+    if (hg_trust_is_gap(&groups->trust, groups->config.lease_ms, now_ms))
+        hg_trust_lose(groups, now_ms);
+}
+/* The entry, fresh or not, unless what is stored is not to be trusted (group/trust.h); NULL: none. */
+struct hg_value *hg_group_peek_locked(struct hg_group *group, struct hg_shard *shard, uint64_t hash,
+                                      struct hg_bytes key);
 /* A reference on an error result; the spare one of its class when memory is out. Never NULL. */
 struct hg_value *hg_groups_error(struct hg_groups *groups, enum hg_class klass, struct hg_bytes key,
                                  struct hg_bytes message, uint64_t retry_after_ms);

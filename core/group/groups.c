@@ -184,6 +184,24 @@ uint64_t hg_groups_sequence(struct hg_groups *groups)
     return atomic_load(&groups->sequence);
 }
 
+uint64_t hg_groups_next_number(struct hg_groups *groups)
+{
+    return atomic_fetch_add(&groups->sequence, 1) + 1;
+}
+
+uint64_t hg_groups_last_contact(const struct hg_groups *groups)
+{
+    return atomic_load_explicit(&groups->contact_ms, memory_order_relaxed);
+}
+
+bool hg_groups_is_empty(struct hg_groups *groups)
+{
+    for (size_t i = 0; i < groups->count; i++)
+        if (atomic_load(&groups->groups[i]->budget.used) > 0)
+            return false;
+    return hg_groups_flight_count(groups) == 0;
+}
+
 struct hg_value *hg_groups_error(struct hg_groups *groups, enum hg_class klass, struct hg_bytes key,
                                  struct hg_bytes message, uint64_t retry_after_ms)
 {
@@ -213,6 +231,13 @@ const struct hg_group_config *hg_group_config(const struct hg_group *group)
 size_t hg_group_index(const struct hg_group *group)
 {
     return group->index;
+}
+
+struct hg_value *hg_group_peek_locked(struct hg_group *group, struct hg_shard *shard, uint64_t hash,
+                                      struct hg_bytes key)
+{
+    struct hg_value *value = hg_store_peek(&shard->store, hash, key);
+    return value != NULL && hg_trust_has(&group->groups->trust, value) ? value : NULL;
 }
 
 struct hg_shard *hg_group_shard(struct hg_group *group, uint64_t hash)

@@ -8,11 +8,6 @@
 /* Entries looked at, or dropped, before the lock is given back once. */
 #define SLICE 1024
 
-static uint64_t next_number(struct hg_groups *groups)
-{
-    return atomic_fetch_add(&groups->sequence, 1) + 1;
-}
-
 static void fence(struct hg_load *load, uint64_t number)
 {
     if (load->fence_number <= load->start_number)
@@ -63,7 +58,7 @@ int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms
     struct hg_shard *shard = hg_group_shard(group, value->hash);
     hg_shard_lock(shard);
     if (!hg_bug(HG_BUG_SET_NO_FENCE))
-        fence_locked(shard, value->hash, key, next_number(groups));
+        fence_locked(shard, value->hash, key, hg_groups_next_number(groups));
     if (is_stored)
         err = hg_shard_put(shard, group->shards, group->shard_count, stored,
                            is_mine ? HG_TIER_MAIN : HG_TIER_HOT, now_ms,
@@ -83,7 +78,7 @@ bool hg_group_remove(struct hg_group *group, struct hg_bytes key, uint64_t now_m
 
     hg_group_saw(group, now_ms);
     hg_shard_lock(shard);
-    fence_locked(shard, hash, key, next_number(group->groups));
+    fence_locked(shard, hash, key, hg_groups_next_number(group->groups));
     struct hg_value *entry = hg_store_peek(&shard->store, hash, key);
     bool is_skipped = hg_bug(HG_BUG_SKIP_COPY) && entry != NULL && entry->tier == HG_TIER_HOT;
     bool was_there = is_skipped || hg_store_remove(&shard->store, hash, key, HG_EVICT_REMOVED);
@@ -103,7 +98,7 @@ bool hg_group_expire(struct hg_group *group, struct hg_bytes key, uint64_t now_m
     struct hg_shard *shard = hg_group_shard(group, hash);
 
     hg_shard_lock(shard);
-    fence_locked(shard, hash, key, next_number(group->groups));
+    fence_locked(shard, hash, key, hg_groups_next_number(group->groups));
     struct hg_value *value = hg_store_peek(&shard->store, hash, key);
     if (value != NULL)
         make_stale_locked(shard, value, now_ms);
@@ -170,7 +165,7 @@ int hg_group_remove_tag(struct hg_group *group, struct hg_bytes tag, bool soft, 
 
     hg_group_saw(group, now_ms);
     /* Noted before the walk: what lands behind the walker's back sees the number. */
-    hg_tags_note(&group->tags, tag, next_number(group->groups));
+    hg_tags_note(&group->tags, tag, hg_groups_next_number(group->groups));
     for (unsigned i = 0; i < group->shard_count; i++)
         untag_shard(&group->shards[i], tag, soft, now_ms);
     return HG_OK;
@@ -208,7 +203,7 @@ static void flush_shard(struct hg_shard *shard, uint64_t number)
 
 void hg_group_flush(struct hg_group *group, uint64_t now_ms)
 {
-    uint64_t number = next_number(group->groups);
+    uint64_t number = hg_groups_next_number(group->groups);
     uint64_t newest = atomic_load(&group->flush_number);
 
     hg_group_saw(group, now_ms);
@@ -216,4 +211,80 @@ void hg_group_flush(struct hg_group *group, uint64_t now_ms)
         ;
     for (unsigned i = 0; i + hg_bug(HG_BUG_FLUSH_MISSES_SHARD) < group->shard_count; i++)
         flush_shard(&group->shards[i], number);
+}
+
+/* ---- copies only: the second round of an invalidation, when every owner knows of it ---- */
+
+/* No tag: all of the tier. */
+static void drop_tier_locked(struct hg_shard *shard, enum hg_tier tier, struct hg_bytes tag)
+{
+    hg_list_for_each_safe(it, &shard->store.order[tier])
+    {
+        struct hg_value *value = hg_container_of(it, struct hg_value, order);
+        if (tag.len == 0 || hg_value_has_tag(value, tag))
+            hg_store_remove(&shard->store, value->hash, hg_value_key(value), HG_EVICT_REMOVED);
+    }
+}
+
+/* A shard's copies go in one piece: they are its part of small shares. What is said not to exist may be one, too. */
+static void drop_copies(struct hg_shard *shard, struct hg_bytes tag)
+{
+    hg_shard_lock(shard);
+    drop_tier_locked(shard, HG_TIER_HOT, tag);
+    if (tag.len == 0)
+        drop_tier_locked(shard, HG_TIER_NEGATIVE, tag);
+    hg_shard_unlock(shard);
+}
+
+bool hg_group_remove_copy(struct hg_group *group, struct hg_bytes key, uint64_t now_ms)
+{
+    uint64_t hash = hg_hash(key);
+    struct hg_shard *shard = hg_group_shard(group, hash);
+
+    (void)now_ms;
+    hg_shard_lock(shard);
+    struct hg_load *load = hg_load_of(hg_flight_find(&shard->flights, HG_FLIGHT_REMOTE, hash, key));
+    if (load != NULL)
+        fence(load, hg_groups_next_number(group->groups));
+    struct hg_value *entry = hg_store_peek(&shard->store, hash, key);
+    bool was_there = entry != NULL && entry->tier != HG_TIER_MAIN;
+    if (was_there)
+        hg_store_remove(&shard->store, hash, key, HG_EVICT_REMOVED);
+    hg_shard_unlock(shard);
+    return was_there;
+}
+
+static void fence_asks(struct hg_shard *shard, uint64_t number)
+{
+    hg_shard_lock(shard);
+    for (size_t i = 0; i <= shard->flights.mask; i++)
+        for (struct hg_flight *flight = shard->flights.table[i]; flight != NULL;
+             flight = flight->chain)
+            if (flight->kind == HG_FLIGHT_REMOTE)
+                fence(hg_load_of(flight), number);
+    hg_shard_unlock(shard);
+}
+
+int hg_group_remove_tag_copies(struct hg_group *group, struct hg_bytes tag, uint64_t now_ms)
+{
+    (void)now_ms;
+    if (tag.len == 0)
+        return HG_EINVAL;
+    if (tag.len > HG_TAG_MAX)
+        return HG_ETOOBIG;
+    hg_tags_note(&group->tags, tag, hg_groups_next_number(group->groups));
+    for (unsigned i = 0; i < group->shard_count; i++)
+        drop_copies(&group->shards[i], tag);
+    return HG_OK;
+}
+
+void hg_group_flush_copies(struct hg_group *group, uint64_t now_ms)
+{
+    uint64_t number = hg_groups_next_number(group->groups);
+
+    (void)now_ms;
+    for (unsigned i = 0; i < group->shard_count; i++) {
+        fence_asks(&group->shards[i], number);
+        drop_copies(&group->shards[i], HG_BYTES_NONE);
+    }
 }

@@ -20,8 +20,9 @@ static uint64_t oldest_fence(const struct hg_shard *shard, struct hg_load *load,
         load->fence_number > start && !hg_bug(HG_BUG_STORE_AFTER_REMOVE) ? load->fence_number : 0;
     uint64_t flush = atomic_load(&group->flush_number);
 
-    /* A flush has its number, but has not come to this shard yet. */
-    if (flush > start && flush > shard->flush_number)
+    /* A flush has its number, but has not come to this shard yet; or the node stood still. */
+    if ((flush > start && flush > shard->flush_number) ||
+        atomic_load(&group->groups->trust.fence_number) > start)
         fence = start + 1;
     if (value != NULL && !hg_bug(HG_BUG_TAG_FORGOTTEN)) {
         uint64_t tag = hg_tags_oldest_after(&group->tags, value, start);
@@ -137,9 +138,11 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
     struct hg_result result = {.err = HG_OK, .created_ms = landing->created_ms};
     bool is_stale = false, goes_on = false;
 
+    hg_groups_watch(group->groups, turn->now_ms);
     hg_shard_lock(shard);
     hg_group_saw(group, turn->now_ms);
-    struct hg_value *entry = hg_store_peek(&shard->store, load->flight.hash, load->flight.key);
+    struct hg_value *entry =
+        hg_group_peek_locked(group, shard, load->flight.hash, load->flight.key);
     bool has_entry = landing->stale_wins && entry != NULL &&
                      hg_value_is_good_on_error(entry, hg_group_until(group, entry), turn->now_ms);
     if (only_stale && !has_entry) {

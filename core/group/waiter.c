@@ -50,7 +50,8 @@ bool hg_waiter_cancel(struct hg_waiter *waiter, uint64_t now_ms, struct hg_hold 
         shard->counters.waiter_timeouts++;
 
     if (out_stale != NULL && group->config.stale_on_timeout) {
-        struct hg_value *entry = hg_store_peek(&shard->store, load->flight.hash, load->flight.key);
+        struct hg_value *entry =
+            hg_group_peek_locked(group, shard, load->flight.hash, load->flight.key);
         if (entry != NULL &&
             hg_value_is_good_on_timeout(entry, hg_group_until(group, entry), now_ms))
             hg_hold_set(out_stale, entry);

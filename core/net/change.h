@@ -1,5 +1,5 @@
 /*
- * change - a write that concerns the whole cluster: set or remove a key wherever it lives, and say who knows.
+ * change - a write that concerns the whole cluster: a key, a tag or a group wherever it lives, and who knows of it.
  *
  * Made by whoever wants it (admin listener, a script), carried out by the node on a worker, and handed back to
  * `home` when every member has acknowledged or its lease was waited out. Ownership: the maker's, until done is called.
@@ -12,14 +12,12 @@
 #include "net/loop.h"
 #include "wire/peer_changes.h"
 
-
-
 struct hg_change {
     struct hg_mail mail;
     enum hg_change_op op;
     struct hg_group *group;
     struct hg_value *value; /* SET: the new value (its reference is the maker's); else NULL */
-    struct hg_bytes key;    /* borrowed from the maker */
+    struct hg_bytes key;    /* or the tag; empty for a flush. Borrowed from the maker */
     struct hg_loop *home;
     void (*done)(struct hg_change *change); /* on home, exactly once */
     /* Results. */

@@ -1,5 +1,5 @@
 /*
- * The admin listener: /live /ready /metrics /stats /ring /hot /explain /keys. No CORS, no GET with effect (but for &load=1, which is what
+ * The admin listener: /live /ready /metrics /stats /ring /hot /explain /keys, and in admin_write.c /flush /tags. No CORS, no GET with effect (but for &load=1, which is what
  * any client could do), Host from an allow-list against DNS rebinding, tokens where configured.
  */
 #include <stdio.h>
@@ -24,8 +24,8 @@ const char *hg_node_not_ready(const struct hg_node *node)
     return up < node->config->min_peers ? "fewer peers are up than cluster.min_peers" : "";
 }
 
-static void answer(struct hg_front *front, struct hg_exchange *exchange, int status,
-                   const char *type, const struct hg_buf *body)
+void hg_admin_answer(struct hg_front *front, struct hg_exchange *exchange, int status,
+                     const char *type, const struct hg_buf *body)
 {
     hg_buf_clear(&front->headers);
     hg_buf_printf(&front->headers, "Content-Type: %s\r\nCache-Control: no-store\r\n", type);
@@ -36,13 +36,13 @@ static void answer(struct hg_front *front, struct hg_exchange *exchange, int sta
     hg_exchange_answer(exchange, &reply);
 }
 
-static void answer_text(struct hg_front *front, struct hg_exchange *exchange, int status,
-                        const char *text)
+void hg_admin_text(struct hg_front *front, struct hg_exchange *exchange, int status,
+                   const char *text)
 {
     hg_buf_clear(&front->body);
     hg_buf_append_str(&front->body, text);
     hg_buf_append_char(&front->body, '\n');
-    answer(front, exchange, status, "text/plain; charset=utf-8", &front->body);
+    hg_admin_answer(front, exchange, status, "text/plain; charset=utf-8", &front->body);
 }
 
 /* A body that some page made, or why it could not. */
@@ -50,9 +50,9 @@ static void answer_page(struct hg_front *front, struct hg_exchange *exchange, in
                         const char *type)
 {
     if (err < 0)
-        answer_text(front, exchange, 503, hg_err_text(err));
+        hg_admin_text(front, exchange, 503, hg_err_text(err));
     else
-        answer(front, exchange, 200, type, &front->body);
+        hg_admin_answer(front, exchange, 200, type, &front->body);
 }
 
 /* The host part of a Host field: without the port. */
@@ -101,8 +101,8 @@ static bool is_host_allowed(const struct hg_node *node, struct hg_bytes host)
 }
 
 /* A decoded query parameter; HG_ENOENT, HG_EINVAL (twice), HG_EPROTO. */
-static int parameter(const struct hg_http1_request *request, const char *name, char *out,
-                     size_t size, size_t *out_len)
+int hg_admin_parameter(const struct hg_http1_request *request, const char *name, char *out,
+                       size_t size, size_t *out_len)
 {
     struct hg_bytes raw;
     int err = hg_query_find(request->query, hg_bytes_str(name), &raw);
@@ -125,47 +125,51 @@ static int parameter(const struct hg_http1_request *request, const char *name, c
     return err;
 }
 
-/* group= and key=, the key into front->key. NULL: answered. */
-static struct hg_group *group_and_key(struct hg_front *front, struct hg_exchange *exchange,
-                                      struct hg_bytes *out_key)
+struct hg_group *hg_admin_group(struct hg_front *front, struct hg_exchange *exchange)
 {
     struct hg_groups *groups = front->node->groups;
     char name[256];
     size_t len = 0;
     struct hg_group *group = NULL;
-    int err = parameter(exchange->request, "group", name, sizeof(name), &len);
+    int err = hg_admin_parameter(exchange->request, "group", name, sizeof(name), &len);
     if (err == HG_OK)
         group = hg_groups_find(groups, hg_bytes(name, len));
     else if (err == HG_ENOENT && hg_groups_count(groups) == 1)
         group = hg_groups_at(groups, 0);
-    else if (err == HG_ENOENT) {
-        answer_text(front, exchange, 400, "group needed: ?group=");
+    if (group != NULL)
+        return group;
+    if (err == HG_ENOENT)
+        hg_admin_text(front, exchange, 400, "group needed: ?group=");
+    else if (err == HG_EINVAL || err == HG_EPROTO)
+        hg_admin_text(front, exchange, 400, "group: given twice or badly percent-encoded");
+    else if (err == HG_ENOMEM)
+        hg_admin_text(front, exchange, 503, "out of memory");
+    else
+        hg_admin_text(front, exchange, 404, "no such group");
+    return NULL;
+}
+
+/* group= and key=, the key into front->key. NULL: answered. */
+static struct hg_group *group_and_key(struct hg_front *front, struct hg_exchange *exchange,
+                                      struct hg_bytes *out_key)
+{
+    size_t len = 0;
+    struct hg_group *group = hg_admin_group(front, exchange);
+    if (group == NULL)
         return NULL;
-    }
-    if (group == NULL) {
-        bool is_bad = err == HG_EINVAL || err == HG_EPROTO;
-        answer_text(front, exchange,
-                    is_bad             ? 400
-                    : err == HG_ENOMEM ? 503
-                                       : 404,
-                    is_bad             ? "group: given twice or badly percent-encoded"
-                    : err == HG_ENOMEM ? "out of memory"
-                                       : "no such group");
-        return NULL;
-    }
-    len = 0;
-    err = parameter(exchange->request, "key", front->key, front->node->config->limits.key, &len);
+    int err = hg_admin_parameter(exchange->request, "key", front->key,
+                                 front->node->config->limits.key, &len);
     if (err == HG_OK && len > 0) {
         *out_key = hg_bytes(front->key, len);
         return group;
     }
     if (err == HG_ETOOBIG)
-        answer_text(front, exchange, 414, "the key is too long");
+        hg_admin_text(front, exchange, 414, "the key is too long");
     else if (err == HG_ENOMEM)
-        answer_text(front, exchange, 503, "out of memory");
+        hg_admin_text(front, exchange, 503, "out of memory");
     else
-        answer_text(front, exchange, 400,
-                    "key: missing, empty, given twice or badly percent-encoded");
+        hg_admin_text(front, exchange, 400,
+                      "key: missing, empty, given twice or badly percent-encoded");
     return NULL;
 }
 
@@ -186,7 +190,7 @@ static void reply_key(struct hg_front *front, struct hg_exchange *exchange, stru
             snprintf(message, sizeof(message), "%s", hg_err_text(result->err));
         else
             hg_bytes_escape(hg_value_data(value), message, sizeof(message));
-        answer_text(front, exchange, hg_result_http_status(result), message);
+        hg_admin_text(front, exchange, hg_result_http_status(result), message);
         return;
     }
     struct hg_bytes type = hg_value_type(value);
@@ -201,100 +205,6 @@ static void reply_key(struct hg_front *front, struct hg_exchange *exchange, stru
     hg_exchange_answer(exchange, &reply);
 }
 
-/* A PUT or DELETE waiting for the cluster. */
-struct write {
-    struct hg_pending pending;
-    struct hg_change change;
-    struct hg_front *front;
-    struct hg_exchange *exchange;
-    char key[];
-};
-
-static void on_write_gone(struct hg_pending *pending, struct hg_exchange *exchange)
-{
-    (void)pending; /* the change goes on; the exchange is answered into the void */
-    (void)exchange;
-}
-
-static void on_written(struct hg_change *change)
-{
-    struct write *write = hg_container_of(change, struct write, change);
-    struct hg_front *front = write->front;
-    struct hg_exchange *exchange = write->exchange;
-    exchange->user = NULL;
-    if (change->err == HG_EPEER) {
-        answer_text(front, exchange, 503, "the key's owner did not acknowledge");
-    } else if (change->err < 0) {
-        answer_text(front, exchange, change->err == HG_ETOOBIG ? 413 : 503,
-                    hg_err_text(change->err));
-    } else {
-        hg_buf_clear(&front->body);
-        hg_buf_append_str(&front->body, "{\"acknowledged\":");
-        hg_buf_append_bytes(&front->body, hg_buf_bytes(&change->acknowledged));
-        hg_buf_append_str(&front->body, ",\"lease_waited\":");
-        hg_buf_append_bytes(&front->body, hg_buf_bytes(&change->lease_waited));
-        hg_buf_printf(&front->body, ",\"bound_ms\":%llu}\n", (unsigned long long)change->bound_ms);
-        answer(front, exchange, 200, "application/json", &front->body);
-    }
-    hg_value_unref(change->value);
-    hg_change_finish(change);
-    hg_free(write);
-}
-
-static void write_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
-                      struct hg_bytes key)
-{
-    const struct hg_http1_request *request = exchange->request;
-    struct hg_value *value = NULL;
-    if (request->method == HG_PUT) {
-        struct hg_value_spec spec = {.status = HG_STATUS_VALUE, .key = key, .data = request->body};
-        char ttl[64];
-        size_t len = 0;
-        int err = parameter(request, "ttl", ttl, sizeof(ttl), &len);
-        if (err == HG_OK) {
-            err = hg_duration_parse(hg_bytes(ttl, len), &spec.ttl_ms);
-            spec.has_ttl = true;
-        }
-        if (err != HG_OK && err != HG_ENOENT) {
-            answer_text(front, exchange, 400, "ttl: expected a duration such as 30 or \"10m\"");
-            return;
-        }
-        if (request->body.len > front->node->config->limits.value) {
-            answer_text(front, exchange, 413, "the value is larger than limits.value");
-            return;
-        }
-        spec.type = hg_http1_field(request, "content-type");
-        if (spec.type.len > HG_TYPE_MAX ||
-            hg_bytes_eq(spec.type, HG_BYTES("application/x-www-form-urlencoded")))
-            spec.type = HG_BYTES_NONE; /* what curl says of --data is not what the bytes are */
-        value = hg_value_create(&spec);
-    }
-    struct write *write = hg_calloc(1, sizeof(*write) + key.len);
-    struct hg_exchange *kept = write == NULL || (request->method == HG_PUT && value == NULL)
-                                   ? NULL
-                                   : hg_exchange_keep(exchange);
-    if (kept == NULL) {
-        hg_value_unref(value);
-        hg_free(write);
-        answer_text(front, exchange, 503, "out of memory");
-        return;
-    }
-    memcpy(write->key, key.data, key.len);
-    write->pending.gone = on_write_gone;
-    write->front = front;
-    write->exchange = kept;
-    kept->user = &write->pending;
-    write->change = (struct hg_change){
-        .op = value != NULL ? HG_CHANGE_SET : HG_CHANGE_REMOVE,
-        .group = group,
-        .value = value,
-        .key = hg_bytes(write->key, key.len),
-        .home = front->loop,
-        .done = on_written,
-    };
-    hg_node_change(front->node, &write->change);
-}
-
 static void keys(struct hg_front *front, struct hg_exchange *exchange)
 {
     const struct hg_http1_request *request = exchange->request;
@@ -303,7 +213,7 @@ static void keys(struct hg_front *front, struct hg_exchange *exchange)
     if (group == NULL)
         return;
     if (request->method == HG_PUT || request->method == HG_DELETE) {
-        write_key(front, exchange, group, key);
+        hg_admin_write_key(front, exchange, group, key);
         return;
     }
     bool is_load = hg_query_find(request->query, HG_BYTES("load"), &load) == HG_OK &&
@@ -315,12 +225,13 @@ static void keys(struct hg_front *front, struct hg_exchange *exchange)
 static void ready(struct hg_front *front, struct hg_exchange *exchange)
 {
     const char *why_not = hg_node_not_ready(front->node);
-    answer_text(front, exchange, why_not[0] == 0 ? 200 : 503, why_not[0] == 0 ? "ready" : why_not);
+    hg_admin_text(front, exchange, why_not[0] == 0 ? 200 : 503,
+                  why_not[0] == 0 ? "ready" : why_not);
 }
 
 static void live(struct hg_front *front, struct hg_exchange *exchange)
 {
-    answer_text(front, exchange, 200, "live");
+    hg_admin_text(front, exchange, 200, "live");
 }
 
 static void metrics(struct hg_front *front, struct hg_exchange *exchange)
@@ -362,16 +273,25 @@ static void explain(struct hg_front *front, struct hg_exchange *exchange)
         hg_explain_gather(front, exchange, group, key, explained);
 }
 
+#define READS (1u << HG_GET | 1u << HG_HEAD)
+
 static const struct page {
     const char *path;
     void (*serve)(struct hg_front *front, struct hg_exchange *exchange);
     bool is_open; /* without a token and from any Host: for load balancers */
-    bool is_writable;
+    unsigned methods;
+    const char *allow;
 } pages[] = {
-    {"/live", live, true, false},        {"/ready", ready, true, false},
-    {"/metrics", metrics, false, false}, {"/stats", stats, false, false},
-    {"/ring", ring, false, false},       {"/explain", explain, false, false},
-    {"/keys", keys, false, true},        {"/hot", hot, false, false},
+    {"/live", live, true, READS, "GET, HEAD"},
+    {"/ready", ready, true, READS, "GET, HEAD"},
+    {"/metrics", metrics, false, READS, "GET, HEAD"},
+    {"/stats", stats, false, READS, "GET, HEAD"},
+    {"/ring", ring, false, READS, "GET, HEAD"},
+    {"/hot", hot, false, READS, "GET, HEAD"},
+    {"/explain", explain, false, READS, "GET, HEAD"},
+    {"/keys", keys, false, READS | 1u << HG_PUT | 1u << HG_DELETE, "GET, HEAD, PUT, DELETE"},
+    {"/flush", hg_admin_flush, false, 1u << HG_POST, "POST"},
+    {"/tags", hg_admin_untag, false, 1u << HG_DELETE, "DELETE"},
 };
 
 bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange)
@@ -385,9 +305,9 @@ bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange)
     if (page == NULL) {
         if (exchange->roles & HG_ROLE_API)
             return false; /* the addresses are shared: maybe a route */
-        answer_text(
-            front, exchange, 404,
-            "no such page; there are /live /ready /metrics /stats /ring /hot /explain /keys");
+        hg_admin_text(front, exchange, 404,
+                      "no such page; there are /live /ready /metrics /stats /ring /hot /explain "
+                      "/keys /flush /tags");
         return true;
     }
     bool is_read = request->method == HG_GET || request->method == HG_HEAD;
@@ -402,14 +322,16 @@ bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange)
         hg_exchange_answer(exchange, &reply);
     } else if (!page->is_open && !is_host_allowed(front->node, request->host)) {
         HG_COUNT_UP(front->node->counters.unauthorized);
-        answer_text(front, exchange, 403, "this Host is not in node.admin.hosts");
-    } else if (!is_read && !(page->is_writable &&
-                             (request->method == HG_PUT || request->method == HG_DELETE))) {
-        struct hg_reply reply = {.status = 405,
-                                 .headers = page->is_writable
-                                                ? HG_BYTES("Allow: GET, HEAD, PUT, DELETE\r\n")
-                                                : HG_BYTES("Allow: GET, HEAD\r\n")};
+        hg_admin_text(front, exchange, 403, "this Host is not in node.admin.hosts");
+    } else if (!(page->methods & 1u << request->method)) {
+        char allow[64];
+        snprintf(allow, sizeof(allow), "Allow: %s\r\n", page->allow);
+        struct hg_reply reply = {.status = 405, .headers = hg_bytes_str(allow)};
         hg_exchange_answer(exchange, &reply);
+    } else if (!is_read && hg_http1_field(request, "origin").data != NULL) {
+        /* A page in a browser can send a POST here without being asked whether it may. */
+        HG_COUNT_UP(front->node->counters.unauthorized);
+        hg_admin_text(front, exchange, 403, "changes are not taken from web pages (Origin is set)");
     } else {
         page->serve(front, exchange);
     }

@@ -1,18 +1,13 @@
 /*
- * Writes across the cluster.
+ * Writes across the cluster: cluster/write.h decides whom to tell when; this file carries its messages and timers.
  *
- *   first at the key's owner, then here and at every other member at once: in the other order a node whose copy has
- *   just been dropped could fetch the old value again from an owner that has not heard of it yet
+ *   maker --mail--> a worker: hg_write --POST <base_path>?changes--> members --> hg_write ... over --mail--> maker
  *
- * set puts the value at the owner and drops the copies elsewhere. A remove or expire whose owner does not answer is still
- * told to the others.
- *
- * A member that does not acknowledge holds at most copies that live for a lease: the answer waits that long and says so. An
- * owner that does not acknowledge is an error (HG_EPEER), for it holds the value itself.
- *
- * Runs on one worker's loop; handed back to change->home by mail.
+ * A set whose owner does not acknowledge is an error (HG_EPEER), for nobody has the value then. Whoever else does not
+ * is named in the answer, which comes when its lease is over.
  */
 #include "base/alloc.h"
+#include "cluster/write.h"
 #include "node/node_impl.h"
 #include "wire/peer_message.h"
 #include "wire/reply.h"
@@ -21,21 +16,19 @@
 
 struct run {
     struct hg_mail mail;
-    struct hg_change *change;
+    struct hg_change *change; /* NULL once handed back */
     struct hg_node *node;
     struct hg_worker *worker;
-    uint64_t started_ms;
-    size_t owner, outstanding;
-    bool is_timer_open;
-    uv_timer_t lease;
-    struct hg_buf path, body;
+    uv_timer_t timer;
+    struct hg_buf value;   /* set: the encoded Response */
+    struct hg_write write; /* the last: it has members behind it */
 };
 
 /* One member asked. */
 struct told {
     struct run *run;
     size_t member;
-    bool is_first; /* the owner, for whom all others wait */
+    unsigned round;
 };
 
 static void on_home(struct hg_mail *mail)
@@ -50,51 +43,6 @@ static void hand_back(struct hg_change *change)
     hg_loop_post(change->home, &change->mail);
 }
 
-static void close_list(struct hg_buf *list)
-{
-    if (list->len == 0)
-        hg_buf_append_char(list, '[');
-    hg_buf_append_char(list, ']');
-}
-
-static void list_member(struct hg_buf *list, struct hg_bytes name)
-{
-    hg_buf_append_char(list, list->len == 0 ? '[' : ',');
-    hg_json_string(list, name);
-}
-
-static void run_free(struct run *run)
-{
-    hg_buf_finish(&run->path);
-    hg_buf_finish(&run->body);
-    hg_free(run);
-}
-
-static void on_lease_closed(uv_handle_t *handle)
-{
-    run_free(hg_container_of(handle, struct run, lease));
-}
-
-static void finish(struct run *run)
-{
-    struct hg_change *change = run->change;
-    close_list(&change->acknowledged);
-    close_list(&change->lease_waited);
-    change->bound_ms = run->node->config->lease_ms;
-    struct hg_node *node = run->node;
-    hand_back(change);
-    if (run->is_timer_open)
-        uv_close((uv_handle_t *)&run->lease, on_lease_closed);
-    else
-        run_free(run);
-    atomic_fetch_sub(&node->changes_running, 1);
-}
-
-static void on_lease(uv_timer_t *timer)
-{
-    finish(hg_container_of(timer, struct run, lease));
-}
-
 static struct hg_bytes member_name(const struct run *run, size_t member)
 {
     if (run->node->view == NULL)
@@ -102,161 +50,158 @@ static struct hg_bytes member_name(const struct run *run, size_t member)
     return hg_ring_member(run->node->view->ring, member);
 }
 
-/* Everybody has answered or failed: wait the lease out where somebody did not. */
-static void settle(struct run *run)
+static void list_members(const struct run *run, bool is_acknowledged, struct hg_buf *list)
 {
-    uint64_t until_ms = run->started_ms + run->node->config->lease_ms;
-    uint64_t now_ms = hg_loop_now(&run->worker->loop);
-    if (run->change->lease_waited.len == 0 || now_ms >= until_ms || run->change->err < 0 ||
-        uv_timer_init(&run->worker->loop.uv, &run->lease) != 0) {
-        finish(run);
-        return;
+    bool is_first = true;
+    hg_buf_append_char(list, '[');
+    for (size_t i = 0; i < run->write.member_count; i++) {
+        if (hg_write_is_acknowledged(&run->write, i) != is_acknowledged)
+            continue;
+        if (!is_first)
+            hg_buf_append_char(list, ',');
+        hg_json_string(list, member_name(run, i));
+        is_first = false;
     }
-    run->is_timer_open = true;
-    uv_timer_start(&run->lease, on_lease, until_ms - now_ms, 0);
+    hg_buf_append_char(list, ']');
 }
 
-static void tell_others(struct run *run);
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct run *run = hg_container_of(handle, struct run, timer);
+    hg_buf_finish(&run->value);
+    hg_free(run);
+}
+
+static void on_due(uv_timer_t *timer);
+
+/* After every step: hands the results back, waits for what is due, ends when nobody will report any more. */
+static void look(struct run *run)
+{
+    const struct hg_write *write = &run->write;
+    struct hg_node *node = run->node;
+    if (!write->is_over) {
+        uint64_t due_ms = hg_write_due(write), now_ms = hg_loop_now(&run->worker->loop);
+        if (due_ms != HG_FOREVER)
+            uv_timer_start(&run->timer, on_due, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+        return;
+    }
+    if (run->change != NULL) {
+        struct hg_change *change = run->change;
+        run->change = NULL;
+        change->err = write->err;
+        change->was_there = write->was_there;
+        change->bound_ms = node->config->lease_ms;
+        list_members(run, true, &change->acknowledged);
+        list_members(run, false, &change->lease_waited);
+        hand_back(change);
+    }
+    if (write->outstanding > 0)
+        return;
+    uv_close((uv_handle_t *)&run->timer, on_timer_closed);
+    atomic_fetch_sub(&node->changes_running, 1);
+}
+
+static void on_due(uv_timer_t *timer)
+{
+    struct run *run = hg_container_of(timer, struct run, timer);
+    hg_write_tick(&run->write, hg_loop_now(&run->worker->loop));
+    look(run);
+}
 
 static void on_told(void *ctx, const struct hg_fetch_response *response)
 {
     struct told *told = ctx;
     struct run *run = told->run;
-    bool is_owner = told->member == run->owner, is_first = told->is_first;
-    bool is_set = run->change->op == HG_CHANGE_SET;
-    bool is_known = response->err == HG_OK && (response->status == 204 || response->status == 404);
-    list_member(is_known ? &run->change->acknowledged : &run->change->lease_waited,
-                member_name(run, told->member));
-    if (is_known && is_owner && response->status == 204)
-        run->change->was_there = true;
-    if (!is_known && is_owner)
-        run->change->err = HG_EPEER;
+    bool is_known = response->err == HG_OK && (response->status == HG_CHANGE_WAS_THERE ||
+                                               response->status == HG_CHANGE_NOT_THERE);
+    hg_write_told(&run->write, told->member, told->round, is_known,
+                  response->status == HG_CHANGE_WAS_THERE, hg_loop_now(&run->worker->loop));
     hg_free(told);
-    run->outstanding--;
-    if (is_first && (is_known || !is_set))
-        tell_others(run);
-    else if (run->outstanding == 0)
-        settle(run);
+    look(run);
 }
 
-/* Counts as outstanding until on_told; a start failure is a member that did not acknowledge. */
-static void tell(struct run *run, size_t member, const char *method, bool is_first)
+static int on_tell(void *ctx, size_t member, unsigned round, const struct hg_peer_change *change)
 {
+    struct run *run = ctx;
+    const struct hg_config *config = run->node->config;
+    struct hg_buf path, body;
     struct told *told = hg_malloc(sizeof(*told));
-    int err = HG_ENOMEM;
-    if (told != NULL) {
-        *told = (struct told){.run = run, .member = member, .is_first = is_first};
-        struct hg_bytes body = hg_bytes_eq(hg_bytes_str(method), HG_BYTES("PUT"))
-                                   ? hg_buf_bytes(&run->body)
-                                   : HG_BYTES_NONE;
+    if (told == NULL)
+        return HG_ENOMEM;
+    *told = (struct told){.run = run, .member = member, .round = round};
+    hg_buf_init(&path, 64 << 10);
+    hg_buf_init(&body, config->limits.peer_message);
+    int err = hg_buf_printf(&path, "%s?changes%c", config->base_path, '\0');
+    if (err == HG_OK)
+        err = hg_peer_change_encode(change, &body);
+    if (err == HG_OK)
         err = run->worker->client == NULL
                   ? HG_ECANCELED
-                  : hg_peer_client_send(run->worker->client, run->node->view->peers[member], method,
-                                        run->path.data, body, run->node->config->lease_ms, on_told,
+                  : hg_peer_client_send(run->worker->client, run->node->view->peers[member], "POST",
+                                        path.data, hg_buf_bytes(&body), config->lease_ms, on_told,
                                         told);
-    }
-    if (err == HG_OK) {
-        run->outstanding++;
-        return;
-    }
-    hg_free(told);
-    list_member(&run->change->lease_waited, member_name(run, member));
-    if (member == run->owner)
-        run->change->err = HG_EPEER;
-}
-
-static void apply_here(struct run *run, bool is_owner)
-{
-    struct hg_change *change = run->change;
-    uint64_t now_ms = hg_loop_now(&run->worker->loop);
-    int err = HG_OK;
-    if (change->op == HG_CHANGE_SET && is_owner)
-        err = hg_group_set(change->group, change->value, now_ms);
-    else if (change->op == HG_CHANGE_EXPIRE)
-        change->was_there |= hg_group_expire(change->group, change->key, now_ms);
-    else
-        change->was_there |= hg_group_remove(change->group, change->key, now_ms);
+    hg_buf_finish(&path);
+    hg_buf_finish(&body);
     if (err < 0)
-        change->err = err;
-    else if (run->node->view != NULL)
-        list_member(&change->acknowledged, member_name(run, (size_t)run->node->view->self));
-    else
-        list_member(&change->acknowledged, run->node->name);
+        hg_free(told);
+    return err;
 }
 
-static void tell_others(struct run *run)
+static int on_apply(void *ctx, const struct hg_peer_change *change, bool *out_was_there)
 {
-    const struct hg_view *view = run->node->view;
-    run->started_ms = hg_loop_now(
-        &run->worker->loop); /* the last copy of the old value may be as young as this */
-    if (run->owner != (size_t)view->self)
-        apply_here(run, false);
-    for (size_t i = 0; i < hg_ring_member_count(view->ring); i++) {
-        if (i != (size_t)view->self && i != run->owner)
-            tell(run, i, "DELETE", false);
-    }
-    if (run->outstanding == 0)
-        settle(run);
+    struct run *run = ctx;
+    return hg_changes_apply(run->node->changes, change, false, hg_loop_now(&run->worker->loop),
+                            out_was_there);
 }
 
-static int encode(struct run *run)
+static const struct hg_write_ops write_ops = {.tell = on_tell, .apply = on_apply};
+
+static int encode_value(struct run *run)
 {
-    struct hg_change *change = run->change;
-    hg_buf_init(&run->path, 64 << 10);
-    hg_buf_init(&run->body, run->node->config->limits.peer_message);
-    int err = hg_peer_path_encode(&run->path, hg_bytes_str(run->node->config->base_path),
-                                  hg_bytes_str(hg_group_name(change->group)), change->key);
-    if (err == HG_OK && change->op == HG_CHANGE_EXPIRE)
-        err = hg_buf_append_str(&run->path, "?soft=1");
-    if (err == HG_OK)
-        err = hg_buf_append_char(&run->path, '\0');
-    if (err == HG_OK && change->op == HG_CHANGE_SET) {
-        struct hg_peer_response response;
-        const struct hg_value *value = change->value;
-        hg_peer_response_from_value(value, hg_value_more(value).ttl_ms,
-                                    hg_value_more(value).has_ttl, 0, &response);
-        err = hg_peer_response_encode(&response, &run->body);
-    }
+    const struct hg_value *value = run->change->value;
+    struct hg_value_more more = hg_value_more(value);
+    struct hg_peer_response response;
+    hg_peer_response_from_value(value, more.ttl_ms, more.has_ttl, 0, &response);
+    int err = hg_peer_response_encode(&response, &run->value);
+    run->write.change.value = hg_buf_bytes(&run->value);
     return err;
 }
 
 static void on_start(struct hg_mail *mail)
 {
     struct run *run = hg_container_of(mail, struct run, mail);
+    struct hg_change *change = run->change;
+    struct hg_write *write = &run->write;
     const struct hg_view *view = run->node->view;
-    run->started_ms = hg_loop_now(&run->worker->loop);
-    if (view == NULL) {
-        apply_here(run, true);
-        finish(run);
-        return;
+    bool is_of_key = change->op <= HG_CHANGE_EXPIRE;
+    int err = hg_err_from_uv(uv_timer_init(&run->worker->loop.uv, &run->timer));
+    write->change = (struct hg_peer_change){
+        .origin = hg_changes_boot(run->node->changes),
+        .sequence = hg_changes_next_sequence(run->node->changes),
+        .op = change->op,
+        .group = hg_bytes_str(hg_group_name(change->group)),
+        .name = change->key,
+    };
+    write->self = view == NULL ? 0 : (size_t)view->self;
+    write->owner = HG_WRITE_NO_OWNER;
+    if (is_of_key)
+        write->owner = view == NULL ? 0 : hg_ring_owner(view->ring, change->key);
+    write->lease_ms = run->node->config->lease_ms;
+    if (err == HG_OK && change->op == HG_CHANGE_SET)
+        err = encode_value(run);
+    if (err == HG_OK) {
+        hg_write_start(write, hg_loop_now(&run->worker->loop));
+    } else {
+        write->err = err;
+        write->is_over = true;
     }
-    run->owner = hg_ring_owner(view->ring, run->change->key);
-    run->change->err = encode(run);
-    if (run->change->err < 0) {
-        finish(run);
-        return;
-    }
-    if (run->owner == (size_t)view->self) {
-        apply_here(run, true);
-        if (run->change->err < 0)
-            finish(run);
-        else
-            tell_others(run);
-        return;
-    }
-    bool is_set = run->change->op == HG_CHANGE_SET;
-    tell(run, run->owner, is_set ? "PUT" : "DELETE", true);
-    if (run->outstanding > 0)
-        return;
-    if (is_set)
-        settle(run);
-    else
-        tell_others(run);
+    look(run);
 }
 
 void hg_node_change(void *ctx, struct hg_change *change)
 {
     struct hg_node *node = ctx;
+    size_t member_count = node->view == NULL ? 1 : hg_ring_member_count(node->view->ring);
     HG_COUNT_UP(node->counters.changes);
     change->err = HG_OK;
     change->was_there = false;
@@ -265,7 +210,8 @@ void hg_node_change(void *ctx, struct hg_change *change)
     atomic_fetch_add(&node->changes_running,
                      1); /* before the look at phase: drain.c sees it, or it sees LEAVING */
     bool is_refused = atomic_load(&node->phase) >= HG_NODE_LEAVING;
-    struct run *run = is_refused ? NULL : hg_calloc(1, sizeof(*run));
+    size_t size = sizeof(struct run) - sizeof(struct hg_write) + hg_write_size(member_count);
+    struct run *run = is_refused ? NULL : hg_calloc(1, size);
     if (run == NULL) {
         change->err = is_refused ? HG_EDRAINING : HG_ENOMEM;
         hand_back(change);
@@ -276,5 +222,9 @@ void hg_node_change(void *ctx, struct hg_change *change)
     run->change = change;
     run->node = node;
     run->worker = hg_node_any_worker(node);
+    hg_buf_init(&run->value, node->config->limits.peer_message);
+    run->write.ops = &write_ops;
+    run->write.ctx = run;
+    run->write.member_count = member_count;
     hg_loop_post(&run->worker->loop, &run->mail);
 }

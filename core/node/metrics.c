@@ -169,6 +169,33 @@ static int peer_metrics(struct hg_node *node, struct hg_buf *buf)
     return err;
 }
 
+/* What this node knows of invalidations. */
+static int change_metrics(struct hg_node *node, struct hg_buf *buf)
+{
+    struct hg_changes_stats stats;
+    uint64_t contact_ms = hg_groups_last_contact(node->groups);
+    uint64_t now_ms = hg_loop_now(&node->control);
+    hg_changes_stats(node->changes, &stats);
+    int err = single(buf, "changes_applied_total", "counter", stats.applied);
+    if (err == HG_OK)
+        err = single(buf, "changes_repeated_total", "counter", stats.repeated);
+    if (err == HG_OK)
+        err = single(buf, "changes_cut_total", "counter", stats.cut);
+    if (err == HG_OK)
+        err = single(buf, "changes_kept", "gauge", stats.kept);
+    if (err == HG_OK)
+        err = single(buf, "standstills_total", "counter", hg_groups_standstills(node->groups));
+    if (err == HG_OK)
+        err = single(buf, "behind", "gauge", hg_groups_is_behind(node->groups));
+    if (err == HG_OK && contact_ms != 0) {
+        err = type_line(buf, "contact_age_seconds", "gauge");
+        if (err == HG_OK)
+            err = hg_buf_printf(buf, "hgcache_contact_age_seconds %.3f\n",
+                                now_ms > contact_ms ? (double)(now_ms - contact_ms) / 1000 : 0.0);
+    }
+    return err;
+}
+
 int hg_metrics_format(struct hg_node *node, struct hg_buf *buf)
 {
     int err = group_metrics(node, buf);
@@ -178,6 +205,8 @@ int hg_metrics_format(struct hg_node *node, struct hg_buf *buf)
         err = runtime_metrics(node, buf);
     if (err == HG_OK)
         err = peer_metrics(node, buf);
+    if (err == HG_OK)
+        err = change_metrics(node, buf);
 #define X(name)                                                                                    \
     if (err == HG_OK)                                                                              \
         err = single(buf, #name "_total", "counter",                                               \

@@ -278,6 +278,7 @@ static void release(struct hg_node *node)
     hg_front_finish(&node->admin);
     hg_free(node->workers);
     hg_routes_release(node);
+    hg_changes_destroy(node->changes);
     hg_groups_destroy(node->groups);
     if (node->view != NULL) {
         for (size_t i = 0; i < hg_ring_member_count(node->view->ring); i++)

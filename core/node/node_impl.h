@@ -5,11 +5,13 @@
  *   workers.c   worker loops, accept        serve.c     answers of hg.serve
  *   drain.c     signals, leaving            call.c      function routes
  *   source.c    what groups need from us    peer_side.c what peers ask of us
+ *   contact.c   what others changed         peer_changes.c  what they tell and ask of changes
  *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c, hot.c, explain.c its pages
  */
 #ifndef HG_NODE_NODE_IMPL_H
 #define HG_NODE_NODE_IMPL_H
 
+#include "cluster/changes.h"
 #include "net/listener.h"
 #include "net/peers.h"
 #include "net/server.h"
@@ -52,7 +54,7 @@ struct hg_node_route {
 };
 
 #define HG_NODE_COUNTERS(X)                                                                        \
-    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(no_memory) X(client_timeouts) X(changes)
+    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(no_memory) X(client_timeouts) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
 struct hg_node_counters {
 #define X(name) _Atomic uint64_t name;
     HG_NODE_COUNTERS(X)
@@ -83,6 +85,8 @@ struct hg_node {
     struct hg_groups *groups;
     struct hg_guard *guards;
     struct hg_view *view;             /* NULL in a cluster of one */
+    struct hg_changes *changes;       /* invalidations, our own and others' */
+    struct hg_node_contact *contact;  /* the first worker's; NULL in a cluster of one */
     struct hg_peers_config peers_config;
     struct hg_loop control;
     struct hg_front admin;            /* on the control loop */
@@ -177,6 +181,10 @@ void hg_call_request(struct hg_front *front, struct hg_exchange *exchange, struc
                      const struct hg_path_params *params);
 
 /* peer_side.c */
+void hg_peer_side_answer(struct hg_front *front, struct hg_exchange *exchange, int status, const struct hg_buf *body,
+                         uint64_t retry_after_s); /* an encoded message */
+void hg_peer_side_no_memory(struct hg_front *front, struct hg_exchange *exchange);
+void hg_peer_side_refuse(struct hg_front *front, struct hg_exchange *exchange, int status, const char *why);
 bool hg_peer_side_is_path(const struct hg_node *node, struct hg_bytes path, struct hg_bytes *out_rest);
 void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_bytes rest);
 
@@ -185,11 +193,38 @@ bool hg_auth_is_allowed(const struct hg_http1_request *request, const struct hg_
 /* Whether the client is on this machine: loopback or a unix socket. */
 bool hg_auth_is_local(const struct hg_exchange *exchange);
 
+/* What a member answers when told of a change: applied, and there was something, or there was nothing. */
+#define HG_CHANGE_WAS_THERE 204
+#define HG_CHANGE_NOT_THERE 200
+
+/* peer_changes.c */
+bool hg_peer_changes_is_asked(const struct hg_http1_request *request);
+void hg_peer_changes_request(struct hg_front *front, struct hg_exchange *exchange);
+
+/* contact.c. On the first worker's loop, before it runs; close on it, and only where node->contact is set. */
+int hg_node_contact_start(struct hg_worker *worker, struct hg_node *node);
+void hg_node_contact_close(struct hg_node *node, void (*closed)(void *ctx), void *ctx);
+
 /* change.c */
 void hg_node_change(void *ctx, struct hg_change *change); /* ctx is the node; any thread */
 
 /* admin.c. False: not an admin path. */
 bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange);
+/* For its pages. NULL: answered. */
+struct hg_group *hg_admin_group(struct hg_front *front, struct hg_exchange *exchange);
+/* A decoded query parameter; HG_ENOENT, HG_EINVAL (twice), HG_EPROTO, HG_ETOOBIG, HG_ENOMEM. */
+int hg_admin_parameter(const struct hg_http1_request *request, const char *name, char *out, size_t size,
+                       size_t *out_len);
+void hg_admin_answer(struct hg_front *front, struct hg_exchange *exchange, int status, const char *type,
+                     const struct hg_buf *body);
+void hg_admin_text(struct hg_front *front, struct hg_exchange *exchange, int status, const char *text);
+
+/* admin_write.c */
+void hg_admin_write_key(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                        struct hg_bytes key);
+void hg_admin_flush(struct hg_front *front, struct hg_exchange *exchange);
+void hg_admin_untag(struct hg_front *front, struct hg_exchange *exchange);
+
 /* "" when ready, else why not. */
 const char *hg_node_not_ready(const struct hg_node *node);
 /* stats.c, metrics.c: whole bodies. */

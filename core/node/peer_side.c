@@ -1,6 +1,6 @@
 /*
- * What peers ask of this node: GET <base_path><group>/<key>[?explain] is answered here (law 4: never forwarded); PUT and DELETE are
- * other nodes' writes.
+ * What peers ask of this node: GET <base_path><group>/<key>[?explain] is answered here (law 4: never forwarded). Other nodes'
+ * writes are in peer_changes.c.
  */
 #include "cluster/answer.h"
 #include "base/alloc.h"
@@ -22,8 +22,8 @@ bool hg_peer_side_is_path(const struct hg_node *node, struct hg_bytes path,
     return false;
 }
 
-static void answer_message(struct hg_front *front, struct hg_exchange *exchange, int status,
-                           const struct hg_buf *body, uint64_t retry_after_s)
+void hg_peer_side_answer(struct hg_front *front, struct hg_exchange *exchange, int status,
+                         const struct hg_buf *body, uint64_t retry_after_s)
 {
     hg_buf_clear(&front->headers);
     hg_buf_append_str(&front->headers, "Content-Type: application/x-protobuf\r\n");
@@ -37,7 +37,7 @@ static void answer_message(struct hg_front *front, struct hg_exchange *exchange,
     hg_front_trim(front);
 }
 
-static void answer_no_memory(struct hg_front *front, struct hg_exchange *exchange)
+void hg_peer_side_no_memory(struct hg_front *front, struct hg_exchange *exchange)
 {
     HG_COUNT_UP(front->node->counters.no_memory);
     hg_front_error(front, exchange, NULL, 503, "out of memory");
@@ -54,9 +54,9 @@ static void reply(struct hg_front *front, struct hg_exchange *exchange, struct h
     int err = hg_answer_to_http(result, key, now_ms, hg_group_config(group)->expose_errors,
                                 minute_qps, &status, &front->body);
     if (err < 0)
-        answer_no_memory(front, exchange);
+        hg_peer_side_no_memory(front, exchange);
     else
-        answer_message(front, exchange, status, &front->body, hg_result_retry_after_s(result));
+        hg_peer_side_answer(front, exchange, status, &front->body, hg_result_retry_after_s(result));
 }
 
 static void answer_no_group(struct hg_front *front, struct hg_exchange *exchange)
@@ -64,9 +64,9 @@ static void answer_no_group(struct hg_front *front, struct hg_exchange *exchange
     int status;
     hg_buf_clear(&front->body);
     if (hg_answer_no_group(&status, &front->body) < 0)
-        answer_no_memory(front, exchange);
+        hg_peer_side_no_memory(front, exchange);
     else
-        answer_message(front, exchange, status, &front->body, 0);
+        hg_peer_side_answer(front, exchange, status, &front->body, 0);
 }
 
 /* The keys whose getters wait, as hg_load.chain has them. Into front->body. */
@@ -88,8 +88,8 @@ static int encode_chain(struct hg_front *front, const struct hg_peer_request *pe
     return HG_OK;
 }
 
-static void refuse(struct hg_front *front, struct hg_exchange *exchange, int status,
-                   const char *why)
+void hg_peer_side_refuse(struct hg_front *front, struct hg_exchange *exchange, int status,
+                         const char *why)
 {
     HG_COUNT_UP(front->node->counters.peer_bad_requests);
     hg_front_error(front, exchange, NULL, status, why);
@@ -121,7 +121,7 @@ static void serve_get(struct hg_front *front, struct hg_exchange *exchange, stru
         hg_peer_message_free(owner);
         hg_free(message);
         if (err == HG_ENOMEM) {
-            answer_no_memory(front, exchange);
+            hg_peer_side_no_memory(front, exchange);
             return;
         }
         if (err == HG_ECANCELED) {
@@ -137,7 +137,7 @@ static void serve_get(struct hg_front *front, struct hg_exchange *exchange, stru
             return;
         }
         if (err < 0) {
-            refuse(front, exchange, 400, "Hgcache-Request is malformed");
+            hg_peer_side_refuse(front, exchange, 400, "Hgcache-Request is malformed");
             return;
         }
         get.chain = hg_buf_bytes(chain);
@@ -153,51 +153,13 @@ static void serve_explain(struct hg_front *front, struct hg_exchange *exchange,
     int err =
         hg_explain_format_part(front->node, group, key, hg_loop_now(front->loop), &front->body);
     if (err < 0) {
-        answer_no_memory(front, exchange);
+        hg_peer_side_no_memory(front, exchange);
         return;
     }
     struct hg_reply reply_it = {.status = 200,
                                 .headers = HG_BYTES("Content-Type: application/json\r\n"),
                                 .body = hg_buf_bytes(&front->body),
                                 .is_head = exchange->request->method == HG_HEAD};
-    hg_exchange_answer(exchange, &reply_it);
-}
-
-/* Another node's write. DELETE drops what we hold; PUT stores a Response's value. */
-static void serve_write(struct hg_front *front, struct hg_exchange *exchange,
-                        struct hg_group *group, struct hg_bytes key)
-{
-    const struct hg_http1_request *request = exchange->request;
-    uint64_t now_ms = hg_loop_now(front->loop);
-    bool was_there = true;
-    if (request->method == HG_DELETE && hg_bytes_eq(request->query, HG_BYTES("soft=1"))) {
-        was_there = hg_group_expire(group, key, now_ms);
-    } else if (request->method == HG_DELETE) {
-        was_there = hg_group_remove(group, key, now_ms);
-    } else {
-        struct hg_peer_response response;
-        void *owner = NULL;
-        int err = hg_peer_response_decode(request->body, &response, &owner);
-        struct hg_value *value = NULL;
-        if (err == HG_OK && response.status == HG_STATUS_VALUE)
-            value = hg_peer_response_to_value(&response, key);
-        hg_peer_message_free(owner);
-        if (err == HG_OK && value != NULL)
-            err = hg_group_set(group, value, now_ms);
-        else if (err == HG_OK)
-            err = HG_EPROTO;
-        hg_value_unref(value);
-        if (err == HG_ENOMEM) {
-            answer_no_memory(front, exchange);
-            return;
-        }
-        if (err == HG_EPROTO || err == HG_ETOOBIG || err == HG_EINVAL) {
-            refuse(front, exchange, err == HG_ETOOBIG ? 413 : 400,
-                   "the body is not a Response with a value");
-            return;
-        }
-    }
-    struct hg_reply reply_it = {.status = was_there ? 204 : 404, .no_length = was_there};
     hg_exchange_answer(exchange, &reply_it);
 }
 
@@ -211,46 +173,44 @@ void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange,
         hg_front_error(front, exchange, NULL, 401, "a peer's token is needed");
         return;
     }
+    if (rest.len == 0 && hg_peer_changes_is_asked(request)) {
+        hg_peer_changes_request(front, exchange);
+        return;
+    }
     if (rest.len == 0) { /* a probe: any answer is a sign of life */
         struct hg_reply alive = {.status = 204, .no_length = true};
         hg_exchange_answer(exchange, &alive);
         return;
     }
-    bool is_write = request->method == HG_PUT || request->method == HG_DELETE;
-    if (!is_write && request->method != HG_GET && request->method != HG_HEAD) {
-        struct hg_reply no = {.status = 405,
-                              .headers = HG_BYTES("Allow: GET, HEAD, PUT, DELETE\r\n")};
+    if (request->method != HG_GET && request->method != HG_HEAD) {
+        struct hg_reply no = {.status = 405, .headers = HG_BYTES("Allow: GET, HEAD\r\n")};
         HG_COUNT_UP(node->counters.peer_bad_requests);
         hg_exchange_answer(exchange, &no);
         return;
     }
-    bool is_explain = !is_write && hg_bytes_eq(request->query, HG_BYTES("explain"));
-    if ((is_write || is_explain) && node->config->peer_tokens.count == 0 &&
-        !hg_auth_is_local(exchange)) {
+    bool is_explain = hg_bytes_eq(request->query, HG_BYTES("explain"));
+    if (is_explain && node->config->peer_tokens.count == 0 && !hg_auth_is_local(exchange)) {
         HG_COUNT_UP(node->counters.unauthorized);
         hg_front_error(front, exchange, NULL, 403,
-                       is_write ? "writes between nodes need cluster.tokens"
-                                : "explanations between nodes need cluster.tokens");
+                       "explanations between nodes need cluster.tokens");
         return;
     }
     char *space = hg_malloc(rest.len + 1);
     if (space == NULL) {
-        answer_no_memory(front, exchange);
+        hg_peer_side_no_memory(front, exchange);
         return;
     }
     struct hg_bytes name, key;
     int err = hg_peer_path_decode(rest, space, &name, &key);
     if (err < 0) {
-        refuse(front, exchange, 400, "the path is not <group>/<key>");
+        hg_peer_side_refuse(front, exchange, 400, "the path is not <group>/<key>");
     } else {
         struct hg_group *group = hg_groups_find(node->groups, name);
         if (group == NULL)
             answer_no_group(front, exchange);
         else if (key.len == 0 || key.len > node->config->limits.key)
-            refuse(front, exchange, key.len == 0 ? 400 : 414,
-                   key.len == 0 ? "the key is empty" : "the key is too long");
-        else if (is_write)
-            serve_write(front, exchange, group, key);
+            hg_peer_side_refuse(front, exchange, key.len == 0 ? 400 : 414,
+                                key.len == 0 ? "the key is empty" : "the key is too long");
         else if (is_explain)
             serve_explain(front, exchange, group, key);
         else

@@ -169,6 +169,11 @@ int hg_node_source_init(struct hg_node *node)
     int err = hg_groups_create(&groups_config, &node->source, &node->groups);
     if (err < 0)
         return err;
+    /* Alone nobody asks for it: the log is as good as none. */
+    err = hg_changes_create(node->groups, hg_random_u64() | 1,
+                            config->has_cluster ? HG_CHANGES_KEPT : 1, &node->changes);
+    if (err < 0)
+        return err;
 
     node->guards =
         hg_calloc(config->source_count == 0 ? 1 : config->source_count, sizeof(*node->guards));

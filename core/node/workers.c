@@ -145,6 +145,10 @@ static void on_stop(struct hg_mail *mail)
     struct hg_server *server = worker->front.server;
     worker->front.server = NULL;
     worker->closing = 3;
+    if (worker == &worker->front.node->workers[0] && worker->front.node->contact != NULL) {
+        worker->closing++;
+        hg_node_contact_close(worker->front.node, on_closed, worker);
+    }
     uv_close((uv_handle_t *)&worker->tick, on_tick_closed);
     struct hg_peer_client *client = worker->client;
     worker->client = NULL;
@@ -168,6 +172,8 @@ static int worker_start(struct hg_node *node, unsigned index)
         err = hg_err_from_uv(uv_timer_init(&worker->loop.uv, &worker->tick));
     if (err == HG_OK)
         err = hg_peer_client_create(&worker->loop, &node->peers_config, &worker->client);
+    if (err == HG_OK && index == 0)
+        err = hg_node_contact_start(worker, node);
     if (err == HG_OK)
         err = hg_loop_start(&worker->loop, NULL);
     return err;

@@ -327,8 +327,13 @@ static void change_locally(struct hg_change *change)
         change->err = hg_group_set(change->group, change->value, now_ms);
     else if (change->op == HG_CHANGE_REMOVE)
         change->was_there = hg_group_remove(change->group, change->key, now_ms);
-    else
+    else if (change->op == HG_CHANGE_EXPIRE)
         change->was_there = hg_group_expire(change->group, change->key, now_ms);
+    else if (change->op == HG_CHANGE_FLUSH)
+        hg_group_flush(change->group, now_ms);
+    else
+        change->err = hg_group_remove_tag(change->group, change->key,
+                                          change->op == HG_CHANGE_EXPIRE_TAG, now_ms);
 }
 
 /* Takes over value (may be NULL).   [-0, +1|+3, v] */
@@ -341,7 +346,8 @@ static int start_change(lua_State *L, struct hg_thread *thread, struct hg_task *
         hg_value_unref(value);
         return push_failure(L, HG_ENOMEM);
     }
-    memcpy(op->key, key.data, key.len);
+    if (key.len > 0)
+        memcpy(op->key, key.data, key.len);
     op->op.give_up = change_give_up;
     op->op.destroy = change_destroy;
     op->thread = thread;
@@ -415,6 +421,46 @@ static int l_expire(lua_State *L)
     return start_change(L, thread, task, group, HG_CHANGE_EXPIRE, key, NULL);
 }
 
+/* opts.soft, or false. */
+static bool check_soft(lua_State *L, int index)
+{
+    if (lua_isnoneornil(L, index))
+        return false;
+    luaL_checktype(L, index, LUA_TTABLE);
+    lua_getfield(L, index, "soft");
+    if (!lua_isnil(L, -1) && !lua_isboolean(L, -1))
+        luaL_error(L, "soft: expected true or false, found a %s", luaL_typename(L, -1));
+    bool is_soft = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return is_soft;
+}
+
+/*
+ * group:remove_tag(tag, { soft= }) -> true | nil, message, code: out of every node, or stale from
+ * now
+ */
+static int l_remove_tag(lua_State *L)
+{
+    struct hg_thread *thread;
+    size_t len;
+    struct hg_group *group = check_group(L, "group:remove_tag", &thread);
+    const char *tag = luaL_checklstring(L, 2, &len);
+    luaL_argcheck(L, len > 0, 2, "the tag is empty");
+    luaL_argcheck(L, len <= HG_TAG_MAX, 2, "the tag is longer than 255 bytes");
+    enum hg_change_op op = check_soft(L, 3) ? HG_CHANGE_EXPIRE_TAG : HG_CHANGE_REMOVE_TAG;
+    struct hg_task *task = hg_task_check_wait(L, "group:remove_tag");
+    return start_change(L, thread, task, group, op, hg_bytes(tag, len), NULL);
+}
+
+/* group:flush() -> true | nil, message, code: everything, on every node */
+static int l_flush(lua_State *L)
+{
+    struct hg_thread *thread;
+    struct hg_group *group = check_group(L, "group:flush", &thread);
+    struct hg_task *task = hg_task_check_wait(L, "group:flush");
+    return start_change(L, thread, task, group, HG_CHANGE_FLUSH, HG_BYTES_NONE, NULL);
+}
+
 /* hg.group(name) -> group. Whether there is such a group is looked at when it is used. */
 static int l_group(lua_State *L)
 {
@@ -437,7 +483,8 @@ static int l_tostring(lua_State *L)
 
 static const luaL_Reg methods[] = {
     {"get", l_get},       {"peek", l_peek},     {"set", l_set},
-    {"remove", l_remove}, {"expire", l_expire}, {NULL, NULL},
+    {"remove", l_remove}, {"expire", l_expire}, {"remove_tag", l_remove_tag},
+    {"flush", l_flush},   {NULL, NULL},
 };
 
 void hg_lib_group_open(lua_State *L)

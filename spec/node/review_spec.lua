@@ -88,7 +88,8 @@ describe("what another node sends", function()
         end
         local evil = "text/x\r\nX-Evil: 1"
         local body = field(1, "the value") .. "\80\1" .. field(18, evil) .. field(19, "e" .. evil)
-        local r = http.request(n.peer_port, { method = "PUT", path = "/_hgcache/test/forged", body = body })
+        local change = "\9" .. ("x"):rep(8) .. "\16\1\24\1" .. field(4, "test") .. field(5, "forged") .. field(6, body)
+        local r = http.request(n.peer_port, { method = "POST", path = "/_hgcache/?changes", body = change })
         assert.is_true(r.status == 204 or r.status == 400)
         if r.status == 204 then
             for _, from in ipairs { n:get("/api?key=forged"), n:admin("/keys?key=forged") } do
@@ -124,7 +125,12 @@ describe("the admin listener", function()
         assert.equal("GET, HEAD, PUT, DELETE", n:admin("/keys?key=a", { method = "POST", body = "" }).headers.allow)
         r = http.request(n.peer_port, { method = "POST", path = "/_hgcache/test/a", body = "" })
         assert.equal(405, r.status)
-        assert.equal("GET, HEAD, PUT, DELETE", r.headers.allow)
+        assert.equal("GET, HEAD", r.headers.allow)
+        r = http.request(n.peer_port, { method = "PUT", path = "/_hgcache/?changes", body = "" })
+        assert.equal(405, r.status)
+        assert.equal("GET, POST", r.headers.allow)
+        assert.equal("POST", n:admin("/flush").headers.allow)
+        assert.equal("DELETE", n:admin("/tags?tag=a").headers.allow)
     end)
 
     it("tells a bad group from an unknown one", function()
