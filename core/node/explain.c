@@ -12,7 +12,7 @@
 #include "wire/peer_message.h"
 #include "wire/reply.h"
 
-#define PART_MAX       ((size_t)64 << 10) /* of one member's answer */
+#define PART_MAX       ((size_t)256 << 10) /* of one member's answer */
 #define PATH_MAX_BYTES ((size_t)64 << 10)
 
 /* ---- what this node knows ---- */
