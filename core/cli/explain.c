@@ -44,6 +44,8 @@ static const char *holding(const json_t *node)
     const char *status = text_of(node, "status"), *tier = text_of(node, "tier");
     if (!json_is_true(json_object_get(node, "stored")))
         return "nothing";
+    if (json_is_false(json_object_get(node, "trusted")))
+        return "not trusted"; /* it stood still, and has not caught up */
     if (strcmp(status, "value") != 0)
         return strcmp(status, "not_found") == 0 ? "not found" : "an error";
     return strcmp(tier, "hot") == 0 ? "a copy" : "the value";

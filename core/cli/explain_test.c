@@ -74,11 +74,23 @@ static void test_lives_without_end_and_entries_that_are_no_values(void **state)
                  "n1    the value  0ms  for ever  none                   0\n");
     assert_shown("{\"group\":\"g\",\"key\":\"k\",\"owner\":\"n1\",\"nodes\":["
                  "{\"member\":\"n1\",\"stored\":true,\"tier\":\"negative\",\"status\":"
-                 "\"not_found\",\"age_ms\":0,\"ttl_ms\":10,\"size_bytes\":0}]}",
+                 "\"not_found\",\"age_ms\":0,\"ttl_ms\":10,\"size_bytes\":0,\"trusted\":true}]}",
                  true,
                  "group  g\nkey    k\nowner  n1\n\n"
                  "\033[1mnode  has        age  left  stale (swr / sie)  bytes  tags\033[0m\n"
                  "n1    not found  0ms  10ms  none                   0\n");
+}
+
+static void test_what_is_not_answered_for_now_is_said_so(void **state)
+{
+    (void)state;
+    assert_shown("{\"group\":\"g\",\"key\":\"k\",\"owner\":\"n1\",\"nodes\":["
+                 "{\"member\":\"n1\",\"stored\":true,\"tier\":\"main\",\"status\":\"value\","
+                 "\"age_ms\":0,\"ttl_ms\":10,\"size_bytes\":1,\"trusted\":false}]}",
+                 false,
+                 "group  g\nkey    k\nowner  n1\n\n"
+                 "node  has          age  left  stale (swr / sie)  bytes  tags\n"
+                 "n1    not trusted  0ms  10ms  none                   1\n");
 }
 
 static void test_pages_of_another_shape_are_shown_as_they_are(void **state)
@@ -96,6 +108,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_node_has_a_row_and_what_happened_there),
         cmocka_unit_test(test_lives_without_end_and_entries_that_are_no_values),
+        cmocka_unit_test(test_what_is_not_answered_for_now_is_said_so),
         cmocka_unit_test(test_pages_of_another_shape_are_shown_as_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -239,6 +239,7 @@ size_t hg_group_hot_max(const struct hg_group *group);
 /* Everything `explain` tells about a key on this node. */
 struct hg_explain {
     bool is_stored, is_flying, is_mine;
+    bool is_trusted; /* of what is stored: false, it is not answered before the node has caught up (group/trust.h) */
     enum hg_tier tier;
     enum hg_status status;
     uint64_t age_ms;

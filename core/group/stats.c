@@ -55,6 +55,7 @@ static void explain_entry(const struct hg_group *group, const struct hg_store *s
                           const struct hg_value *value, uint64_t now_ms, struct hg_explain *out)
 {
     out->is_stored = true;
+    out->is_trusted = hg_trust_has(&group->groups->trust, value);
     out->tier = (enum hg_tier)value->tier;
     out->status = (enum hg_status)value->status;
     out->age_ms = now_ms > value->created_ms ? now_ms - value->created_ms : 0;

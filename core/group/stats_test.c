@@ -99,6 +99,7 @@ static void test_explain_tells_entry_flight_and_owner(void **state)
     assert_int_equal(explain.age_ms, 100);
     assert_int_equal(explain.ttl_ms, 59900);
     assert_int_equal(explain.stale_if_error_ms, 777);
+    assert_true(explain.is_trusted);
     assert_int_equal(explain.size_bytes, 5);
     assert_true(explain.cost_bytes > 5);
     assert_true(hg_bytes_eq(hg_value_data(hold.value), HG_BYTES("value")));

@@ -61,7 +61,8 @@ static int entry(const struct hg_explain *explain, const struct hg_value *value,
         if (err == HG_OK)
             err = hg_json_string(buf, hg_value_tag(value, i));
     }
-    return err == HG_OK ? hg_buf_append_char(buf, ']') : err;
+    return err == HG_OK ? hg_buf_printf(buf, "],\"trusted\":%s", bool_name(explain->is_trusted))
+                        : err;
 }
 
 static int past(const struct hg_explain *explain, struct hg_buf *buf)
