@@ -85,6 +85,8 @@ return {
             expose_errors = false,
             on_evict = nil, -- function(key, value, reason)
             on_hot = nil, -- function(key, rate): asked for rate times a minute
+            get_many = nil, -- function(keys, ctx), instead of getter: misses that come together
+            batch = { window = "1ms", max = 100 },
             getter = function(key) -- example
                 return "value of " .. key
             end,

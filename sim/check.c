@@ -326,7 +326,7 @@ void check_node(struct node *node)
 {
     struct world *world = node->world;
     struct hg_group_stats stats;
-    size_t flights = 0, waiters = 0, slots = 0;
+    size_t flights = 0, waiters = 0, slots = 0, followers = 0;
 
     for (unsigned g = 0; g < GROUPS; g++) {
         struct hg_group *group = node->group[g];
@@ -353,13 +353,16 @@ void check_node(struct node *node)
     {
         const struct job_head *job = (const struct job_head *)(const void *)it;
         slots += job->node == node && job->load->has_slot;
+        followers += job->node == node ? job->load->follower_count : 0;
     }
+    hg_list_for_each(it, &node->guard.queue) followers +=
+        hg_container_of(it, struct hg_load, link)->follower_count;
     must(world, "I4", flights == hg_groups_flight_count(node->groups),
          "node %s counts %zu flights, %zu fly", node->name, hg_groups_flight_count(node->groups),
          flights);
-    must(world, "I4", flights == node->jobs + node->calls + node->guard.queued,
-         "node %s: %zu flights, but %u getters, %u asks and %u queued", node->name, flights,
-         node->jobs, node->calls, node->guard.queued);
+    must(world, "I4", flights == node->jobs + node->calls + node->guard.queued + followers,
+         "node %s: %zu flights, but %u getters, %u asks, %u queued and %zu with others", node->name,
+         flights, node->jobs, node->calls, node->guard.queued, followers);
     must(world, "I4", slots == node->guard.running, "node %s: %zu slots are held, %u are counted",
          node->name, slots, node->guard.running);
     check_waits(node, waiters);

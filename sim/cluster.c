@@ -225,6 +225,7 @@ void node_start(struct node *node)
         .stale_on_timeout = o->stale_on_timeout != 0,
         .expose_errors = true,
         .guard = o->guard != 0 ? &node->guard : NULL,
+        .batch_max = (unsigned)o->batch,
         .policy = hg_policy_at((size_t)o->policy)->name,
     };
 

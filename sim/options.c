@@ -82,6 +82,7 @@ static void draw_origin(struct world *world)
     o->p_keep = maybe(world, 600, 900);
     o->p_absent = maybe(world, 400, 300);
     o->p_nested = maybe(world, 350, 600);
+    o->batch = ONE_OF(world, 0, 0, 0, 2, 3, 20);
     o->is_dag = below(world, 2);
     o->write_each_ms = maybe_each(world, 800, 10, o->duration_ms / 8);
     o->p_silent_write = ONE_OF(world, 0, 300, 1000);

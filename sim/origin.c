@@ -18,7 +18,9 @@ struct job {
     struct hg_load *load;
     unsigned key;
     uint64_t started, read_at, version;
-    bool has_read, is_over, has_nested;
+    bool has_read, is_over, has_nested, is_gathered;
+    unsigned *followers; /* keys loaded with it */
+    size_t follower_count;
 };
 
 unsigned key_group(unsigned key)
@@ -181,6 +183,8 @@ static void close_job(struct job *job)
     job->is_over = true;
     hg_list_remove(&job->link);
     node->running[job->key]--;
+    for (size_t i = 0; i < job->follower_count; i++)
+        node->running[job->followers[i]]--;
     node->jobs--;
     node->world->open_jobs--;
 }
@@ -192,6 +196,87 @@ void job_kill(struct job *job)
         return;
     close_job(job);
     hg_load_fail(job->load, HG_CLASS_INTERNAL, HG_BYTES("closing"), node_now(node), NULL);
+}
+
+/* Who joined is loaded with it. */
+static void gather(struct world *world, struct job *job)
+{
+    struct node *node = job->node;
+
+    if (job->is_gathered)
+        return;
+    job->is_gathered = true;
+    size_t count = hg_load_gather(job->load, node_now(node));
+    must(world, "I4", count <= world->options.batch || world->options.batch < 2,
+         "a batch of %zu loads", count);
+    if (count == 1)
+        return;
+    job->followers = arena_get(world, count * sizeof(job->followers[0]));
+    hg_list_for_each(it, &job->load->followers)
+    {
+        struct hg_load *load = hg_container_of(it, struct hg_load, link);
+        unsigned key;
+        if (!key_find(node, load->group, load->flight.key, &key))
+            world_fail(world, "I9", "a load of a key that nobody asked for");
+        check_load_start(node, load, key);
+        node->running[key]++;
+        node->loads_counted[key_group(key)]++;
+        world->report->loads++;
+        job->followers[job->follower_count++] = key;
+        trace(world, (int)node->index, "load with", key, job->key);
+    }
+}
+
+static void job_gathers(struct world *world, void *arg)
+{
+    struct job *job = arg;
+    if (!job->is_over)
+        gather(world, job);
+}
+
+static struct hg_value *follower_value(struct world *world, const struct job *job, unsigned key)
+{
+    /* Read now, which is at the latest when the first was. */
+    uint64_t version = world->keys[key].version;
+    struct hg_value_spec spec = {.status = HG_STATUS_NOT_FOUND, .key = key_name(key)};
+
+    (void)job;
+    if (!world->is_healed && chance(world, world->options.p_load_fails)) {
+        spec.status = HG_STATUS_ERROR;
+        spec.klass = (enum hg_class)below(world, 5);
+        world->keys[key].last_error = world->now;
+        return hg_value_create(&spec);
+    }
+    return key_is_absent(world, key, version) ? hg_value_create(&spec)
+                                              : origin_value(world, key, version);
+}
+
+static void report_all(struct job *job, struct hg_value *first, struct hg_loop *here)
+{
+    struct world *world = job->node->world;
+    size_t count = job->follower_count + 1;
+    struct hg_value **results = arena_get(world, count * sizeof(results[0]));
+
+    results[0] = first;
+    for (size_t i = 0; i < job->follower_count; i++) {
+        unsigned key = job->followers[i];
+        results[i + 1] = follower_value(world, job, key);
+        if (results[i + 1] == NULL)
+            world->keys[key].last_error = world->now;
+    }
+    hg_load_finish_many(job->load, results, count, node_now(job->node), here);
+}
+
+static void all_failed(struct job *job)
+{
+    unsigned key;
+
+    hg_list_for_each(it, &job->load->followers)
+    {
+        const struct hg_load *load = hg_container_of(it, struct hg_load, link);
+        if (key_find(job->node, load->group, load->flight.key, &key))
+            job->node->world->keys[key].last_error = job->node->world->now;
+    }
 }
 
 static bool can_keep(struct world *world, const struct job *job)
@@ -223,6 +308,7 @@ static void job_ends(struct world *world, void *arg)
 
     if (now_ms >= load->deadline_ms) {
         trace(world, (int)node->index, "load late", job->key, 0);
+        all_failed(job);
         world->keys[job->key].last_error = world->now;
         hg_load_fail(load, HG_CLASS_TIMEOUT, HG_BYTES("too late"), now_ms, here);
         return;
@@ -230,9 +316,18 @@ static void job_ends(struct world *world, void *arg)
     if (!world->is_healed && chance(world, o->p_load_fails)) {
         enum hg_class klass = (enum hg_class)below(world, 5);
         trace(world, (int)node->index, "load fails", job->key, klass);
+        all_failed(job);
         world->keys[job->key].last_error = world->now;
         hg_load_fail(load, klass, HG_BYTES("no luck"), now_ms, here);
         return;
+    }
+    if (o->batch > 1 &&
+        !job->is_gathered) { /* it ends at once: who joined is loaded all the same */
+        node->running[job->key]++;
+        gather(world, job);
+        node->running[job->key]--;
+        for (size_t i = 0; i < job->follower_count; i++)
+            node->running[job->followers[i]]--;
     }
     bool wants_keep = chance(world, o->p_keep),
          is_odd = !world->is_healed && chance(world, o->p_odd_end);
@@ -253,7 +348,13 @@ static void job_ends(struct world *world, void *arg)
     if ((value == NULL && (!is_kept || is_odd)) ||
         (value != NULL && value->data_len > o->value_max))
         world->keys[job->key].last_error = world->now;
-    if (is_kept)
+    if (o->batch > 1 && is_kept) { /* which a batch cannot */
+        all_failed(job);
+        world->keys[job->key].last_error = world->now;
+    }
+    if (o->batch > 1 && job->is_gathered && !is_kept)
+        report_all(job, value, here);
+    else if (is_kept)
         hg_load_keep(load, chance(world, 700) ? HG_TTL_OF_GROUP : below(world, o->ttl_ms + 1),
                      now_ms, here);
     else
@@ -319,6 +420,8 @@ int source_load(void *ctx, struct hg_load *load)
     world->report->loads++;
     trace(world, (int)node->index, "load", key, load->reason);
 
+    if (o->batch > 1)
+        after(world, below(world, 4), node, job_gathers, job);
     uint64_t takes_ms = below(world, world->is_healed ? 20 : o->load_ms + 1);
     if (!world->is_healed && chance(world, o->p_load_slow))
         takes_ms = below(world, 2000);

@@ -52,6 +52,8 @@
     X(ONE_ROUND, "copies fetched while a tag or group is dropped elsewhere stay")                   \
     X(NOT_WAITED, "a write does not wait for who did not acknowledge")                              \
     X(CUT_UNSEEN, "a log that was cut counts as whole")                                             \
+    X(LOSE_FOLLOWER, "of a batch of several one key is never answered")                             \
+    X(SLOT_EACH, "a batch gives its slot back once for each key")                                   \
     X(LATE_CANCEL, "who leaves stays counted as waiting")                                           \
     X(COPY_OUTLIVES, "a hot copy lives on when its owner's value has ended")                        \
     X(CONTACT_UNCHECKED, "a hot copy is served although nothing is heard of the cluster")           \

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include "base/bug.h"
+#include "group/batch.h"
 #include "group/chain.h"
 
 void hg_edges_init(struct hg_edges *edges)
@@ -20,8 +21,9 @@ static bool reaches(struct hg_edges *edges, struct hg_load *from, const struct h
                     struct hg_bytes chain)
 {
     uint64_t number = ++edges->walk_number;
-    struct hg_load *stack = from;
 
+    from = hg_load_leader(from); /* whose getter runs for all of a batch */
+    struct hg_load *stack = from;
     from->walk_number = number;
     from->walk_next = NULL;
     while (stack != NULL) {
@@ -31,7 +33,8 @@ static bool reaches(struct hg_edges *edges, struct hg_load *from, const struct h
             return true;
         hg_list_for_each(it, &load->nested)
         {
-            struct hg_load *next = hg_container_of(it, struct hg_waiter, edge)->load;
+            struct hg_load *next =
+                hg_load_leader(hg_container_of(it, struct hg_waiter, edge)->load);
             if (next->walk_number == number)
                 continue;
             next->walk_number = number;

@@ -53,6 +53,10 @@ struct hg_group_config {
     bool stale_on_timeout; /* on_timeout = "stale" */
     bool expose_errors;
     struct hg_guard *guard; /* borrowed; may be shared */
+    /* Loads that one run of get_many may serve together (group/batch.h); 0: the getter takes one key. The source waits
+     * batch_window_ms for company before it gathers. */
+    unsigned batch_max;
+    uint64_t batch_window_ms;
 };
 
 /* INTERFACES "/stats", in its order. Sums over shards; they add up at any moment of a scrape. */

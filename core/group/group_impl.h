@@ -61,6 +61,8 @@ struct hg_group {
     atomic_uint_fast64_t flush_number;
     atomic_uint_fast64_t seen_ms; /* about now (hg_group_saw) */
     struct hg_tags tags;
+    pthread_mutex_t batch_lock;         /* a leaf: taken under a shard's lock or none */
+    struct hg_load *open_batch[2];      /* who leads the batch that may be joined: with a slot of its own, without */
 };
 
 /* Called by who may evict, or drop, before it does. */
@@ -108,6 +110,10 @@ int hg_load_begin_locked(struct hg_shard *shard, struct hg_load *load, const str
 void hg_load_destroy(struct hg_load *load);
 /* Starts what was begun: the guard and the getter, or the ask. */
 void hg_load_start(struct hg_load *load, struct hg_turn *turn);
+/* batch.c. True: it joined a batch, or opened one; false: groups without. *out_leads: the guard is its to pass. */
+bool hg_batch_join_locked(struct hg_load *load, bool is_slotless, bool *out_leads);
+/* Nobody joins any more. Its followers to `out`, by link. */
+void hg_batch_close(struct hg_load *leader, struct hg_list *out_followers);
 /* A slot was given to it, or it needs none: runs the getter. */
 void hg_load_run(struct hg_load *load, struct hg_turn *turn);
 /* The guard ended it. */

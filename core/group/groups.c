@@ -47,6 +47,7 @@ static void group_destroy(struct hg_group *group)
     hg_free(group->shard_block);
     hg_free(group->name);
     hg_tags_finish(&group->tags);
+    pthread_mutex_destroy(&group->batch_lock);
     hg_free(group);
 }
 
@@ -110,6 +111,7 @@ int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config
     if (group == NULL)
         return HG_ENOMEM;
     hg_tags_init(&group->tags);
+    pthread_mutex_init(&group->batch_lock, NULL);
     group->groups = groups;
     group->config = *config;
     group->index = groups->count;

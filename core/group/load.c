@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/bug.h"
 #include "base/err.h"
+#include "group/batch.h"
 #include "group/chain.h"
 #include "group/freshness.h"
 
@@ -66,6 +67,7 @@ struct hg_load *hg_load_create(struct hg_group *group, enum hg_flight_kind kind,
     load->deadline_ms = HG_FOREVER;
     hg_list_init(&load->link);
     hg_list_init(&load->nested);
+    hg_list_init(&load->followers);
     if (parent != NULL) {
         load->deadline_ms = parent->deadline_ms;
         take_held(load, parent);
@@ -101,17 +103,19 @@ void hg_load_destroy(struct hg_load *load)
     assert(!load->flight.listed);
     assert(load->flight.waiter_count == 0);
     assert(hg_list_is_empty(&load->nested));
+    assert(hg_list_is_empty(&load->followers));
     hg_value_unref(load->old);
     hg_free(load);
 }
 
-/* If it queues for a guard that is held, it is let out. */
+/* If it queues for a guard that is held, it is let out, and who is in its batch with it. */
 static void unqueue_if_held(struct hg_load *load, struct hg_turn *turn)
 {
     struct hg_guard *guard = load->group->config.guard;
+    struct hg_load *leader = hg_load_leader(load);
 
-    if (guard != NULL && hg_guard_is_held(guard, load) && hg_guard_unqueue(guard, load))
-        hg_list_push_back(&turn->ready, &load->link);
+    if (guard != NULL && hg_guard_is_held(guard, load) && hg_guard_unqueue(guard, leader))
+        hg_list_push_back(&turn->ready, &leader->link);
 }
 
 /* A running load gave its guards to its children already; only one that is still to run can learn. */
@@ -140,6 +144,7 @@ void hg_load_start(struct hg_load *load, struct hg_turn *turn)
     struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
     enum hg_guard_verdict verdict = HG_GUARD_RUN;
     uint64_t retry_ms = HG_LIMIT_RETRY_MS;
+    bool leads = true;
 
     if (load->flight.kind == HG_FLIGHT_REMOTE) {
         hg_load_ask(load, turn);
@@ -148,9 +153,13 @@ void hg_load_start(struct hg_load *load, struct hg_turn *turn)
 
     /* Under the lock, so that a nested get that joins sees it either before it is queued or in the queue. */
     hg_shard_lock(shard);
-    if (guard != NULL && !hg_guard_is_held(guard, load))
+    bool is_slotless = guard == NULL || hg_guard_is_held(guard, load);
+    hg_batch_join_locked(load, is_slotless, &leads);
+    if (leads && !is_slotless)
         verdict = hg_guard_enter(guard, load, turn->now_ms, &retry_ms);
     hg_shard_unlock(shard);
+    if (!leads)
+        return;
 
     /* Once queued it may be run, done and gone already. */
     if (verdict == HG_GUARD_RUN)
@@ -172,16 +181,47 @@ static void land_error(struct hg_load *load, enum hg_class klass, struct hg_byte
     hg_load_land(load, &landing, turn);
 }
 
+/* Out of its batch: it may begin again, for waiters that came too late for this result. */
+static void leave_batch(struct hg_load *load)
+{
+    atomic_store_explicit(&load->leader, NULL, memory_order_release);
+    load->follower_count = 0;
+    load->is_gathered = false;
+}
+
+/* Those who were to be loaded with it end as it does. */
+static void land_followers(struct hg_load *leader, enum hg_class klass, struct hg_bytes message,
+                           uint64_t retry_ms, struct hg_turn *turn)
+{
+    struct hg_list followers, *node;
+
+    if (!hg_is_batched(leader))
+        return;
+    hg_batch_close(leader, &followers);
+    while ((node = hg_list_pop_front(&followers)) != NULL) {
+        struct hg_load *load = hg_container_of(node, struct hg_load, link);
+        struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
+        hg_shard_lock(shard);
+        shard->counters.local_load_errors += load->state == HG_LOAD_STARTED;
+        load->state = HG_LOAD_REPORTED;
+        hg_shard_unlock(shard);
+        leave_batch(load);
+        land_error(load, klass, message, retry_ms, turn);
+    }
+    leave_batch(leader);
+}
+
 void hg_load_run(struct hg_load *load, struct hg_turn *turn)
 {
     struct hg_group *group = load->group;
     struct hg_guard *guard = group->config.guard;
     const struct hg_source *source = group->groups->source;
     struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
+    const struct hg_bytes not_started = HG_BYTES("the load could not be started");
     bool had_slot = load->has_slot;
 
     hg_shard_lock(shard);
-    if (load->reason == HG_LOAD_MISS && load->flight.waiter_count == 0) {
+    if (load->reason == HG_LOAD_MISS && load->flight.waiter_count == 0 && !hg_is_batched(load)) {
         /* All left while it was queued. */
         hg_flight_end(&shard->flights, &load->flight);
         atomic_fetch_sub(&group->groups->flight_count, 1);
@@ -191,7 +231,7 @@ void hg_load_run(struct hg_load *load, struct hg_turn *turn)
             hg_guard_drop(guard, turn->now_ms, &turn->ready);
         return;
     }
-    bool is_late = turn->now_ms >= load->deadline_ms;
+    bool is_late = turn->now_ms >= load->deadline_ms && !hg_is_batched(load);
     load->state = HG_LOAD_STARTED;
     load->run_ms = turn->now_ms;
     if (!is_late) {
@@ -210,8 +250,10 @@ void hg_load_run(struct hg_load *load, struct hg_turn *turn)
     hg_shard_unlock(shard);
     if (is_late)
         land_error(load, HG_CLASS_TIMEOUT, HG_BYTES("deadline passed in the queue"), 0, turn);
-    else
-        land_error(load, HG_CLASS_UNAVAILABLE, HG_BYTES("the load could not be started"), 0, turn);
+    else {
+        land_followers(load, HG_CLASS_UNAVAILABLE, not_started, 0, turn);
+        land_error(load, HG_CLASS_UNAVAILABLE, not_started, 0, turn);
+    }
     if (had_slot)
         hg_guard_drop(guard, turn->now_ms, &turn->ready);
 }
@@ -224,6 +266,7 @@ void hg_load_refuse(struct hg_load *load, struct hg_bytes why, uint64_t retry_af
     hg_shard_lock(shard);
     shard->counters.guard_refused++;
     hg_shard_unlock(shard);
+    land_followers(load, HG_CLASS_UNAVAILABLE, why, retry_after_ms, turn);
     land_error(load, HG_CLASS_UNAVAILABLE, why, retry_after_ms, turn);
 }
 
@@ -274,32 +317,42 @@ static void take_report(struct hg_load *load, bool is_error, uint64_t now_ms)
     hg_shard_unlock(shard);
 }
 
-/* Lands it and gives its slot back: `failed` says how the source did. */
-static void land_and_leave(struct hg_load *load, struct hg_landing *landing, bool failed,
-                           struct hg_turn *turn)
+/* The run is over: its slot goes back, and `failed` says how the source did. */
+static void leave_guard(struct hg_guard *guard, bool is_own_fault, bool failed,
+                        struct hg_turn *turn)
 {
-    struct hg_guard *guard = load->has_slot ? load->group->config.guard : NULL;
-
-    bool is_own_fault = load->is_own_fault;
-
-    load->has_slot = false;
-    hg_load_land(load, landing, turn);
     if (guard != NULL && is_own_fault)
         hg_guard_drop(guard, turn->now_ms, &turn->ready);
     else if (guard != NULL)
         hg_guard_leave(guard, failed, turn->now_ms, &turn->ready, &turn->refused);
-    hg_turn_run(turn);
 }
 
-void hg_load_finish(struct hg_load *load, struct hg_value *result, uint64_t now_ms,
-                    struct hg_loop *here)
+static struct hg_guard *take_slot(struct hg_load *load)
+{
+    struct hg_guard *guard = load->has_slot ? load->group->config.guard : NULL;
+
+    load->has_slot = false;
+    return guard;
+}
+
+static struct hg_value *refuse_size(struct hg_load *load)
+{
+    struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
+
+    hg_shard_lock(shard);
+    shard->counters.too_large++;
+    hg_shard_unlock(shard);
+    return hg_groups_error(load->group->groups, HG_CLASS_TOO_LARGE, load->flight.key,
+                           HG_BYTES("the value is over the size limit"), 0);
+}
+
+/* One load's result, taken over, stored and given to who waits. Answers whether the source failed. */
+static bool land_result(struct hg_load *load, struct hg_value *result, struct hg_turn *turn)
 {
     struct hg_group *group = load->group;
     struct hg_groups *groups = group->groups;
     struct hg_landing landing = {0};
-    struct hg_turn turn;
 
-    hg_turn_init(&turn, groups, now_ms, here);
     if (result == NULL)
         result = hg_value_ref(groups->spare[HG_CLASS_INTERNAL]);
     if (result->status == HG_STATUS_NONE || result->status == HG_STATUS_NO_GROUP) {
@@ -313,16 +366,11 @@ void hg_load_finish(struct hg_load *load, struct hg_value *result, uint64_t now_
         result->status == HG_STATUS_VALUE && result->data_len > groups->config.value_max;
     if (is_too_large && !hg_bug(HG_BUG_STORE_OVERSIZED)) {
         hg_value_unref(result);
-        result = hg_groups_error(groups, HG_CLASS_TOO_LARGE, load->flight.key,
-                                 HG_BYTES("the value is over the size limit"), 0);
-        struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
-        hg_shard_lock(shard);
-        shard->counters.too_large++;
-        hg_shard_unlock(shard);
+        result = refuse_size(load);
     }
-    take_report(load, result->status == HG_STATUS_ERROR, now_ms);
+    take_report(load, result->status == HG_STATUS_ERROR, turn->now_ms);
 
-    plan_store(load, result, now_ms, &landing);
+    plan_store(load, result, turn->now_ms, &landing);
     /* A value that is not this key's would be found under another key. */
     if (landing.is_stored && !hg_bytes_eq(hg_value_key(result), load->flight.key))
         landing.is_stored = false;
@@ -336,7 +384,70 @@ void hg_load_finish(struct hg_load *load, struct hg_value *result, uint64_t now_
     }
     landing.stale_wins = result->status == HG_STATUS_ERROR;
     landing.value = result;
-    land_and_leave(load, &landing, failed, &turn);
+    leave_batch(load);
+    hg_load_land(load, &landing, turn);
+    return failed;
+}
+
+/* What all of a batch get when its run ends with one result: that error, in each one's own words. */
+static void share_error(struct hg_load *leader, const struct hg_value *result, struct hg_turn *turn)
+{
+    struct hg_groups *groups = leader->group->groups;
+    bool is_error = result != NULL && result->status == HG_STATUS_ERROR;
+    enum hg_class klass = is_error ? (enum hg_class)result->klass : HG_CLASS_INTERNAL;
+    struct hg_bytes message =
+        is_error ? hg_value_data(result) : HG_BYTES("the batch ended without a result");
+    uint64_t retry_ms = is_error ? hg_value_more(result).retry_after_ms : 0;
+    struct hg_list followers, *node;
+
+    if (!hg_is_batched(leader))
+        return;
+    if (!leader->is_gathered) {
+        land_followers(leader, klass, message, retry_ms, turn);
+        return;
+    }
+    hg_batch_close(leader, &followers);
+    while ((node = hg_list_pop_front(&followers)) != NULL) {
+        struct hg_load *load = hg_container_of(node, struct hg_load, link);
+        land_result(load, hg_groups_error(groups, klass, load->flight.key, message, retry_ms),
+                    turn);
+    }
+}
+
+void hg_load_finish(struct hg_load *load, struct hg_value *result, uint64_t now_ms,
+                    struct hg_loop *here)
+{
+    struct hg_guard *guard = take_slot(load);
+    bool is_own_fault = load->is_own_fault;
+    struct hg_turn turn;
+
+    hg_turn_init(&turn, load->group->groups, now_ms, here);
+    share_error(load, result, &turn);
+    bool failed = land_result(load, result, &turn);
+    leave_guard(guard, is_own_fault, failed, &turn);
+    hg_turn_run(&turn);
+}
+
+void hg_load_finish_many(struct hg_load *leader, struct hg_value **results, size_t count,
+                         uint64_t now_ms, struct hg_loop *here)
+{
+    struct hg_guard *guard = take_slot(leader);
+    bool is_own_fault = leader->is_own_fault, failed = true;
+    struct hg_list followers, *node;
+    struct hg_turn turn;
+    size_t index = 1;
+
+    assert(count == leader->follower_count + 1u);
+    hg_turn_init(&turn, leader->group->groups, now_ms, here);
+    hg_batch_close(leader, &followers);
+    while ((node = hg_list_pop_front(&followers)) != NULL)
+        failed &= land_result(hg_container_of(node, struct hg_load, link), results[index++], &turn);
+    assert(index == count);
+    failed &= land_result(leader, results[0], &turn);
+    leave_guard(guard, is_own_fault, failed, &turn);
+    if (hg_bug(HG_BUG_SLOT_EACH) && count > 1)
+        leave_guard(guard, is_own_fault, failed, &turn);
+    hg_turn_run(&turn);
 }
 
 void hg_load_keep(struct hg_load *load, uint64_t ttl_ms, uint64_t now_ms, struct hg_loop *here)
@@ -345,7 +456,7 @@ void hg_load_keep(struct hg_load *load, uint64_t ttl_ms, uint64_t now_ms, struct
     const struct hg_source *source = load->group->groups->source;
     struct hg_turn turn;
 
-    if (load->old == NULL) {
+    if (load->old == NULL || hg_is_batched(load)) {
         hg_load_fail(load, HG_CLASS_INTERNAL, HG_BYTES("there is no old value to keep"), now_ms,
                      here);
         return;
@@ -366,7 +477,10 @@ void hg_load_keep(struct hg_load *load, uint64_t ttl_ms, uint64_t now_ms, struct
         .created_ms = now_ms,
         .expires_ms = hg_time_add(now_ms, ttl_ms),
     };
-    land_and_leave(load, &landing, false, &turn);
+    struct hg_guard *guard = take_slot(load);
+    hg_load_land(load, &landing, &turn);
+    leave_guard(guard, false, false, &turn);
+    hg_turn_run(&turn);
 }
 
 void hg_load_fail(struct hg_load *load, enum hg_class klass, struct hg_bytes message,

@@ -10,6 +10,7 @@
 #ifndef HG_GROUP_SOURCE_H
 #define HG_GROUP_SOURCE_H
 
+#include <stdatomic.h>
 #include "base/value.h"
 #include "cache/flight.h"
 
@@ -62,6 +63,11 @@ struct hg_load {
     uint8_t state;             /* enum in group_impl.h; catches a second report */
     bool is_queued;            /* in the guard's queue, under the guard's lock */
     uint64_t run_ms;           /* when the getter was called, or the peer asked */
+    /* Of a batch (group/batch.h): the first of its loads leads, the others are on its list. */
+    _Atomic(struct hg_load *) leader; /* of a follower; NULL: it leads, or is alone */
+    struct hg_list followers;         /* of a leader, by link; under the group's batch lock until gathered */
+    unsigned follower_count;
+    bool is_gathered;
     uint64_t walk_number;      /* edge lock: last walk of the edges that came by */
     struct hg_load *walk_next; /* edge lock: still to be looked at by this walk */
     char storage[];            /* key, chain */
@@ -107,6 +113,17 @@ struct hg_source {
  */
 void hg_load_finish(struct hg_load *load, struct hg_value *result, uint64_t now_ms,
                     struct hg_loop *here);
+/*
+ * Where the group has batches, load() is handed the load that leads one. The source calls gather once, when it begins to
+ * run the getter (each run of a retry sees the same): nobody joins any more, and followers (by link, behind the leader) are to be
+ * loaded with it. Returns how many loads that are, the leader among them. Then it reports the leader, and by that
+ * all of them, exactly once: by hg_load_finish_many with a result for each, the leader's first, or by hg_load_finish,
+ * hg_load_fail with an error that all get.
+ */
+size_t hg_load_gather(struct hg_load *leader, uint64_t now_ms);
+/* References on the results are taken over. `count` as gather said. */
+void hg_load_finish_many(struct hg_load *leader, struct hg_value **results, size_t count, uint64_t now_ms,
+                         struct hg_loop *here);
 /* hg.keep: the old value still holds for ttl_ms (HG_FOREVER allowed; UINT64_MAX - 1 = the group's ttl). */
 #define HG_TTL_OF_GROUP (UINT64_MAX - 1)
 void hg_load_keep(struct hg_load *load, uint64_t ttl_ms, uint64_t now_ms, struct hg_loop *here);

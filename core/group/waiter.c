@@ -4,6 +4,7 @@
 #include "base/bug.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "group/batch.h"
 #include "group/freshness.h"
 #include "group/hot.h"
 
@@ -13,6 +14,7 @@ static bool drop_locked(struct hg_shard *shard, struct hg_load *load)
     struct hg_guard *guard = load->group->config.guard;
 
     if (load->flight.waiter_count > 0 || load->flight.kind != HG_FLIGHT_LOCAL || guard == NULL ||
+        hg_is_batched(load) || /* gathering lets it go */
         load->state != HG_LOAD_BEGUN || load->reason != HG_LOAD_MISS)
         return false;
     if (!hg_guard_unqueue(guard, load))

@@ -302,6 +302,8 @@ static void read_groups(struct reader *r)
             .deadline_ms = whole(r, "deadline"),
             .stale_on_timeout = strcmp(text(r, "on_timeout"), "stale") == 0,
             .expose_errors = flag(r, "expose_errors"),
+            .batch_max = (unsigned)whole(r, "batch_max"),
+            .batch_window_ms = whole(r, "batch_window"),
         };
         g->pool = text(r, "pool");
         g->source = whole(r, "source") - 1;

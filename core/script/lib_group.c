@@ -22,7 +22,7 @@ static struct box *check_box(lua_State *L)
 }
 
 /* The group and its thread, or raises. */
-static struct hg_group *check_group(lua_State *L, const char *method, struct hg_thread **out_thread)
+struct hg_group *hg_lib_check_group(lua_State *L, const char *method, struct hg_thread **out_thread)
 {
     struct box *box = check_box(L);
     struct hg_vm *vm = hg_vm_of(L);
@@ -101,7 +101,7 @@ static void push_meta(lua_State *L, const struct hg_result *result, uint64_t now
 }
 
 /* value, meta, or nil, message, code.   [-0, +2|+3, m] */
-static int push_result(lua_State *L, const struct hg_result *result)
+int hg_lib_push_result(lua_State *L, const struct hg_result *result)
 {
     const struct hg_value *value = result->value;
 
@@ -158,7 +158,7 @@ static void get_destroy(struct hg_op *op)
 static int push_answer(lua_State *L, struct hg_task *task, void *ud)
 {
     (void)task;
-    return push_result(L, ud);
+    return hg_lib_push_result(L, ud);
 }
 
 static void get_expired(struct hg_op *op, struct hg_task *task)
@@ -186,7 +186,7 @@ static void on_answer(struct hg_waiter *waiter, const struct hg_result *result)
 }
 
 /* opts.timeout of a call, or HG_FOREVER. */
-static uint64_t check_timeout(lua_State *L, int index)
+uint64_t hg_lib_check_timeout(lua_State *L, int index)
 {
     uint64_t timeout_ms = HG_FOREVER;
     if (lua_isnoneornil(L, index))
@@ -204,9 +204,9 @@ static uint64_t check_timeout(lua_State *L, int index)
 static int l_get(lua_State *L)
 {
     struct hg_thread *thread;
-    struct hg_group *group = check_group(L, "group:get", &thread);
+    struct hg_group *group = hg_lib_check_group(L, "group:get", &thread);
     struct hg_bytes key = check_key(L);
-    uint64_t timeout_ms = check_timeout(L, 3);
+    uint64_t timeout_ms = hg_lib_check_timeout(L, 3);
     struct hg_task *task = hg_task_check_wait(L, "group:get");
     struct hg_result result = {0};
 
@@ -243,7 +243,7 @@ static int l_get(lua_State *L)
     hg_free(op);
     if (rc < 0 && result.value == NULL)
         return push_failure(L, rc);
-    return push_result(L, &result);
+    return hg_lib_push_result(L, &result);
 }
 
 /*
@@ -253,7 +253,7 @@ static int l_get(lua_State *L)
 static int l_peek(lua_State *L)
 {
     struct hg_thread *thread;
-    struct hg_group *group = check_group(L, "group:peek", &thread);
+    struct hg_group *group = hg_lib_check_group(L, "group:peek", &thread);
     struct hg_bytes key = check_key(L);
     struct hg_result result = {0};
 
@@ -270,7 +270,7 @@ static int l_peek(lua_State *L)
         lua_pushliteral(L, "not_found");
         return 3;
     }
-    return rc < 0 && result.value == NULL ? push_failure(L, rc) : push_result(L, &result);
+    return rc < 0 && result.value == NULL ? push_failure(L, rc) : hg_lib_push_result(L, &result);
 }
 
 /* A write that waits for the cluster. */
@@ -381,7 +381,7 @@ static int l_set(lua_State *L)
     struct hg_thread *thread;
     struct hg_bytes tags[HG_TAGS_MAX];
     char scratch[40], error[256];
-    struct hg_group *group = check_group(L, "group:set", &thread);
+    struct hg_group *group = hg_lib_check_group(L, "group:set", &thread);
     struct hg_value_spec spec = {.status = HG_STATUS_VALUE, .key = check_key(L)};
 
     if (spec.key.len > UINT16_MAX)
@@ -402,7 +402,7 @@ static int l_set(lua_State *L)
 static int l_remove(lua_State *L)
 {
     struct hg_thread *thread;
-    struct hg_group *group = check_group(L, "group:remove", &thread);
+    struct hg_group *group = hg_lib_check_group(L, "group:remove", &thread);
     struct hg_bytes key = check_key(L);
     struct hg_task *task = hg_task_check_wait(L, "group:remove");
     return start_change(L, thread, task, group, HG_CHANGE_REMOVE, key, NULL);
@@ -415,7 +415,7 @@ static int l_remove(lua_State *L)
 static int l_expire(lua_State *L)
 {
     struct hg_thread *thread;
-    struct hg_group *group = check_group(L, "group:expire", &thread);
+    struct hg_group *group = hg_lib_check_group(L, "group:expire", &thread);
     struct hg_bytes key = check_key(L);
     struct hg_task *task = hg_task_check_wait(L, "group:expire");
     return start_change(L, thread, task, group, HG_CHANGE_EXPIRE, key, NULL);
@@ -443,7 +443,7 @@ static int l_remove_tag(lua_State *L)
 {
     struct hg_thread *thread;
     size_t len;
-    struct hg_group *group = check_group(L, "group:remove_tag", &thread);
+    struct hg_group *group = hg_lib_check_group(L, "group:remove_tag", &thread);
     const char *tag = luaL_checklstring(L, 2, &len);
     luaL_argcheck(L, len > 0, 2, "the tag is empty");
     luaL_argcheck(L, len <= HG_TAG_MAX, 2, "the tag is longer than 255 bytes");
@@ -456,7 +456,7 @@ static int l_remove_tag(lua_State *L)
 static int l_flush(lua_State *L)
 {
     struct hg_thread *thread;
-    struct hg_group *group = check_group(L, "group:flush", &thread);
+    struct hg_group *group = hg_lib_check_group(L, "group:flush", &thread);
     struct hg_task *task = hg_task_check_wait(L, "group:flush");
     return start_change(L, thread, task, group, HG_CHANGE_FLUSH, HG_BYTES_NONE, NULL);
 }
@@ -482,9 +482,11 @@ static int l_tostring(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"get", l_get},       {"peek", l_peek},     {"set", l_set},
-    {"remove", l_remove}, {"expire", l_expire}, {"remove_tag", l_remove_tag},
-    {"flush", l_flush},   {NULL, NULL},
+    {"get", l_get},       {"peek", l_peek},
+    {"set", l_set},       {"remove", l_remove},
+    {"expire", l_expire}, {"remove_tag", l_remove_tag},
+    {"flush", l_flush},   {"get_many", hg_lib_get_many},
+    {NULL, NULL},
 };
 
 void hg_lib_group_open(lua_State *L)

@@ -89,15 +89,38 @@ static void set_old(lua_State *L, struct hg_task *task, uint64_t now_ms)
     lua_setmetatable(L, -2);
 }
 
+/* { key, ... } of a batch.   [-0, +1, m] */
+static void push_keys(lua_State *L, struct hg_task *task)
+{
+    struct hg_load *leader = task->load;
+    int index = 0;
+
+    lua_createtable(L, (int)task->batch_count, 0);
+    lua_pushlstring(L, leader->flight.key.data, leader->flight.key.len);
+    lua_rawseti(L, -2, ++index);
+    hg_list_for_each(it, &leader->followers)
+    {
+        struct hg_bytes key = hg_container_of(it, struct hg_load, link)->flight.key;
+        lua_pushlstring(L, key.data, key.len);
+        lua_rawseti(L, -2, ++index);
+    }
+}
+
 static int push_getter(lua_State *L, struct hg_task *task, void *ud)
 {
     struct hg_load *load = task->load;
     (void)ud;
 
-    hg_vm_push_getter(task->thread->vm, hg_group_index(load->group));
+    if (task->batch_count > 0)
+        hg_vm_push_get_many(task->thread->vm, hg_group_index(load->group));
+    else
+        hg_vm_push_getter(task->thread->vm, hg_group_index(load->group));
     if (!lua_isfunction(L, -1))
         return luaL_error(L, "the group has no getter in this script state");
-    lua_pushlstring(L, load->flight.key.data, load->flight.key.len);
+    if (task->batch_count > 0)
+        push_keys(L, task);
+    else
+        lua_pushlstring(L, load->flight.key.data, load->flight.key.len);
     lua_createtable(L, 0, 8);
     lua_pushstring(L, hg_group_name(load->group));
     lua_setfield(L, -2, "group");
@@ -123,16 +146,21 @@ static void report(struct hg_task *task, struct hg_outcome *outcome)
     hg_task_end(task);
     atomic_fetch_sub(&runtime->task_count, 1);
     load->is_own_fault = outcome->kind == HG_OUTCOME_ERROR && outcome->is_final;
-    if (outcome->kind == HG_OUTCOME_RESULT)
+    if (outcome->kind == HG_OUTCOME_MANY) {
+        hg_load_finish_many(load, outcome->results, outcome->result_count, hg_clock_boot_ms(),
+                            here);
+        hg_free(outcome->results);
+    } else if (outcome->kind == HG_OUTCOME_RESULT) {
         hg_load_finish(load, outcome->result, hg_clock_boot_ms(), here);
-    else if (outcome->kind == HG_OUTCOME_KEEP)
+    } else if (outcome->kind == HG_OUTCOME_KEEP) {
         hg_load_keep(load, outcome->keep_ms, hg_clock_boot_ms(), here);
-    else
+    } else {
         hg_load_report_error(load, outcome->klass, outcome->message, outcome->retry_after_ms, here);
+    }
 }
 
-void hg_load_report_error(struct hg_load *load, enum hg_class klass, const char *message,
-                          uint64_t retry_after_ms, struct hg_loop *here)
+struct hg_value *hg_load_error_value(const struct hg_load *load, enum hg_class klass,
+                                     const char *message, uint64_t retry_after_ms)
 {
     size_t len = strlen(message);
     struct hg_value_spec spec = {
@@ -143,9 +171,15 @@ void hg_load_report_error(struct hg_load *load, enum hg_class klass, const char 
         .data = hg_bytes(message, len < MESSAGE_MAX ? len : MESSAGE_MAX),
         .retry_after_ms = retry_after_ms,
     };
-    struct hg_value *error = hg_value_create(&spec);
+    return hg_value_create(&spec);
+}
+
+void hg_load_report_error(struct hg_load *load, enum hg_class klass, const char *message,
+                          uint64_t retry_after_ms, struct hg_loop *here)
+{
+    struct hg_value *error = hg_load_error_value(load, klass, message, retry_after_ms);
     if (error == NULL)
-        hg_load_fail(load, klass, spec.data, hg_clock_boot_ms(), here);
+        hg_load_fail(load, klass, HG_BYTES("out of memory"), hg_clock_boot_ms(), here);
     else
         hg_load_finish(load, error, hg_clock_boot_ms(), here);
 }
@@ -182,7 +216,17 @@ void hg_load_begin(struct hg_task *task)
             report(task, &outcome);
         return;
     }
-    if (task->attempt == 0 && load->old != NULL)
+    const struct hg_group_config *config = hg_group_config(load->group);
+    if (config->batch_max > 0 && task->batch_count == 0) {
+        if (config->batch_window_ms > 0 && config->batch_max > 1 && !task->has_waited) {
+            task->has_waited = true;
+            hg_thread_leave_core(thread);
+            hg_task_backoff(task, config->batch_window_ms);
+            return;
+        }
+        task->batch_count = hg_load_gather(load, now_ms);
+    }
+    if (task->attempt == 0 && load->old != NULL && task->batch_count == 0)
         task->value = hg_value_ref(load->old);
     task->attempt++;
     task->group = load->group;
@@ -212,8 +256,11 @@ static int convert(lua_State *L)
     }
     lua_settop(L, 0);
     lua_xmove(task->co, L, count);
-    hg_convert_result(L, 1, count, task->load->flight.key, task->load->flight.hash,
-                      conversion->outcome);
+    if (task->batch_count > 0)
+        hg_convert_many(L, count, task->load, task->batch_count, conversion->outcome);
+    else
+        hg_convert_result(L, 1, count, task->load->flight.key, task->load->flight.hash,
+                          conversion->outcome);
     return 0;
 }
 
@@ -283,6 +330,7 @@ void hg_load_ended(struct hg_task *task, const struct hg_ending *ending)
         struct conversion conversion = {.task = task, .ending = ending, .outcome = &outcome};
         int rc = hg_vm_enter(thread->vm, convert, &conversion);
         if (rc != 0) {
+            hg_outcome_finish(&outcome);
             hg_outcome_error(&outcome, HG_CLASS_INTERNAL, "%s",
                              rc == LUA_ERRMEM ? "script memory limit reached" : thread->vm->error);
             outcome.is_final = true;
@@ -300,6 +348,6 @@ void hg_load_ended(struct hg_task *task, const struct hg_ending *ending)
     }
     if (hg_task_claim(task))
         report(task, &outcome);
-    else if (outcome.kind == HG_OUTCOME_RESULT)
-        hg_value_unref(outcome.result);
+    else
+        hg_outcome_finish(&outcome);
 }

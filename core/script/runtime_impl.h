@@ -5,6 +5,7 @@
  *   pool.c        pending work, whom to wake      load.c        a getter's run, its result
  *   thread.c      loop + VM + mailbox, its end    route_call.c  a function route's run
  *   watchdog.c    budget, blocking, refusals      evict.c       on_evict's and on_hot's queue
+ *   batch.c       what get_many returned
  *   abandon.c     giving a thread up              convert.c     Lua values to hg_value
  *   quarantine.c  keys that hung a thread         lib_*.c       what scripts call
  *
@@ -66,7 +67,7 @@ enum hg_task_state {
     HG_TASK_NEW,
     HG_TASK_RUNNING,
     HG_TASK_WAITING,
-    HG_TASK_BACKOFF,
+    HG_TASK_BACKOFF, /* before another run, or for company in a batch */
     HG_TASK_ENDED
 };
 
@@ -89,6 +90,8 @@ struct hg_task {
     enum hg_task_state state;
     lua_State *co; /* anchored in the VM */
     unsigned attempt;
+    size_t batch_count; /* LOAD of a group with get_many: keys of the run; 0: not gathered yet */
+    bool has_waited;    /* and it has waited its window */
     uint64_t run_deadline_ms; /* of this run: the task fails with a time-out */
     uint64_t wait_deadline_ms;
     uv_timer_t timer;
@@ -194,10 +197,12 @@ struct hg_runtime {
     atomic_fetch_add_explicit(&(runtime)->counters.name, 1, memory_order_relaxed)
 
 /* What a run came to. */
-enum hg_outcome_kind { HG_OUTCOME_RESULT, HG_OUTCOME_KEEP, HG_OUTCOME_ERROR };
+enum hg_outcome_kind { HG_OUTCOME_RESULT, HG_OUTCOME_KEEP, HG_OUTCOME_ERROR, HG_OUTCOME_MANY };
 struct hg_outcome {
     enum hg_outcome_kind kind;
-    struct hg_value *result; /* RESULT: a reference */
+    struct hg_value *result;   /* RESULT: a reference */
+    struct hg_value **results; /* MANY: one for each key of the batch, references; free the list */
+    size_t result_count;
     uint64_t keep_ms;
     enum hg_class klass; /* ERROR */
     uint64_t retry_after_ms;
@@ -309,6 +314,13 @@ void hg_load_begin(struct hg_task *task); /* an attempt */
 void hg_load_ended(struct hg_task *task, const struct hg_ending *ending);
 void hg_load_report_error(struct hg_load *load, enum hg_class klass, const char *message,
                           uint64_t retry_after_ms, struct hg_loop *here);
+/* An error result for a key of the load's group. NULL: out of memory. */
+struct hg_value *hg_load_error_value(const struct hg_load *load, enum hg_class klass, const char *message,
+                                     uint64_t retry_after_ms);
+/* batch.c: as hg_convert_result, for what get_many returned to the batch that `leader` leads. */
+void hg_convert_many(lua_State *L, int count, struct hg_load *leader, size_t batch_count,
+                     struct hg_outcome *outcome);
+void hg_outcome_finish(struct hg_outcome *outcome); /* drops results that nobody takes */
 /* route_call.c */
 void hg_route_begin(struct hg_task *task);
 void hg_route_ended(struct hg_task *task, const struct hg_ending *ending);
@@ -338,6 +350,14 @@ bool hg_convert_data(lua_State *L, int index, char scratch[40], struct hg_bytes 
                      char *error, size_t error_size);
 /* 0 = "do not", false = for ever. NULL or what is wrong. */
 const char *hg_convert_duration(lua_State *L, int index, uint64_t *out_ms);
+
+/* lib_group.c, for the other files of hg.group: the group and its thread, or raises. */
+struct hg_group *hg_lib_check_group(lua_State *L, const char *method, struct hg_thread **out_thread);
+/* value, meta, or nil, message, code.   [-0, +2|+3, m] */
+int hg_lib_push_result(lua_State *L, const struct hg_result *result);
+/* opts.timeout of a call, or HG_FOREVER; raises. */
+uint64_t hg_lib_check_timeout(lua_State *L, int index);
+int hg_lib_get_many(lua_State *L); /* lib_many.c */
 
 /* watchdog.c */
 int hg_watchdog_start(struct hg_runtime *runtime);

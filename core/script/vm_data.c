@@ -120,11 +120,11 @@ const char *hg_vm_warning(struct hg_vm *vm, size_t index)
 }
 
 /*
- * functions = { getter, on_evict, on_hot of group 0, getter of group 1, ... }, false where there
+ * functions = { getter, on_evict, on_hot, get_many of group 0, getter of group 1, ... }, false where there
  * is none.
  */
-static const char *const functions[] = {"getter", "on_evict", "on_hot"};
-enum { GETTER, ON_EVICT, ON_HOT, FUNCTIONS };
+static const char *const functions[] = {"getter", "on_evict", "on_hot", "get_many"};
+enum { GETTER, ON_EVICT, ON_HOT, GET_MANY, FUNCTIONS };
 
 struct bind {
     struct hg_vm *vm;
@@ -184,6 +184,11 @@ static void push_function(struct hg_vm *vm, size_t number)
 void hg_vm_push_getter(struct hg_vm *vm, size_t group_index)
 {
     push_function(vm, group_index * FUNCTIONS + GETTER);
+}
+
+void hg_vm_push_get_many(struct hg_vm *vm, size_t group_index)
+{
+    push_function(vm, group_index * FUNCTIONS + GET_MANY);
 }
 
 void hg_vm_push_on_evict(struct hg_vm *vm, size_t group_index)

@@ -19,7 +19,7 @@
 --                     tokens = {}, default_group = nil|string, min_peers }
 --   groups = { { name, capacity, shards (0 = auto), policy, ttl, ttl_jitter, negative_ttl, error_ttl, stale_while_revalidate,
 --                stale_if_error, early_refresh, hot, deadline, source (number: index into sources), pool, on_timeout, expose_errors,
---                has_on_evict, has_on_hot }, ... }                                      -- sorted by name
+--                batch_window, batch_max (0: it has a getter, else get_many), has_on_evict, has_on_hot }, ... } -- sorted by name
 --   sources = { { concurrency, queue, timeout, retries, backoff, breaker_failures, breaker_cooldown }, ... }
 --   routes = { { route = "GET /api", kind = "serve"|"function", group = name|nil (nil: {query.group}, or the only one), key = template,
 --                as, type = nil|string, headers = { { name, value }, ... }, cache_control, timeout (0 = the group's),
@@ -28,7 +28,7 @@
 --   warnings = { "...", ... }
 --
 -- The fields with their types and defaults are in schema.lua; here is what reaches across them. The functions of a
--- configuration stay in the user's table: groups[name].getter, groups[name].on_evict, .on_hot, routes[route] (or its .handler).
+-- configuration stay in the user's table: groups[name].getter or .get_many, .on_evict, .on_hot, routes[route] (or its .handler).
 
 local T = require "hgcache.checker"
 local schema = require "hgcache.schema"
@@ -74,6 +74,13 @@ local function check_groups(given, has_cluster, pools)
         local here = T.child(at, name)
         local group = T.walk(schema.group, rawget(given, name), here)
         group.name = name
+        if not group.getter and not group.get_many then
+            T.fail(here, "getter is missing, expected a function(key, ctx), or get_many, a function(keys, ctx)")
+        elseif group.getter and group.get_many then
+            T.fail(here, "expected getter or get_many, found both")
+        end
+        group.batch_window, group.batch_max = group.batch.window, group.get_many and group.batch.max or 0
+        group.get_many, group.batch = nil, nil
         group.has_on_evict = group.on_evict ~= nil
         group.has_on_hot = group.on_hot ~= nil
         group.getter, group.on_evict, group.on_hot = nil, nil, nil

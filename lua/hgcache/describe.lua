@@ -208,14 +208,19 @@ local function describe_group(p, group, source)
     local name = group.name:find("^[%a_][%w_]*$") and group.name or "[" .. quoted(group.name) .. "]"
     p.open(name .. " = {")
     plain(p, schema.group, group, { source = true, shards = true, getter = true, on_evict = true,
-        on_hot = true })
+        on_hot = true, get_many = true, batch = true })
     p.line(("shards = %s,"):format(auto(group.shards)))
     p.open("source = {" .. (source.shared and " -- shared" or ""))
     plain(p, schema.source, source, { breaker = true })
     p.line(("breaker = { failures = %d, cooldown = %s },"):format(source.breaker_failures,
         one(source.breaker_cooldown, "duration")))
     p.close()
-    p.line("getter = function(key, ctx) ... end,")
+    if group.batch_max > 0 then
+        p.line(("batch = { window = %s, max = %d },"):format(one(group.batch_window, "duration"), group.batch_max))
+        p.line("get_many = function(keys, ctx) ... end,")
+    else
+        p.line("getter = function(key, ctx) ... end,")
+    end
     if group.has_on_evict then
         p.line("on_evict = function(key, value, reason) ... end,")
     end

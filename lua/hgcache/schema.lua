@@ -273,6 +273,10 @@ M.source = {
     field("backoff", T.duration(), { default = "50ms", help = "before the first retry; doubles" }),
     field("breaker", T.section(M.breaker), { default = {}, help = "stops asking a source that fails" }),
 }
+M.batch = {
+    field("window", T.duration(), { default = "1ms", help = "how long the first key waits for others" }),
+    field("max", count(1, 10000), { default = 100, help = "keys at most" }),
+}
 local source_section = T.section(M.source)
 -- Keeps the user's table beside the result: groups that name one hg.source share one guard.
 local source = {
@@ -315,9 +319,9 @@ M.group = {
     field("deadline", T.duration { positive = true },
         { default = "10s", help = "how long a caller waits, queueing and retries included" }),
     field("source", source, { default = {}, help = "guard of the getter; hg.source{...} shares one" }),
-    field("getter", T.func "function(key, ctx)", { required = true, help = "loads a key" }),
-    field("get_many", T.later "getter", { help = "loads several keys" }),
-    field("batch", T.later(), { help = "window and size of get_many" }),
+    field("getter", T.func "function(key, ctx)", { help = "loads a key" }),
+    field("get_many", T.func "function(keys, ctx)", { help = "loads several keys; instead of getter" }),
+    field("batch", T.section(M.batch), { default = {}, help = "which keys get_many is called with together" }),
     field("pool", T.string("a pool of node.scripts", { max = 64 }),
         { default = "getters", help = "script pool that runs the getter" }),
     field("on_evict", T.func "function(key, value, reason)", { help = "told of what leaves the store" }),
@@ -462,6 +466,7 @@ M.sections = {
     { "", M.root }, { "node", M.node }, { "node.listen", M.listen }, { "node.log", M.log }, { "node.limits", M.limits },
     { "node.script", M.script }, { "node.admin", M.admin }, { "cluster", M.cluster }, { "cluster.ring", M.ring },
     { "groups.NAME", M.group }, { "groups.NAME.source", M.source }, { "groups.NAME.source.breaker", M.breaker },
+    { "groups.NAME.batch", M.batch },
     { "hg.serve", M.serve }, { "routes.handler", M.handler }, { "cors", M.cors },
 }
 

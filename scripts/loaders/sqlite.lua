@@ -2,6 +2,7 @@
 --
 --   local from_sqlite = require "loaders.sqlite"
 --   getter = from_sqlite { path = "/var/lib/scores.db", query = "SELECT score FROM scores WHERE name = ?" }
+--   get_many = from_sqlite.many { path = ..., query = "SELECT name, score FROM scores WHERE name IN (?)" }
 --
 -- The driver blocks: give such groups a pool of their own (node.scripts = { getters = "auto", sql = 4 }, pool = "sql").
 -- Each script thread opens its own connection, at its first load.
@@ -65,23 +66,10 @@ function M.prepare(statement)
     end
 end
 
---- opts: { path = file,
---          query = "SELECT value FROM t WHERE k = ?" (first column of the first row is the value; NULL or no row: no such key),
---          parameters = function(key) -> list of strings (default: the key itself),
---          setup = { statements, run once by each connection },
---          busy = 5 (seconds to wait for another writer), driver = luasql's environment }
--- Returns a getter: value | nil (no such key) | nil, message.
-function M.loader(opts)
-    if type(opts) ~= "table" or type(opts.path) ~= "string" or type(opts.query) ~= "string" then
-        error("loaders.sqlite: expected { path = file, query = statement }", 2)
-    end
-    local query = M.prepare(opts.query)
-    local parameters = opts.parameters or function(key)
-        return { key }
-    end
+-- One connection for each script thread, opened with the first load. -> connection | nil, message
+local function connector(opts)
     local connection
-
-    local function open()
+    return function()
         if connection then
             return connection
         end
@@ -101,22 +89,80 @@ function M.loader(opts)
         connection = opened
         return connection
     end
+end
+
+-- -> cursor | nil, message
+local function select(open, text)
+    local db, message = open()
+    if not db then
+        return nil, message
+    end
+    local cursor
+    cursor, message = db:execute(text)
+    if type(cursor) == "number" then
+        return nil, "the query answers no rows"
+    end
+    return cursor, message
+end
+
+local function check(opts)
+    if type(opts) ~= "table" or type(opts.path) ~= "string" or type(opts.query) ~= "string" then
+        error("loaders.sqlite: expected { path = file, query = statement }", 3)
+    end
+end
+
+--- opts: { path = file,
+--          query = "SELECT value FROM t WHERE k = ?" (first column of the first row is the value; NULL or no row: no such key),
+--          parameters = function(key) -> list of strings (default: the key itself),
+--          setup = { statements, run once by each connection },
+--          busy = 5 (seconds to wait for another writer), driver = luasql's environment }
+-- Returns a getter: value | nil (no such key) | nil, message.
+function M.loader(opts)
+    check(opts)
+    local query, open = M.prepare(opts.query), connector(opts)
+    local parameters = opts.parameters or function(key)
+        return { key }
+    end
 
     return function(key)
-        local db, message = open()
-        if not db then
-            return nil, message
-        end
-        local cursor
-        cursor, message = db:execute(query(parameters(key)))
+        local cursor, message = select(open, query(parameters(key)))
         if not cursor then
             return nil, message
-        elseif type(cursor) == "number" then
-            return nil, "the query answers no rows"
         end
         local value = cursor:fetch()
         cursor:close()
         return value
+    end
+end
+
+--- For get_many: one query for all keys of a batch.
+-- opts as for loader, but query = "SELECT k, value FROM t WHERE k IN (?)": the one "?" becomes the list of keys, the first
+-- column is the key, the second its value (NULL or no row: no such key). No parameters.
+-- Returns get_many(keys): { [key] = value } | nil, message.
+function M.many(opts)
+    check(opts)
+    local pieces, open = split(opts.query), connector(opts)
+    if #pieces ~= 2 then
+        error(("loaders.sqlite: expected one parameter for the list of keys, found %d"):format(#pieces - 1), 2)
+    end
+
+    return function(keys)
+        local literals = {}
+        for i, key in ipairs(keys) do
+            literals[i] = M.literal(key)
+        end
+        local cursor, message = select(open, pieces[1] .. table.concat(literals, ",") .. pieces[2])
+        if not cursor then
+            return nil, message
+        end
+        local found = {}
+        local key, value = cursor:fetch()
+        while key do
+            found[tostring(key)] = value
+            key, value = cursor:fetch()
+        end
+        cursor:close()
+        return found
     end
 end
 

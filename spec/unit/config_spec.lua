@@ -73,7 +73,7 @@ describe("defaults", function()
                 negative_ttl = 5000,
             error_ttl = 0, stale_while_revalidate = 0, stale_if_error = 0, early_refresh = 0, hot = 0, deadline = 10000,
             source = 1, pool = "getters", on_timeout = "error", expose_errors = false, has_on_evict = false,
-            has_on_hot = false,
+            has_on_hot = false, batch_window = 1, batch_max = 0,
         } }, n.groups)
         assert.same({ {
             concurrency = 64, queue = 1024, timeout = 5000, retries = 0, backoff = 50, breaker_failures = 5,
@@ -450,8 +450,11 @@ describe("what is wrong", function()
         { { "groups", "test", "deadline" }, false, "groups.test.deadline: expected a duration" },
         { { "groups", "test", "deadline" }, 0, "expected a duration above 0" },
         { { "groups", "test", "getter" }, "x", 'groups.test.getter: expected a function(key, ctx), found "x"' },
-        { { "groups", "test", "get_many" }, getter, "groups.test.get_many: not in this version, expected getter" },
-        { { "groups", "test", "batch" }, {}, "groups.test.batch: not in this version" },
+        { { "groups", "test", "get_many" }, getter, "groups.test: expected getter or get_many, found both" },
+        { { "groups", "test", "get_many" }, "x", 'groups.test.get_many: expected a function(keys, ctx), found "x"' },
+        { { "groups", "test", "batch" }, 1, "groups.test.batch: expected a table, found 1" },
+        { { "groups", "test", "batch" }, { max = 0 }, "groups.test.batch.max: expected" },
+        { { "groups", "test", "batch" }, { size = 5 }, "groups.test.batch.size: unknown key" },
         { { "groups", "test", "pool" }, "sql", 'groups.test.pool: no pool "sql" in node.scripts' },
         { { "groups", "test", "pool" }, "routes", "routes never share a pool with getters" },
         { { "groups", "test", "on_evict" }, 1, "expected a function(key, value, reason)" },
@@ -693,7 +696,7 @@ describe("line numbers", function()
     end)
 
     it("come from the function where one is wrong", function()
-        line("return { groups = { test = { getter = print,\n\n get_many = function() end } } }",
+        line("return { groups = { test = { getter = print,\n\n get_many = 1 } } }",
             "config.lua:3: groups.test.get_many:")
     end)
 
@@ -759,6 +762,8 @@ describe("describe, canonical and difference", function()
         ["node.workers"] = function(c) c.node = { workers = 7 } end,
         ["cluster.peers[2]"] = function(c) c.cluster.peers[2] = "http://127.0.0.1:8009" end,
         ["groups.test.has_on_evict"] = function(c) c.groups.test.on_evict = getter end,
+        ["groups.test.batch_max"] = function(c) c.groups.test.getter, c.groups.test.get_many = nil, getter end,
+        ["groups.test.batch_window"] = function(c) c.groups.test.batch = { window = "2ms" } end,
         ["groups.test.has_on_hot"] = function(c) c.groups.test.on_hot = getter end,
     } do
         it("names the difference " .. wanted, function()

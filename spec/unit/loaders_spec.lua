@@ -261,9 +261,36 @@ describe("loaders.sqlite", function()
         end)
     end)
 
+    it("many: one query for a list, whatever bytes the keys have", function()
+        local asked = {}
+        local rows = { { "a", 1 }, { "b'", 2 } }
+        local cursor = {
+            fetch = function()
+                local row = table.remove(rows, 1)
+                if row then
+                    return row[1], row[2]
+                end
+            end,
+            close = function() end,
+        }
+        local many = sqlite.many {
+            path = "x", query = "SELECT k, v FROM t WHERE k IN (?) AND '?' = '?'",
+            driver = { connect = function() return { execute = function(_, text)
+                asked[#asked + 1] = text
+                return cursor
+            end } end },
+        }
+        assert.same({ a = 1, ["b'"] = 2 }, many { "a", "b'" })
+        assert.same({ "SELECT k, v FROM t WHERE k IN (CAST(X'61' AS TEXT),CAST(X'6227' AS TEXT)) AND '?' = '?'" }, asked)
+        for _, query in ipairs { "SELECT 1", "SELECT ? WHERE k IN (?)" } do
+            assert.has_error(function() sqlite.many { path = "x", query = query } end)
+        end
+    end)
+
     it("checks its options", function()
         for _, opts in ipairs { {}, { path = "x" }, { query = "x" }, { path = 1, query = "x" } } do
             assert.has_error(function() sqlite(opts) end)
+            assert.has_error(function() sqlite.many(opts) end)
         end
         assert.has_error(function() sqlite("x") end)
     end)
