@@ -67,7 +67,16 @@ struct hg_policy {
     hg_cost_fn cost;
     size_t share_bytes;
     uint64_t random; /* state of the generator */
+    /* For policies that look at the time (sampled); others leave them alone. */
+    uint64_t now_ms, load_ms;
 };
+
+/* Now, and how long what is put next took to load. */
+static inline void hg_policy_set_time(struct hg_policy *policy, uint64_t now_ms, uint64_t load_ms)
+{
+    policy->now_ms = now_ms;
+    policy->load_ms = load_ms;
+}
 
 static inline size_t hg_policy_cost(const struct hg_policy *policy, const struct hg_value *value)
 {
@@ -77,6 +86,8 @@ static inline size_t hg_policy_cost(const struct hg_policy *policy, const struct
 extern const struct hg_policy_ops hg_policy_lru, hg_policy_fifo, hg_policy_random, hg_policy_clock,
     hg_policy_sampled_lru, hg_policy_lfu, hg_policy_sieve, hg_policy_s3_fifo, hg_policy_w_tinylfu,
     hg_policy_arc;
+/* Not among those that have a name to choose by: it wants a score (cache/policy_sampled.h). */
+extern const struct hg_policy_ops hg_policy_sampled;
 
 /* By name; NULL: there is none. */
 const struct hg_policy_ops *hg_policy_find(struct hg_bytes name);

@@ -292,6 +292,8 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     hg_shard_lock(lookup.shard);
     lookup.shard->counters.gets++;
     lookup.shard->counters.peer_requests += get->from_peer;
+    if (group->config.samples > 0)
+        hg_policy_set_time(lookup.shard->store.policy, get->now_ms, 0);
     struct hg_value *value = hg_store_get(&lookup.shard->store, lookup.hash, get->key);
     if (value != NULL && !hg_trust_has(&group->groups->trust, value))
         value = NULL;

@@ -43,6 +43,7 @@ struct hg_group_config {
     size_t capacity_bytes;
     unsigned shards;                        /* 0 = auto */
     const char *policy;                     /* who is evicted first (cache/policy.h); NULL = lru */
+    unsigned samples;                       /* policy "sampled": how many a score chooses from; else 0 */
     double hot;                             /* share of capacity, 0 without a cluster */
     uint64_t ttl_ms;                        /* HG_FOREVER = without end; 0 = do not cache */
     double ttl_jitter;                      /* 0..1 */
@@ -65,7 +66,7 @@ struct hg_group_config {
     X(gets) X(hits) X(hot_hits) X(stale_hits) X(negative_hits) X(error_hits) X(misses) X(loads)    \
     X(loads_deduped) X(refused) X(refreshes) X(local_loads) X(local_load_errors) X(peer_loads)     \
     X(peer_errors) X(fallbacks) X(peer_requests) X(guard_refused) X(evictions) X(expirations)      \
-    X(too_large) X(fenced) X(recursive) X(waiter_timeouts) X(hot_refreshes)
+    X(scored_evictions) X(unscored_evictions) X(too_large) X(fenced) X(recursive) X(waiter_timeouts) X(hot_refreshes)
 /* clang-format on */
 #define HG_GROUP_GAUGES(X) X(entries) X(bytes) X(capacity) X(flights) X(waiters) X(hot_keys)
 

@@ -7,7 +7,8 @@
  *   landing.c   put, unlink, detach             freshness.c lives, windows, early refresh
  *   turn.c      what happens after unlocking    shard.c     one lock, its store and flights
  *   hot.c       hot keys and their copies       invalidate.c set, remove, tags, flush
- *   trust.c     after standing still
+ *   trust.c     after standing still            batch.c     loads that one run serves
+ *   score.c     eviction by a score from above
  *
  * A function whose name ends in _locked wants the shard's lock held and calls nothing out.
  */

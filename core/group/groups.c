@@ -97,8 +97,10 @@ int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config
         return HG_EINVAL;
     if (hg_groups_find(groups, hg_bytes_str(config->name)) != NULL)
         return HG_EINVAL;
-    const struct hg_policy_ops *policy =
-        config->policy == NULL ? &hg_policy_lru : hg_policy_find(hg_bytes_str(config->policy));
+    const struct hg_policy_ops *policy = config->policy == NULL ? &hg_policy_lru
+                                         : config->samples > 0
+                                             ? &hg_policy_sampled
+                                             : hg_policy_find(hg_bytes_str(config->policy));
     if (policy == NULL)
         return HG_EINVAL;
 

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "group/freshness.h"
 #include "group/hot.h"
+#include "group/score.h"
 
 /*
  * The oldest invalidation since the load's start that concerns its key, the result's tags or the whole group; 0:
@@ -51,8 +52,15 @@ static struct hg_value *put_locked(struct hg_shard *shard, struct hg_load *load,
                                    const struct hg_landing *landing, struct hg_value *value)
 {
     struct hg_group *group = load->group;
+    const struct hg_source *source = group->groups->source;
+    uint64_t now_ms = landing->created_ms;
+    if (group->config.samples > 0)
+        hg_policy_set_time(shard->store.policy, now_ms,
+                           now_ms > load->run_ms ? now_ms - load->run_ms : 0);
     int err = hg_shard_put(shard, group->shards, group->shard_count, value, landing->tier,
                            landing->created_ms, landing->expires_ms);
+    if (source->crowded != NULL && hg_group_is_crowded(group))
+        source->crowded(source->ctx, group);
     if (err < 0)
         return NULL;
     if (landing->tier == HG_TIER_HOT)

@@ -104,6 +104,8 @@ struct hg_source {
     /* on_hot: a key is asked for that often a minute; about once a minute each. NULL where no group wants it. Under the
      * shard's lock: queue, do not call. */
     void (*hot)(void *ctx, struct hg_group *group, struct hg_value *value, uint64_t minute);
+    /* A group with policy "sampled" is over 95 % full; NULL: nobody scores. Under the shard's lock: queue, do not call. */
+    void (*crowded)(void *ctx, struct hg_group *group);
     uint64_t (*random)(void *ctx);
 };
 

@@ -291,6 +291,7 @@ static void read_groups(struct reader *r)
             .capacity_bytes = whole(r, "capacity"),
             .shards = (unsigned)whole(r, "shards"),
             .policy = text(r, "policy"),
+            .samples = (unsigned)whole(r, "samples"),
             .hot = number(r, "hot"),
             .ttl_ms = whole(r, "ttl"),
             .ttl_jitter = number(r, "ttl_jitter"),

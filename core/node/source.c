@@ -93,6 +93,12 @@ static void source_hot(void *ctx, struct hg_group *group, struct hg_value *value
         hg_runtime_hot(node->runtime, group, value, minute);
 }
 
+static void source_crowded(void *ctx, struct hg_group *group)
+{
+    struct hg_node *node = ctx;
+    hg_runtime_crowded(node->runtime, group);
+}
+
 static uint64_t source_random(void *ctx)
 {
     (void)ctx;
@@ -156,6 +162,7 @@ int hg_node_source_init(struct hg_node *node)
         .wake = source_wake,
         .evicted = wants_evicted ? source_evicted : NULL,
         .hot = wants_hot ? source_hot : NULL,
+        .crowded = source_crowded,
         .random = source_random,
     };
     struct hg_groups_config groups_config = {

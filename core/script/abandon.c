@@ -156,7 +156,12 @@ bool hg_abandon(struct hg_thread *thread, uint64_t run, bool replace)
         key = hg_strndup(held_by->load->flight.key.data, key_len);
     }
     hg_list_for_each(it, &thread->tasks)
-        take_locked(hg_container_of(it, struct hg_task, link), &owed);
+    {
+        struct hg_task *task = hg_container_of(it, struct hg_task, link);
+        take_locked(task, &owed);
+        if (task->kind == HG_TASK_SCORE)
+            hg_score_forget(runtime, task);
+    }
     while (slot < pool->thread_count && pool->threads[slot] != thread)
         slot++;
     if (slot < pool->thread_count)

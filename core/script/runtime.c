@@ -69,8 +69,9 @@ static int map_groups(struct hg_runtime *runtime, const struct hg_runtime_config
     runtime->group_pools = hg_calloc(count + 1, sizeof(struct hg_pool *));
     runtime->group_evicts = hg_calloc(count + 1, sizeof(bool));
     runtime->group_is_told = hg_calloc(count + 1, sizeof(bool));
+    runtime->scoring = hg_calloc(count + 1, sizeof(struct hg_scoring));
     if (runtime->group_names == NULL || runtime->group_pools == NULL ||
-        runtime->group_evicts == NULL || runtime->group_is_told == NULL)
+        runtime->group_evicts == NULL || runtime->group_is_told == NULL || runtime->scoring == NULL)
         return HG_ENOMEM;
     runtime->group_count = count;
     for (size_t i = 0; i < count; i++) {
@@ -309,6 +310,7 @@ void hg_runtime_destroy(struct hg_runtime *runtime)
     hg_free((void *)runtime->group_names);
     hg_free(runtime->group_pools);
     hg_free(runtime->group_evicts);
+    hg_free(runtime->scoring);
     hg_free(runtime->group_is_told);
     free_config(runtime);
     hg_quarantine_finish(&runtime->quarantine);

@@ -56,6 +56,9 @@ void hg_runtime_evicted(struct hg_runtime *runtime, struct hg_group *group, stru
 /* hg_source.hot: queues on_hot, in the same way. */
 void hg_runtime_hot(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value, uint64_t minute);
 
+/* hg_source.crowded: has entries of the group scored, and the lowest evicted. */
+void hg_runtime_crowded(struct hg_runtime *runtime, struct hg_group *group);
+
 /* A request for a function route. Made and freed by the caller; everything in it stays valid until done. */
 struct hg_route_call {
     struct hg_mail mail;
@@ -79,7 +82,7 @@ void hg_route_call_finish(struct hg_route_call *call);
 
 #define HG_RUNTIME_COUNTERS(X)                                                                     \
     X(tasks) X(errors) X(budget_exceeded) X(abandoned) X(quarantined) X(blocked) X(memory_errors)  \
-    X(states_discarded) X(late_answers) X(evict_dropped) X(hot_dropped)
+    X(states_discarded) X(late_answers) X(evict_dropped) X(hot_dropped) X(score_errors)
 struct hg_runtime_stats {
 #define X(name) uint64_t name;
     HG_RUNTIME_COUNTERS(X)

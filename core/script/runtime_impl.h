@@ -5,7 +5,7 @@
  *   pool.c        pending work, whom to wake      load.c        a getter's run, its result
  *   thread.c      loop + VM + mailbox, its end    route_call.c  a function route's run
  *   watchdog.c    budget, blocking, refusals      evict.c       on_evict's and on_hot's queue
- *   batch.c       what get_many returned
+ *   batch.c       what get_many returned          score.c       eviction by the user's score
  *   abandon.c     giving a thread up              convert.c     Lua values to hg_value
  *   quarantine.c  keys that hung a thread         lib_*.c       what scripts call
  *
@@ -62,7 +62,7 @@ struct hg_op {
     void (*destroy)(struct hg_op *op);
 };
 
-enum hg_task_kind { HG_TASK_LOAD, HG_TASK_ROUTE, HG_TASK_EVICT, HG_TASK_SPAWN };
+enum hg_task_kind { HG_TASK_LOAD, HG_TASK_ROUTE, HG_TASK_EVICT, HG_TASK_SCORE, HG_TASK_SPAWN };
 enum hg_task_state {
     HG_TASK_NEW,
     HG_TASK_RUNNING,
@@ -153,6 +153,12 @@ struct hg_evicted {
     uint64_t minute; /* 0: it left; else it is hot */
 };
 
+/* Of a group with hg.policy.sampled: score.c. */
+struct hg_scoring {
+    atomic_int state;
+    atomic_uint_fast64_t retry_ms; /* not before; after a score that failed */
+};
+
 struct hg_runtime {
     struct hg_vm_config vm_config; /* everything in it is ours */
     uint64_t budget_ms;
@@ -162,6 +168,8 @@ struct hg_runtime {
     const char **group_names;
     struct hg_pool **group_pools;
     bool *group_evicts, *group_is_told; /* has on_evict, on_hot */
+    struct hg_scoring *scoring;         /* of each group */
+    atomic_bool score_wanted;
     size_t group_count;
     struct hg_pool *pools;
     size_t pool_count;
@@ -331,6 +339,13 @@ void hg_evict_begin(struct hg_task *task);
 void hg_evict_ended(struct hg_task *task, const struct hg_ending *ending);
 void hg_evict_dispatch(struct hg_runtime *runtime); /* by the watchdog */
 void hg_evict_drop(struct hg_runtime *runtime);
+
+/* score.c */
+void hg_score_begin(struct hg_task *task);
+void hg_score_ended(struct hg_task *task, const struct hg_ending *ending);
+void hg_score_dispatch(struct hg_runtime *runtime); /* by the watchdog */
+/* Its thread was given up: another one may score, in a minute. */
+void hg_score_forget(struct hg_runtime *runtime, struct hg_task *task);
 
 /*
  * convert.c: results start at stack index `first` of L, count of them. In hg_vm_enter; never

@@ -63,6 +63,8 @@ void hg_task_adopt(struct hg_thread *thread, struct hg_task *task)
         hg_load_begin(task);
     else if (task->kind == HG_TASK_ROUTE)
         hg_route_begin(task);
+    else if (task->kind == HG_TASK_SCORE)
+        hg_score_begin(task);
     else
         hg_evict_begin(task);
 }
@@ -332,6 +334,8 @@ static void dispatch_end(struct hg_task *task, const struct hg_ending *ending)
         hg_load_ended(task, ending);
     else if (task->kind == HG_TASK_ROUTE)
         hg_route_ended(task, ending);
+    else if (task->kind == HG_TASK_SCORE)
+        hg_score_ended(task, ending);
     else
         hg_evict_ended(task, ending);
     if (is_memory && !atomic_load(&thread->is_dead))

@@ -120,11 +120,11 @@ const char *hg_vm_warning(struct hg_vm *vm, size_t index)
 }
 
 /*
- * functions = { getter, on_evict, on_hot, get_many of group 0, getter of group 1, ... }, false where there
+ * functions = { getter, on_evict, on_hot, get_many, score of group 0, getter of group 1, ... }, false where there
  * is none.
  */
-static const char *const functions[] = {"getter", "on_evict", "on_hot", "get_many"};
-enum { GETTER, ON_EVICT, ON_HOT, GET_MANY, FUNCTIONS };
+static const char *const functions[] = {"getter", "on_evict", "on_hot", "get_many", "score"};
+enum { GETTER, ON_EVICT, ON_HOT, GET_MANY, SCORE, FUNCTIONS };
 
 struct bind {
     struct hg_vm *vm;
@@ -136,6 +136,10 @@ static void bind_one(lua_State *L, int groups, int list, const char *group, cons
                      int index)
 {
     lua_getfield(L, groups, group);
+    if (lua_istable(L, -1) && strcmp(field, functions[SCORE]) == 0) { /* of hg.policy.sampled{} */
+        lua_getfield(L, -1, "policy");
+        lua_remove(L, -2);
+    }
     if (lua_istable(L, -1)) {
         lua_getfield(L, -1, field);
         lua_remove(L, -2);
@@ -189,6 +193,11 @@ void hg_vm_push_getter(struct hg_vm *vm, size_t group_index)
 void hg_vm_push_get_many(struct hg_vm *vm, size_t group_index)
 {
     push_function(vm, group_index * FUNCTIONS + GET_MANY);
+}
+
+void hg_vm_push_score(struct hg_vm *vm, size_t group_index)
+{
+    push_function(vm, group_index * FUNCTIONS + SCORE);
 }
 
 void hg_vm_push_on_evict(struct hg_vm *vm, size_t group_index)

@@ -84,12 +84,13 @@ void hg_lib_group_open(lua_State *L);
 void hg_vm_push_canonical(struct hg_vm *vm);
 
 /*
- * vm_data.c: looks the functions of the configuration up once, by number: getter, on_evict, on_hot
- * and get_many of the group_names[i], to be pushed by the functions below. HG_OK or HG_ENOMEM.
+ * vm_data.c: looks the functions of the configuration up once, by number: getter, on_evict, on_hot,
+ * get_many and the score of the group_names[i], to be pushed by the functions below. HG_OK or HG_ENOMEM.
  */
 int hg_vm_bind_functions(struct hg_vm *vm, const char *const *group_names, size_t group_count);
 void hg_vm_push_getter(struct hg_vm *vm,
                        size_t group_index); /* nil when there is none   [-0, +1, -] */
+void hg_vm_push_score(struct hg_vm *vm, size_t group_index);    /* [-0, +1, -] */
 void hg_vm_push_get_many(struct hg_vm *vm, size_t group_index); /* [-0, +1, -] */
 void hg_vm_push_on_evict(struct hg_vm *vm, size_t group_index); /* [-0, +1, -] */
 void hg_vm_push_on_hot(struct hg_vm *vm, size_t group_index);   /* [-0, +1, -] */

@@ -200,6 +200,10 @@ static bool tick(struct hg_runtime *runtime)
         is_active = true;
         hg_evict_dispatch(runtime);
     }
+    if (atomic_load(&runtime->score_wanted)) {
+        is_active = true;
+        hg_score_dispatch(runtime);
+    }
     if (!hg_list_is_empty(&runtime->abandoned)) {
         is_active = true;
         hg_abandoned_reap(runtime);

@@ -19,7 +19,8 @@
 --                     tokens = {}, default_group = nil|string, min_peers }
 --   groups = { { name, capacity, shards (0 = auto), policy, ttl, ttl_jitter, negative_ttl, error_ttl, stale_while_revalidate,
 --                stale_if_error, early_refresh, hot, deadline, source (number: index into sources), pool, on_timeout, expose_errors,
---                batch_window, batch_max (0: it has a getter, else get_many), has_on_evict, has_on_hot }, ... } -- sorted by name
+--                samples (0: no score), batch_window, batch_max (0: it has a getter, else get_many), has_on_evict,
+--                has_on_hot }, ... }                                                    -- sorted by name
 --   sources = { { concurrency, queue, timeout, retries, backoff, breaker_failures, breaker_cooldown }, ... }
 --   routes = { { route = "GET /api", kind = "serve"|"function", group = name|nil (nil: {query.group}, or the only one), key = template,
 --                as, type = nil|string, headers = { { name, value }, ... }, cache_control, timeout (0 = the group's),
@@ -79,6 +80,8 @@ local function check_groups(given, has_cluster, pools)
         elseif group.getter and group.get_many then
             T.fail(here, "expected getter or get_many, found both")
         end
+        group.samples = type(group.policy) == "table" and group.policy.samples or 0
+        group.policy = group.samples > 0 and group.policy.name or group.policy
         group.batch_window, group.batch_max = group.batch.window, group.get_many and group.batch.max or 0
         group.get_many, group.batch = nil, nil
         group.has_on_evict = group.on_evict ~= nil

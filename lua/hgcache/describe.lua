@@ -208,7 +208,10 @@ local function describe_group(p, group, source)
     local name = group.name:find("^[%a_][%w_]*$") and group.name or "[" .. quoted(group.name) .. "]"
     p.open(name .. " = {")
     plain(p, schema.group, group, { source = true, shards = true, getter = true, on_evict = true,
-        on_hot = true, get_many = true, batch = true })
+        on_hot = true, get_many = true, batch = true, policy = true })
+    p.line(("policy = %s,"):format(group.samples > 0
+        and ("hg.policy.sampled{ samples = %d, score = function(e) ... end }"):format(group.samples)
+        or quoted(group.policy)))
     p.line(("shards = %s,"):format(auto(group.shards)))
     p.open("source = {" .. (source.shared and " -- shared" or ""))
     plain(p, schema.source, source, { breaker = true })

@@ -70,6 +70,14 @@ function hg.source(opts)
     return describe("source", check_fields("hg.source", opts, source_options))
 end
 
+hg.policy = {}
+
+--- Evict by a score of your own: when the group is over 95 % full, the lowest of a few samples goes, again and again.
+-- opts: { samples = 5, score = function(e) -> number }; e.size (bytes) e.age e.idle e.cost e.ttl (seconds) e.hits
+function hg.policy.sampled(opts)
+    return describe("sampled", check_fields("hg.policy.sampled", opts, set "samples score"))
+end
+
 -- What getters and routes return ----------------------------------------------------------------------------------
 
 local value_options = set "ttl stale_while_revalidate stale_if_error tags type etag meta uncacheable"
@@ -120,7 +128,7 @@ hg.args = setmetatable({}, {
 })
 
 -- Functions of the contract that this version lacks say so, instead of being nil.
-local later = set "etcd dns file policy http socket shared every at_start source_http source_redis counter gauge histogram"
+local later = set "etcd dns file http socket shared every at_start source_http source_redis counter gauge histogram"
 
 -- lua-cjson is loaded when it is first used.
 setmetatable(hg, {

@@ -104,13 +104,25 @@ local peers = {
 --- Those of core/cache/policy.h, in its order.
 M.policies = { "lru", "fifo", "random", "clock", "sampled-lru", "lfu", "sieve", "s3-fifo", "w-tinylfu", "arc" }
 local policy_name = T.one_of(M.policies, { noun = "policy" })
+M.sampled = {
+    field("samples", T.integer { min = 1, max = 64 }, { default = 5, help = "entries that a score chooses from" }),
+    field("score", T.func "function(entry)", { required = true, help = "the lowest goes" }),
+}
+-- -> name, or { name, samples } of hg.policy.sampled; its function stays in the user's table.
 local policy = {
     kind = "word",
-    expected = policy_name.expected,
+    expected = policy_name.expected .. ", or hg.policy.sampled{...}",
     check = function(value, at)
-        if type(value) == "table" and rawget(value, "__hgcache") ~= nil then
-            T.fail(at, ("hg.policy.%s is not in this version, expected %s"):format(
-                tostring(rawget(value, "policy") or "sampled"):sub(1, 40), policy_name.expected))
+        if type(value) == "table" and rawget(value, "__hgcache") == "sampled" then
+            local plain = {}
+            for key, item in next, value do
+                if key ~= "__hgcache" then
+                    plain[key] = item
+                end
+            end
+            return { name = "sampled", samples = T.walk(M.sampled, plain, at).samples }
+        elseif type(value) == "table" then
+            T.expect(policy_name.expected .. ", or hg.policy.sampled{...}", value, at)
         end
         return policy_name.check(value, at)
     end,

@@ -73,7 +73,7 @@ describe("defaults", function()
                 negative_ttl = 5000,
             error_ttl = 0, stale_while_revalidate = 0, stale_if_error = 0, early_refresh = 0, hot = 0, deadline = 10000,
             source = 1, pool = "getters", on_timeout = "error", expose_errors = false, has_on_evict = false,
-            has_on_hot = false, batch_window = 1, batch_max = 0,
+            has_on_hot = false, batch_window = 1, batch_max = 0, samples = 0,
         } }, n.groups)
         assert.same({ {
             concurrency = 64, queue = 1024, timeout = 5000, retries = 0, backoff = 50, breaker_failures = 5,
@@ -435,7 +435,8 @@ describe("what is wrong", function()
         { { "groups", "test", "policy" }, "zzzzzz", 'unknown policy "zzzzzz", expected "lru", "fifo",' },
         { { "groups", "test", "policy" }, "s3fifo", 'unknown policy "s3fifo", did you mean "s3-fifo"?' },
         { { "groups", "test", "policy" }, "LRU", 'unknown policy "LRU"' },
-        { { "groups", "test", "policy" }, { __hgcache = "sampled" }, "hg.policy.sampled is not in this version" },
+        { { "groups", "test", "policy" }, { __hgcache = "sampled" }, "groups.test.policy: score is missing" },
+        { { "groups", "test", "policy" }, { __hgcache = "serve" }, "or hg.policy.sampled{...}" },
         { { "groups", "test", "policy" }, 5, '"w-tinylfu" or "arc", found 5' },
         { { "groups", "test", "ttl" }, "10x",
         'expected a duration such as 10, "250ms" or "5m", or false for ever, found "10x"' },
@@ -764,6 +765,7 @@ describe("describe, canonical and difference", function()
         ["groups.test.has_on_evict"] = function(c) c.groups.test.on_evict = getter end,
         ["groups.test.batch_max"] = function(c) c.groups.test.getter, c.groups.test.get_many = nil, getter end,
         ["groups.test.batch_window"] = function(c) c.groups.test.batch = { window = "2ms" } end,
+        ["groups.test.policy"] = function(c) c.groups.test.policy = { __hgcache = "sampled", score = getter } end,
         ["groups.test.has_on_hot"] = function(c) c.groups.test.on_hot = getter end,
     } do
         it("names the difference " .. wanted, function()
