@@ -163,3 +163,29 @@ bool hg_guard_is_held(const struct hg_guard *guard, const struct hg_load *load)
             return true;
     return false;
 }
+
+void hg_guard_state(struct hg_guard *guard, struct hg_guard_state *out_state)
+{
+    pthread_mutex_lock(&guard->lock);
+    *out_state = (struct hg_guard_state){
+        .running = guard->running,
+        .queued = guard->queued,
+        .breaker = guard->breaker,
+        .refused = guard->refused,
+        .opened = guard->opened,
+    };
+    pthread_mutex_unlock(&guard->lock);
+}
+
+const char *hg_breaker_name(enum hg_breaker_state breaker)
+{
+    switch (breaker) {
+    case HG_BREAKER_CLOSED:
+        return "closed";
+    case HG_BREAKER_OPEN:
+        return "open";
+    case HG_BREAKER_HALF_OPEN:
+        return "half_open";
+    }
+    return "unknown";
+}

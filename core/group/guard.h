@@ -33,6 +33,15 @@ struct hg_guard {
     uint64_t refused, opened; /* counters */
 };
 
+/* How it stands. */
+struct hg_guard_state {
+    unsigned running, queued;
+    enum hg_breaker_state breaker;
+    uint64_t refused, opened; /* counters */
+};
+void hg_guard_state(struct hg_guard *guard, struct hg_guard_state *out_state);
+const char *hg_breaker_name(enum hg_breaker_state breaker); /* "closed", "open", "half_open" */
+
 void hg_guard_init(struct hg_guard *guard, const struct hg_guard_config *config);
 void hg_guard_finish(struct hg_guard *guard);
 

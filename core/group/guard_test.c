@@ -222,9 +222,32 @@ static void test_random_loads_never_pass_the_limits(void **state)
     hg_guard_finish(&guard);
 }
 
+static void test_its_state_is_told(void **state)
+{
+    (void)state;
+    struct hg_guard guard;
+    struct hg_guard_state told;
+    const struct hg_guard_config config = {.concurrency = 3};
+    hg_guard_init(&guard, &config);
+    hg_guard_state(&guard, &told);
+    assert_int_equal(told.running, 0);
+    assert_string_equal(hg_breaker_name(told.breaker), "closed");
+    guard.running = 2;
+    guard.opened = 1;
+    guard.breaker = HG_BREAKER_HALF_OPEN;
+    hg_guard_state(&guard, &told);
+    assert_int_equal(told.running, 2);
+    assert_int_equal(told.opened, 1);
+    assert_string_equal(hg_breaker_name(told.breaker), "half_open");
+    assert_string_equal(hg_breaker_name(HG_BREAKER_OPEN), "open");
+    guard.running = 0;
+    hg_guard_finish(&guard);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_its_state_is_told),
         cmocka_unit_test(test_slots_then_queue_then_full),
         cmocka_unit_test(test_unqueued_load_is_not_returned),
         cmocka_unit_test(test_breaker_counts_failures_in_a_row_only),

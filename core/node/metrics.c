@@ -84,6 +84,29 @@ static int group_metrics(struct hg_node *node, struct hg_buf *buf)
     return err;
 }
 
+/* The guard of each group; groups that share one show the same. */
+static int source_metrics(struct hg_node *node, struct hg_buf *buf)
+{
+    size_t count = hg_groups_count(node->groups);
+    int err = HG_OK;
+#define ROWS(metric, suffix, type, number)                                                         \
+    if (err == HG_OK)                                                                              \
+        err = type_line(buf, metric suffix, type);                                                 \
+    for (size_t i = 0; i < count && err == HG_OK; i++) {                                           \
+        struct hg_group *group = hg_groups_at(node->groups, i);                                    \
+        struct hg_guard_state state;                                                               \
+        hg_guard_state(hg_group_config(group)->guard, &state);                                     \
+        err = group_row(buf, metric, suffix, hg_group_name(group), number);                        \
+    }
+    ROWS("source_running", "", "gauge", state.running)
+    ROWS("source_queued", "", "gauge", state.queued)
+    ROWS("source_breaker_open", "", "gauge", state.breaker != HG_BREAKER_CLOSED)
+    ROWS("source_refused", "_total", "counter", state.refused)
+    ROWS("source_opened", "_total", "counter", state.opened)
+#undef ROWS
+    return err;
+}
+
 static int single(struct hg_buf *buf, const char *name, const char *type, uint64_t value)
 {
     int err = type_line(buf, name, type);
@@ -199,6 +222,8 @@ static int change_metrics(struct hg_node *node, struct hg_buf *buf)
 int hg_metrics_format(struct hg_node *node, struct hg_buf *buf)
 {
     int err = group_metrics(node, buf);
+    if (err == HG_OK)
+        err = source_metrics(node, buf);
     if (err == HG_OK)
         err = server_metrics(node, buf);
     if (err == HG_OK)

@@ -89,6 +89,23 @@ static void set_old(lua_State *L, struct hg_task *task, uint64_t now_ms)
     lua_setmetatable(L, -2);
 }
 
+/* ctx.source = { running, queued, breaker }; the table is on top.   [-0, +0, m] */
+static void push_source(lua_State *L, struct hg_guard *guard)
+{
+    struct hg_guard_state state;
+    if (guard == NULL)
+        return;
+    hg_guard_state(guard, &state);
+    lua_createtable(L, 0, 3);
+    lua_pushinteger(L, (lua_Integer)state.running);
+    lua_setfield(L, -2, "running");
+    lua_pushinteger(L, (lua_Integer)state.queued);
+    lua_setfield(L, -2, "queued");
+    lua_pushstring(L, hg_breaker_name(state.breaker));
+    lua_setfield(L, -2, "breaker");
+    lua_setfield(L, -2, "source");
+}
+
 /* { key, ... } of a batch.   [-0, +1, m] */
 static void push_keys(lua_State *L, struct hg_task *task)
 {
@@ -128,6 +145,7 @@ static int push_getter(lua_State *L, struct hg_task *task, void *ud)
     lua_setfield(L, -2, "reason");
     lua_pushinteger(L, (lua_Integer)task->attempt);
     lua_setfield(L, -2, "attempt");
+    push_source(L, hg_group_config(load->group)->guard);
     lua_pushnumber(L, (double)task->run_deadline_ms);
     lua_pushcclosure(L, l_remaining, 1);
     lua_setfield(L, -2, "remaining");

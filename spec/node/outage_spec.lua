@@ -19,8 +19,9 @@ return {
             capacity = "1MiB", ttl = "500ms", ttl_jitter = 0.5, negative_ttl = "1m",
             stale_while_revalidate = "1s", stale_if_error = "5m",
             source = { concurrency = 4, queue = 1000, breaker = { failures = 5, cooldown = "500ms" } },
-            getter = function(key)
+            getter = function(key, ctx)
                 hg.log.info("[Source] asked for %s", key)
+                assert(ctx.source.running >= 1 and ctx.source.queued >= 0 and ctx.source.breaker ~= "open")
                 running = running + 1
                 most = math.max(most, running)
                 hg.sleep(0.002)
@@ -84,6 +85,10 @@ describe("a source", function()
         assert.is_true(loads <= 5 + 4 + 2 * (OUTAGE_SECONDS / 0.5 + 1), loads .. " loads of " .. asked .. " gets")
         assert.is_true(loads >= 5)
         assert.is_true(during.stale_hits > before.stale_hits)
+
+        local metrics = n:admin("/metrics").body
+        assert.is_truthy(metrics:find('hgcache_source_breaker_open{group="test"} 1', 1, true))
+        assert.is_truthy(metrics:find('hgcache_source_opened_total{group="test"} [1-9]'))
 
         os.remove(away)
         local back = posix.now()
