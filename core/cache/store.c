@@ -249,6 +249,16 @@ int hg_store_init_policy(struct hg_store *store, struct hg_budget *budget,
     return err;
 }
 
+static inline bool is_flushed(const struct hg_store *store, const struct hg_value *value)
+{
+    return value->created_ms < store->alive_from_ms;
+}
+
+void hg_store_flush(struct hg_store *store)
+{
+    store->alive_from_ms = hg_time_add(store->newest_ms, 1);
+}
+
 /* A use costs a move in a list or a small counter; only some policies have more to do. */
 static inline void use(struct hg_store *store, struct hg_value *value)
 {
@@ -271,7 +281,7 @@ struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_b
     if (store->old_table != NULL)
         table_move(store, BUCKETS_MOVED);
     struct hg_value *value = *find(store, hash, key);
-    if (value == NULL)
+    if (value == NULL || is_flushed(store, value))
         return NULL;
     use(store, value);
     return value;
@@ -279,7 +289,8 @@ struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_b
 
 struct hg_value *hg_store_peek(const struct hg_store *store, uint64_t hash, struct hg_bytes key)
 {
-    return *find(store, hash, key);
+    struct hg_value *value = *find(store, hash, key);
+    return value != NULL && !is_flushed(store, value) ? value : NULL;
 }
 
 struct hg_value *hg_store_peek_hash(const struct hg_store *store, uint64_t hash)
@@ -341,6 +352,11 @@ int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier ti
     if (err < 0)
         goto tend;
 
+    if (created_ms < store->alive_from_ms)
+        created_ms =
+            store->alive_from_ms; /* it came after the flush, whatever clock it was read on */
+    if (created_ms > store->newest_ms)
+        store->newest_ms = created_ms;
     value->created_ms = created_ms;
     value->expires_ms = expires_ms;
     value->tier = (uint8_t)tier;
@@ -366,8 +382,8 @@ bool hg_store_remove(struct hg_store *store, uint64_t hash, struct hg_bytes key,
                      enum hg_evict_reason reason)
 {
     struct hg_value **link = find(store, hash, key);
-    bool found = *link != NULL;
-    if (found)
+    bool found = *link != NULL && !is_flushed(store, *link);
+    if (*link != NULL)
         drop(store, link, reason, true);
     table_tend(store);
     return found;
@@ -442,8 +458,9 @@ size_t hg_store_expire_step(struct hg_store *store, uint64_t now_ms, size_t max_
             store->sweep_index = 0;
         struct hg_value **link = bucket_at(store, store->sweep_index++);
         while (link != NULL && *link != NULL) {
-            if (is_dead(*link, now_ms)) {
-                drop(store, link, HG_EVICT_EXPIRED, true);
+            bool is_out = is_flushed(store, *link);
+            if (is_out || is_dead(*link, now_ms)) {
+                drop(store, link, is_out ? HG_EVICT_REMOVED : HG_EVICT_EXPIRED, true);
                 freed++;
             } else {
                 link = &(*link)->chain;

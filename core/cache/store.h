@@ -48,6 +48,7 @@ struct hg_store {
     uint8_t uses_max;                    /* of the policy */
     bool is_lru;                         /* of the main tier, too */
     size_t sweep_index;                  /* expiry hand */
+    uint64_t newest_ms, alive_from_ms;   /* latest creation; what was created before was flushed */
     struct hg_store_counters counters;
 };
 
@@ -85,6 +86,11 @@ size_t hg_store_expire_step(struct hg_store *store, uint64_t now_ms, size_t max_
 size_t hg_store_bucket_count(const struct hg_store *store);
 /* Ends a resize at one go, for who walks `table`: afterwards it is the only one until the next operation. */
 void hg_store_settle(struct hg_store *store);
+/*
+ * In constant time: what is stored is no longer found. It goes, with HG_EVICT_REMOVED, when a sweep or an eviction comes
+ * by, and is charged until then. What is put later counts as created after it.
+ */
+void hg_store_flush(struct hg_store *store);
 /* Empties it; each entry reported with `reason`. */
 void hg_store_clear(struct hg_store *store, enum hg_evict_reason reason);
 

@@ -171,19 +171,9 @@ int hg_group_remove_tag(struct hg_group *group, struct hg_bytes tag, bool soft, 
     return HG_OK;
 }
 
-static struct hg_value *any_entry(const struct hg_store *store)
-{
-    for (int tier = 0; tier < HG_TIER_COUNT; tier++)
-        if (!hg_list_is_empty(&store->order[tier]))
-            return hg_container_of(store->order[tier].prev, struct hg_value, order);
-    return NULL;
-}
-
-/* In slices, least recently used first; what is put meanwhile goes too. The last slice takes what is left. */
+/* Whatever is stored is out at once; it is freed when a sweep comes by. */
 static void flush_shard(struct hg_shard *shard, uint64_t number)
 {
-    struct hg_value *value;
-
     hg_shard_lock(shard);
     if (shard->flush_number < number)
         shard->flush_number = number;
@@ -191,22 +181,16 @@ static void flush_shard(struct hg_shard *shard, uint64_t number)
         for (struct hg_flight *flight = shard->flights.table[i]; flight != NULL;
              flight = flight->chain)
             fence(hg_load_of(flight), number);
-    for (size_t slices = shard->store.entry_count / SLICE; slices > 0; slices--) {
-        for (size_t i = 0; i < SLICE && (value = any_entry(&shard->store)) != NULL; i++)
-            hg_store_remove(&shard->store, value->hash, hg_value_key(value), HG_EVICT_REMOVED);
-        hg_shard_unlock(shard);
-        hg_shard_lock(shard);
-    }
-    hg_store_clear(&shard->store, HG_EVICT_REMOVED);
+    hg_store_flush(&shard->store);
     hg_shard_unlock(shard);
 }
 
 void hg_group_flush(struct hg_group *group, uint64_t now_ms)
 {
+    hg_group_saw(group, now_ms);
     uint64_t number = hg_groups_next_number(group->groups);
     uint64_t newest = atomic_load(&group->flush_number);
 
-    hg_group_saw(group, now_ms);
     while (newest < number && !atomic_compare_exchange_weak(&group->flush_number, &newest, number))
         ;
     for (unsigned i = 0; i + hg_bug(HG_BUG_FLUSH_MISSES_SHARD) < group->shard_count; i++)

@@ -303,9 +303,10 @@ static void test_more_tags_than_the_table_holds_fence_every_tagged_load(void **s
     fake_finish(&fake);
 }
 
-static void test_flush_empties_every_shard(void **state)
+static void test_flush_hides_all_at_once_and_sweeps_free_it(void **state)
 {
     struct fake fake;
+    struct asker asker;
 
     (void)state;
     fake_init(&fake);
@@ -317,11 +318,25 @@ static void test_flush_empties_every_shard(void **state)
         snprintf(key, sizeof(key), "k%d", i);
         assert_int_equal(set(&fake, key, "v"), HG_OK);
     }
-    hg_group_flush(fake.group, fake.now_ms);
-    assert_int_equal(stats_of(&fake).entries, 0);
-    assert_int_equal(stats_of(&fake).bytes, 0);
+    hg_group_flush(fake.group, fake.now_ms - 1); /* by a loop whose clock is behind */
+    assert_int_equal(fake.evicted, 0);
+    assert_int_equal(set(&fake, "k7", "new"), HG_OK); /* in the same millisecond */
+    for (int i = 0; i < 10000; i++) {
+        char key[16];
+        struct hg_get get = {.key = hg_bytes_str(key), .now_ms = fake.now_ms, .is_peek = true};
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_int_equal(get_with(&fake, fake.group, &asker, &get), i == 7 ? HG_OK : HG_ENOENT);
+    }
+    assert_false(hg_group_remove(fake.group, HG_BYTES("k8"), fake.now_ms));
+    /* Bounded steps, as housekeeping takes them. */
+    for (int i = 0; i < 100; i++)
+        hg_group_expire_step(fake.group, fake.now_ms, 100);
+    assert_int_equal(stats_of(&fake).entries, 1);
     assert_int_equal(stats_of(&fake).evictions, 0);
+    assert_int_equal(stats_of(&fake).expirations, 0);
     assert_int_equal(fake.evicted, 10000);
+    assert_int_equal(ask(&fake, &asker, "k7"), HG_OK);
+    assert_string_equal(asker.data, "new");
     fake_finish(&fake);
 }
 
@@ -339,7 +354,7 @@ int main(void)
         cmocka_unit_test(test_remove_tag_finds_them_whatever_the_policy_and_the_size),
         cmocka_unit_test(test_bad_tags_are_refused),
         cmocka_unit_test(test_more_tags_than_the_table_holds_fence_every_tagged_load),
-        cmocka_unit_test(test_flush_empties_every_shard),
+        cmocka_unit_test(test_flush_hides_all_at_once_and_sweeps_free_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

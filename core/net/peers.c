@@ -308,6 +308,8 @@ int hg_peer_client_ask(struct hg_peer_client *client, struct hg_peer *peer, stru
 
 struct sending {
     struct member *member;
+    bool
+        is_write; /* else its failure says nothing: whether a peer is worth asking, asks and probes find out */
     hg_fetch_fn done;
     void *ctx;
 };
@@ -316,7 +318,8 @@ static void on_sent(void *ctx, const struct hg_fetch_response *response)
 {
     struct sending sending = *(struct sending *)ctx;
     hg_free(ctx);
-    member_note(sending.member, response, hg_loop_now(sending.member->client->loop));
+    if (sending.is_write || response->err == HG_OK)
+        member_note(sending.member, response, hg_loop_now(sending.member->client->loop));
     sending.done(sending.ctx, response);
 }
 
@@ -331,7 +334,8 @@ int hg_peer_client_send(struct hg_peer_client *client, struct hg_peer *peer, con
     struct hg_buf url;
     if (sending == NULL)
         return HG_ENOMEM;
-    *sending = (struct sending){.member = member, .done = done, .ctx = ctx};
+    *sending = (struct sending){
+        .member = member, .is_write = strcmp(method, "GET") != 0, .done = done, .ctx = ctx};
 
     hg_buf_init(&url, URL_MAX + strlen(path));
     int err = hg_buf_append_str(&url, hg_peer_base_url(peer));

@@ -50,7 +50,7 @@ void hg_peer_client_close(struct hg_peer_client *client, void (*closed)(void *ct
  */
 int hg_peer_client_ask(struct hg_peer_client *client, struct hg_peer *peer, struct hg_load *load, const char *group_name,
                        uint64_t ring);
-/* Any other request to the peer (invalidation): path begins with '/'; sends the token and the origin header "Hgcache-Origin". */
+/* Any other request to the peer (invalidation; a GET that fails is no mark on its health): path begins with '/'; sends the token and the origin header "Hgcache-Origin". */
 int hg_peer_client_send(struct hg_peer_client *client, struct hg_peer *peer, const char *method, const char *path,
                         struct hg_bytes body, uint64_t timeout_ms, hg_fetch_fn done, void *ctx);
 
