@@ -115,7 +115,6 @@ static void on_answer(struct hg_waiter *waiter, const struct hg_result *result)
     struct many *many = one->many;
 
     one->result = *result;
-    one->result.err = result->err;
     hg_value_ref(one->result.value);
     if (--many->pending > 0)
         return;
