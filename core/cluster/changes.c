@@ -162,6 +162,15 @@ void hg_changes_stats(struct hg_changes *changes, struct hg_changes_stats *out_s
     pthread_mutex_unlock(&changes->lock);
 }
 
+void hg_changes_cut(struct hg_changes *changes)
+{
+    pthread_mutex_lock(&changes->lock);
+    while (changes->stats.kept > 0)
+        forget_oldest(changes);
+    changes->stats.number++;
+    pthread_mutex_unlock(&changes->lock);
+}
+
 /* ---- applying ---- */
 
 static int set(struct hg_group *group, const struct hg_peer_change *change, uint64_t now_ms)

@@ -38,6 +38,12 @@ uint64_t hg_changes_next_sequence(struct hg_changes *changes); /* for a change t
 int hg_changes_apply(struct hg_changes *changes, const struct hg_peer_change *change, bool is_pulled,
                      uint64_t now_ms, bool *out_was_there);
 
+/*
+ * This node missed changes it will never learn, and dropped everything for them: its log has a hole, so who asks for what lies
+ * before now is told that it is cut.
+ */
+void hg_changes_cut(struct hg_changes *changes);
+
 /* What a peer asks for with GET ?changes=: its place in our log. */
 struct hg_changes_place {
     uint64_t boot, number;

@@ -77,6 +77,7 @@ bool hg_contact_ask(struct hg_contact *contact, size_t member_index, uint64_t no
 static void flush_all(struct hg_contact *contact, uint64_t now_ms)
 {
     contact->stats.flushed++;
+    hg_changes_cut(contact->changes);
     for (size_t i = 0; i < hg_groups_count(contact->groups); i++)
         hg_group_flush(hg_groups_at(contact->groups, i), now_ms);
 }

@@ -188,6 +188,32 @@ static void test_a_log_that_was_cut_costs_the_store(void **state)
     stop(&pair);
 }
 
+/* b, whose log a cannot have whole, was the only one to know: a must not vouch for it to a third. */
+static void test_who_dropped_everything_has_a_hole_in_its_log(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct hg_changes_place place = {.boot = 1};
+    struct hg_peer_changes *answer = malloc(sizeof(*answer));
+    struct hg_buf body;
+    void *owner = NULL;
+    start(&pair, 4);
+    tick(&pair, 0);
+    test_put(&pair.a, "k", NULL, pair.now_ms);
+    for (uint64_t i = 1; i <= 5; i++)
+        remove_at_b(&pair, i, "other");
+    tick(&pair, TICK_MS);
+    hg_buf_init(&body, 1 << 20);
+    assert_int_equal(hg_changes_answer(pair.a.changes, &place, 4096, &body), HG_OK);
+    assert_int_equal(hg_peer_changes_decode(hg_buf_bytes(&body), answer, &owner), HG_OK);
+    assert_true(answer->is_cut);
+    assert_false(answer->is_behind);
+    hg_peer_message_free(owner);
+    hg_buf_finish(&body);
+    free(answer);
+    stop(&pair);
+}
+
 static void test_a_peer_that_restarted_costs_nothing_unless_we_stood_still(void **state)
 {
     (void)state;
@@ -276,6 +302,7 @@ int main(void)
         cmocka_unit_test(test_after_a_standstill_it_catches_up_before_it_answers),
         cmocka_unit_test(test_who_is_behind_is_nobody_to_catch_up_with),
         cmocka_unit_test(test_a_log_that_was_cut_costs_the_store),
+        cmocka_unit_test(test_who_dropped_everything_has_a_hole_in_its_log),
         cmocka_unit_test(test_a_peer_that_restarted_costs_nothing_unless_we_stood_still),
         cmocka_unit_test(test_no_answer_and_nonsense_change_nothing),
         cmocka_unit_test(test_an_answer_to_an_ask_from_before_the_standstill_is_not_enough),
