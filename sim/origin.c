@@ -425,7 +425,8 @@ int source_load(void *ctx, struct hg_load *load)
     uint64_t takes_ms = below(world, world->is_healed ? 20 : o->load_ms + 1);
     if (!world->is_healed && chance(world, o->p_load_slow))
         takes_ms = below(world, 2000);
-    uint64_t left_ms = load->deadline_ms - node_now(node);
+    /* A batch may come to run when the deadline of its first is over. */
+    uint64_t left_ms = load->deadline_ms > node_now(node) ? load->deadline_ms - node_now(node) : 0;
     if (left_ms > o->guard_timeout_ms && o->guard != 0)
         left_ms = o->guard_timeout_ms;
     /* The source gives up at the deadline, whatever its getter does. */
