@@ -84,7 +84,7 @@ static void check_hit(struct client *client, const struct hg_result *result)
              client->key, (unsigned long long)result->expires_ms, (unsigned long long)now_ms);
     }
     if (result->how == HG_HOW_HOT && result->value->slot != 0) {
-        uint64_t sent_ms = result->value->expires_ms - result->value->slot;
+        uint64_t sent_ms = hg_value_expires_ms(result->value) - result->value->slot;
         uint64_t contact_ms = atomic_load(&client->node->groups->contact_ms);
         must(world, "I3 hot",
              now_ms - sent_ms < world->options.lease_ms ||
@@ -115,9 +115,9 @@ void check_answer(struct client *client, const struct hg_result *result, bool is
     } else {
         if (is_at_once)
             check_hit(client, result);
-        if (result->value->status == HG_STATUS_VALUE)
+        if (hg_value_status(result->value) == HG_STATUS_VALUE)
             check_value(client, result, is_at_once);
-        else if (result->value->status == HG_STATUS_NOT_FOUND)
+        else if (hg_value_status(result->value) == HG_STATUS_NOT_FOUND)
             check_not_found(client, result);
     }
     if (client->kind == CLIENT_PROOF)
@@ -165,15 +165,16 @@ static void check_entry(struct node *node, unsigned g, const struct hg_value *va
 {
     struct world *world = node->world;
     const struct options *o = &world->options;
-    uint64_t now_ms = node_now(node),
-             left_ms = value->expires_ms > now_ms ? value->expires_ms - now_ms : 0;
+    uint64_t now_ms = node_now(node), left_ms = hg_value_expires_ms(value) > now_ms
+                                                    ? hg_value_expires_ms(value) - now_ms
+                                                    : 0;
     unsigned key;
 
     if (!key_find(node, node->group[g], hg_value_key(value), &key))
         world_fail(world, "I9", "node %s stores a key that nobody asked for", node->name);
     must(world, "I14", value->tier < HG_TIER_COUNT && value->stored,
          "key %u is stored and does not know it", key);
-    switch (value->status) {
+    switch (hg_value_status(value)) {
     case HG_STATUS_ERROR:
         must(world, "I10", left_ms <= o->error_ttl_ms,
              "node %s keeps an error of key %u for %llu ms more", node->name, key,
@@ -203,36 +204,23 @@ static void check_entry(struct node *node, unsigned g, const struct hg_value *va
         break;
     }
     default:
-        world_fail(world, "I9", "node %s stores an entry of status %u", node->name, value->status);
+        world_fail(world, "I9", "node %s stores an entry of status %u", node->name,
+                   hg_value_status(value));
     }
 }
 
-static void check_chain(struct node *node, unsigned g, const struct hg_store *store,
-                        const struct hg_value *value, struct sums *sums)
-{
-    for (; value != NULL; value = value->chain) {
-        size_t cost_bytes = hg_store_entry_cost(store, value);
-        sums->tier_bytes[value->tier] += cost_bytes;
-        sums->bytes += cost_bytes;
-        sums->entries++;
-        check_entry(node, g, value);
-    }
-}
-
-/* Of two tables, while one moves into the other (cache/store.c). */
 static void check_table(struct node *node, unsigned g, const struct hg_store *store,
                         struct sums *sums)
 {
-    size_t small = store->mask;
-
-    if (store->old_table != NULL && store->old_mask < small)
-        small = store->old_mask;
-    for (size_t slot = 0; slot <= small; slot++) {
-        bool is_moved = store->old_table == NULL || slot < store->move_index;
-        struct hg_value **table = is_moved ? store->table : store->old_table;
-        check_chain(node, g, store, table[slot], sums);
-        if ((is_moved ? store->mask : store->old_mask) > small)
-            check_chain(node, g, store, table[slot + small + 1], sums);
+    for (size_t row = 0; row < hg_table_row_count(&store->table); row++) {
+        const struct hg_value *value;
+        for (size_t n = 0; (value = hg_table_nth(&store->table, row, n)) != NULL; n++) {
+            size_t cost_bytes = hg_store_entry_cost(store, value);
+            sums->tier_bytes[hg_value_tier(value)] += cost_bytes;
+            sums->bytes += cost_bytes;
+            sums->entries++;
+            check_entry(node, g, value);
+        }
     }
 }
 

@@ -24,7 +24,7 @@ static void client_done(struct client *client, const struct hg_result *result, b
     world->report->answers++;
     trace(world, (int)node->index, "answer", client->key,
           (uint64_t)(int64_t)result->err + 100 * (uint64_t)result->how +
-              10000 * (result->value == NULL ? 0u : 1u + result->value->status));
+              10000 * (result->value == NULL ? 0u : 1u + hg_value_status(result->value)));
     check_answer(client, result, is_at_once);
     if (client->kind == CLIENT_NESTED)
         job_resume(client->owner);
@@ -76,8 +76,8 @@ static void on_deadline(struct world *world, void *arg)
         result = (struct hg_result){.err = HG_OK,
                                     .how = HG_HOW_STALE,
                                     .value = stale.value,
-                                    .created_ms = stale.value->created_ms,
-                                    .expires_ms = stale.value->expires_ms};
+                                    .created_ms = hg_value_created_ms(stale.value),
+                                    .expires_ms = hg_value_expires_ms(stale.value)};
     client_done(client, &result, false);
     hg_hold_release(&stale);
 }

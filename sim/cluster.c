@@ -181,8 +181,8 @@ void node_init(struct world *world, unsigned index)
 static void set_clock(struct node *node)
 {
     struct world *world = node->world;
-    static const uint64_t starts[] = {
-        100000, 100000, 100000, 5000000, 0, (1ull << 32) - 3000, 1ull << 53, (1ull << 63) - 3000};
+    static const uint64_t starts[] = {100000, 100000, 100000,     5000000,
+                                      0,      100000, 1ull << 36, (1ull << 32) - 3000};
 
     node->clock_start =
         starts[world->options.clock_high] + below(world, 1000) * (world->options.clock_high != 4);

@@ -346,7 +346,7 @@ static void job_ends(struct world *world, void *arg)
     trace(world, (int)node->index, is_kept ? "load keeps" : "load ends", job->key,
           value == NULL ? 0 : job->version + 1);
     if ((value == NULL && (!is_kept || is_odd)) ||
-        (value != NULL && value->data_len > o->value_max))
+        (value != NULL && hg_value_data_len(value) > o->value_max))
         world->keys[job->key].last_error = world->now;
     if (o->batch > 1 && is_kept) { /* which a batch cannot */
         all_failed(job);

@@ -1,7 +1,8 @@
 /*
- * hash - the keyed hash of tables: SipHash-1-3 (Aumasson, Bernstein 2012), 128-bit key.
+ * hash - the keyed hash of tables: XXH3 with a secret of its own, made of a 128-bit seed.
  *
- * Seeded once a process, so that a client cannot aim keys at one bucket. Rings must not use it:
+ * Seeded once a process, so that a client cannot aim keys at one bucket: as in wyhash, what is multiplied is the input
+ * with the secret added, which nobody outside knows. Rings must not use it:
  * every node has to build the same ring (cache/ring.h uses XXH64 and CRC-32).
  */
 #ifndef HG_BASE_HASH_H

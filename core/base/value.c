@@ -1,20 +1,21 @@
 #include "base/value.h"
 
 #include <assert.h>
+#include <limits.h>
 
 #include "base/alloc.h"
 #include "base/hash.h"
 
-#define MORE_FROM                                                                                  \
-    256 /* data of so many bytes always comes with `more`, so that windows can be filled in */
+#define MORE_FROM HG_VALUE_LONG /* data of so many bytes always comes with `more` */
 
-static_assert(offsetof(struct hg_value, bytes) == 64, "one cache line, and the key behind it");
-static_assert(sizeof(struct hg_value_more) == 40, "packed well");
+static_assert(offsetof(struct hg_value, bytes) == 32, "small, and `more` is aligned behind it");
+static_assert(sizeof(struct hg_value_more) == 48, "packed well");
 static_assert(HG_TAGS_MAX * (HG_TAG_MAX + 1) <= UINT16_MAX, "tags_len holds all tags");
 static_assert(HG_TAGS_MAX <= UINT8_MAX, "tag_count holds them");
 static_assert(HG_TYPE_MAX <= UINT8_MAX && HG_META_MAX <= UINT16_MAX, "lengths fit");
-static_assert(HG_STATUS_NO_GROUP < 8 && HG_CLASS_TOO_LARGE < 8 && HG_TIER_COUNT <= 4,
+static_assert(HG_STATUS_NO_GROUP < HG_VALUE_ERROR && HG_CLASS_TOO_LARGE < 8 && HG_TIER_COUNT <= 4,
               "bits suffice");
+static_assert(HG_VALUE_LONG > HG_VERSION_INLINE, "a long one has a version");
 
 #define X(name, text, http) {text, http},
 static const struct {
@@ -69,13 +70,19 @@ static size_t version_len(size_t data_len)
     return data_len > HG_VERSION_INLINE ? sizeof(uint64_t) : 0;
 }
 
+static uint8_t short_len(size_t len)
+{
+    return len < HG_VALUE_LONG ? (uint8_t)len : HG_VALUE_LONG;
+}
+
 static bool needs_more(const struct hg_value_spec *spec)
 {
     bool has_text = spec->type.len + spec->etag.len + spec->meta.len + spec->tag_count > 0;
     bool has_flag = spec->has_ttl || spec->has_swr || spec->has_sie || spec->uncacheable;
     uint64_t times_ms = spec->ttl_ms | spec->stale_while_revalidate_ms | spec->stale_if_error_ms |
                         spec->retry_after_ms;
-    return has_text || has_flag || times_ms != 0 || spec->data.len >= MORE_FROM;
+    bool is_long = spec->data.len >= MORE_FROM || spec->key.len >= HG_VALUE_LONG;
+    return has_text || has_flag || times_ms != 0 || is_long;
 }
 
 struct hg_value *hg_value_create(const struct hg_value_spec *spec)
@@ -94,23 +101,23 @@ struct hg_value *hg_value_create(const struct hg_value_spec *spec)
                   spec->type.len + spec->etag.len + spec->meta.len + tags_len + spec->data.len);
     if (value == NULL)
         return NULL;
+    unsigned kind = spec->status == HG_STATUS_ERROR ? HG_VALUE_ERROR | (unsigned)spec->klass
+                                                    : (unsigned)spec->status;
     *value = (struct hg_value){
-        .expires_ms = HG_FOREVER,
-        .status = (uint8_t)spec->status,
-        .klass = (uint8_t)spec->klass,
-        .has_more = has_more,
-        .key_len = (uint16_t)spec->key.len,
-        .data_len = (uint32_t)spec->data.len,
-        .hash = spec->hash != 0 ? spec->hash : hg_hash(spec->key),
+        .short_key_len = short_len(spec->key.len),
+        .short_data_len = short_len(spec->data.len),
     };
-    atomic_init(&value->refs, 1);
-    hg_list_init(&value->order);
+    atomic_init(&value->head, HG_VALUE_REF | kind | (has_more ? HG_VALUE_MORE : 0));
+    hg_value_set_times(value, 0, HG_FOREVER);
 
     struct hg_value_more more = {
         .ttl_ms = spec->ttl_ms,
         .stale_while_revalidate_ms = spec->stale_while_revalidate_ms,
         .stale_if_error_ms = spec->stale_if_error_ms,
-        .retry_after_ms = spec->retry_after_ms,
+        .retry_after_ms =
+            spec->retry_after_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)spec->retry_after_ms,
+        .data_len = (uint32_t)spec->data.len,
+        .key_len = (uint16_t)spec->key.len,
         .meta_len = (uint16_t)spec->meta.len,
         .tags_len = (uint16_t)tags_len,
         .type_len = (uint8_t)spec->type.len,
@@ -121,12 +128,13 @@ struct hg_value *hg_value_create(const struct hg_value_spec *spec)
         .has_sie = spec->has_sie,
         .uncacheable = spec->uncacheable,
     };
-    char *at = append(value->bytes, spec->key);
+    char *at = value->bytes;
     if (version_len(spec->data.len) > 0) {
         uint64_t version = hg_xxh64(spec->data);
         at = append(at, hg_bytes(&version, sizeof(version)));
     }
     at = append(at, hg_bytes(&more, more_len));
+    at = append(at, spec->key);
     at = append(at, spec->type);
     at = append(at, spec->etag);
     at = append(at, spec->meta);
@@ -145,8 +153,8 @@ void hg_value_spec_from(const struct hg_value *value, struct hg_value_spec *out_
     for (size_t i = 0; i < more.tag_count; i++)
         tags[i] = hg_value_tag(value, i);
     *out_spec = (struct hg_value_spec){
-        .status = (enum hg_status)value->status,
-        .klass = (enum hg_class)value->klass,
+        .status = hg_value_status(value),
+        .klass = hg_value_class(value),
         .key = hg_value_key(value),
         .data = hg_value_data(value),
         .type = hg_value_type(value),
@@ -154,7 +162,6 @@ void hg_value_spec_from(const struct hg_value *value, struct hg_value_spec *out_
         .meta = hg_value_meta(value),
         .tags = tags,
         .tag_count = more.tag_count,
-        .hash = value->hash,
         .ttl_ms = more.ttl_ms,
         .stale_while_revalidate_ms = more.stale_while_revalidate_ms,
         .stale_if_error_ms = more.stale_if_error_ms,
@@ -169,12 +176,12 @@ void hg_value_spec_from(const struct hg_value *value, struct hg_value_spec *out_
 bool hg_value_set_windows(struct hg_value *value, uint64_t stale_while_revalidate_ms,
                           uint64_t stale_if_error_ms)
 {
-    if (!value->has_more)
+    if (!(hg_value_head(value) & HG_VALUE_MORE))
         return stale_while_revalidate_ms == 0 && stale_if_error_ms == 0;
     struct hg_value_more more = hg_value_more(value);
     more.stale_while_revalidate_ms = stale_while_revalidate_ms;
     more.stale_if_error_ms = stale_if_error_ms;
-    memcpy(value->bytes + value->key_len + version_len(value->data_len), &more, sizeof(more));
+    memcpy(value->bytes + hg_value_more_at(value), &more, sizeof(more));
     return true;
 }
 
@@ -182,9 +189,9 @@ struct hg_value *hg_value_ref(struct hg_value *value)
 {
     if (value == NULL)
         return NULL;
-    assert(!value->is_private_copy);
-    unsigned before = atomic_fetch_add_explicit(&value->refs, 1, memory_order_relaxed);
-    assert(before > 0);
+    unsigned before = atomic_fetch_add_explicit(&value->head, HG_VALUE_REF, memory_order_relaxed);
+    assert(!(before & HG_VALUE_PRIVATE));
+    assert(before >= HG_VALUE_REF && before < UINT_MAX - HG_VALUE_REF);
     (void)before;
     return value;
 }
@@ -193,11 +200,11 @@ void hg_value_unref(struct hg_value *value)
 {
     if (value == NULL)
         return;
-    assert(!value->is_private_copy);
     /* Release our reads and writes to whoever frees; acquire everybody's before freeing. */
-    unsigned before = atomic_fetch_sub_explicit(&value->refs, 1, memory_order_acq_rel);
-    assert(before > 0);
-    if (before == 1)
+    unsigned before = atomic_fetch_sub_explicit(&value->head, HG_VALUE_REF, memory_order_acq_rel);
+    assert(!(before & HG_VALUE_PRIVATE));
+    assert(before >= HG_VALUE_REF);
+    if (before < 2 * HG_VALUE_REF)
         hg_free(value);
 }
 
@@ -209,8 +216,9 @@ struct parts {
 static struct parts parts_of(const struct hg_value *value)
 {
     struct hg_value_more more = hg_value_more(value);
+    struct hg_bytes key = hg_value_key(value);
     struct parts at;
-    at.type = value->key_len + version_len(value->data_len) + (value->has_more ? sizeof(more) : 0);
+    at.type = (size_t)(key.data - value->bytes) + key.len;
     at.etag = at.type + more.type_len;
     at.meta = at.etag + more.etag_len;
     at.tags = at.meta + more.meta_len;
@@ -225,12 +233,7 @@ static struct hg_bytes part(const struct hg_value *value, size_t begin, size_t e
 
 size_t hg_value_size(const struct hg_value *value)
 {
-    return sizeof(*value) + parts_of(value).data + value->data_len;
-}
-
-struct hg_bytes hg_value_key(const struct hg_value *value)
-{
-    return hg_bytes(value->bytes, value->key_len);
+    return sizeof(*value) + parts_of(value).data + hg_value_data_len(value);
 }
 
 struct hg_bytes hg_value_type(const struct hg_value *value)
@@ -253,15 +256,15 @@ struct hg_bytes hg_value_meta(const struct hg_value *value)
 
 struct hg_bytes hg_value_data(const struct hg_value *value)
 {
-    return hg_bytes(value->bytes + parts_of(value).data, value->data_len);
+    return hg_bytes(value->bytes + parts_of(value).data, hg_value_data_len(value));
 }
 
 uint64_t hg_value_version(const struct hg_value *value)
 {
     uint64_t version;
-    if (version_len(value->data_len) == 0)
+    if (hg_value_more_at(value) == 0)
         return hg_xxh64(hg_value_data(value));
-    memcpy(&version, value->bytes + value->key_len, sizeof(version));
+    memcpy(&version, value->bytes, sizeof(version));
     return version;
 }
 
@@ -292,20 +295,17 @@ bool hg_value_has_tag(const struct hg_value *value, struct hg_bytes tag)
  */
 static void copy_into(struct hg_value *copy, const struct hg_value *value, size_t size)
 {
-    size_t behind = offsetof(struct hg_value, refs) + sizeof(value->refs);
-    memcpy(copy, value, offsetof(struct hg_value, refs));
+    unsigned kept = hg_value_head(value) & (HG_VALUE_KIND | HG_VALUE_MORE);
+    size_t behind = sizeof(value->head);
     memcpy((char *)copy + behind, (const char *)value + behind, size - behind);
-    atomic_init(&copy->refs, 1);
-    copy->is_private_copy = true;
-    copy->chain = NULL;
+    atomic_init(&copy->head, kept | HG_VALUE_PRIVATE | HG_VALUE_REF);
     copy->stored = false;
-    hg_list_init(&copy->order);
 }
 
 void hg_hold_set(struct hg_hold *hold, struct hg_value *value)
 {
     size_t size = hg_value_size(value);
-    if (value->data_len <= HG_SMALL_MAX && size <= sizeof(hold->space)) {
+    if (hg_value_data_len(value) <= HG_SMALL_MAX && size <= sizeof(hold->space)) {
         hold->value = (struct hg_value *)(void *)hold->space;
         copy_into(hold->value, value, size);
     } else {
@@ -320,7 +320,7 @@ void hg_hold_take(struct hg_hold *hold, struct hg_value *value)
 
 void hg_hold_release(struct hg_hold *hold)
 {
-    if (hold->value != NULL && !hold->value->is_private_copy)
+    if (hold->value != NULL && !hg_value_is_private(hold->value))
         hg_value_unref(hold->value);
     hold->value = NULL;
 }

@@ -2,18 +2,19 @@
  * value - one typed result for one key: a value, "not found" or an error. Immutable and reference-counted,
  * a single allocation shared by store, waiters and sockets.
  *
- *   [ struct hg_value | key | version | more | type | etag | meta | tags | data ]
+ *   [ struct hg_value | version | more | key | type | etag | meta | tags | data ]
  *
  * There are millions of them, most are small and plain, so what most do not have takes no room: `more` is there
  * only where one of its members is set (or the data is so big that it makes no difference), `version` only where
  * hashing the data again would take longer than reading it.
  *
- * The links and clock fields at the top are reserved for the one store that holds the value (at most one,
- * `stored`), guarded by that store's lock; everything else never changes after creation. A value is created
- * for its key, so putting it into a store copies nothing.
+ * Everything behind short_data_len up to the bytes belongs to the one store that holds the value (at most one), guarded by
+ * that store's lock; the rest never changes after creation. A value is created for its key, so putting it into a store
+ * copies nothing.
  *
  * Threads    ref/unref from any thread.
- * Units      times are milliseconds of the clock handed to the core (boot time); HG_FOREVER = without end.
+ * Units      times are milliseconds of the clock handed to the core (boot time); HG_FOREVER = without end. In a value they
+ *            take 38 bits: an end over HG_VALUE_TIME_MAX (8.7 years) is HG_FOREVER.
  */
 #ifndef HG_BASE_VALUE_H
 #define HG_BASE_VALUE_H
@@ -21,7 +22,6 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include "base/bytes.h"
-#include "base/list.h"
 #include "base/units.h"
 
 #define HG_META_MAX 256  /* bytes of a value's `meta` */
@@ -61,39 +61,46 @@ enum hg_class hg_class_from_name(struct hg_bytes name);
 enum hg_tier { HG_TIER_MAIN, HG_TIER_HOT, HG_TIER_NEGATIVE };
 #define HG_TIER_COUNT 3
 
-struct hg_value {
-    /* Guarded by the lock of the store that holds it. What a look-up reads lies at the end, beside the key (hash never
-     * changes). */
-    struct hg_list order;   /* the policy's list */
-    uint64_t created_ms;    /* when it was loaded at its source (a copy: when the owner did) */
-    uint64_t expires_ms;    /* fresh before this */
-    struct hg_value *chain; /* next in the bucket */
-    uint64_t hash;          /* hg_hash of the key */
-    uint32_t slot;          /* main tier: the policy's, where it keeps what it knows of it. Hot tier: length of a
-                               hot copy's life, ms (group/hot.h) */
-    uint8_t tier : 2;       /* enum hg_tier */
-    uint8_t queue : 2;      /* the policy's: which list it is on */
-    uint8_t uses : 2;       /* the policy's: hits since it was last looked at */
-    bool stored : 1;
+/* Bits of `head`; the rest of it counts references. */
+#define HG_VALUE_KIND    0x0fu /* the status, or 8 + the class of an error */
+#define HG_VALUE_ERROR   0x08u
+#define HG_VALUE_MORE    0x10u /* it has a hg_value_more */
+#define HG_VALUE_PRIVATE 0x20u /* a copy that lives in a caller's hg_hold; ref and unref do not apply */
+#define HG_VALUE_REF     0x40u /* one reference */
 
-    /* Immutable; a byte of its own, since it is read without the lock. */
-    uint8_t : 0;
-    uint8_t status : 3;       /* enum hg_status */
-    uint8_t klass : 3;        /* enum hg_class, of an error */
-    bool has_more : 1;
-    bool is_private_copy : 1; /* lives in a caller's hg_hold; ref and unref do not apply */
-    uint16_t key_len;
-    atomic_uint refs;
-    uint32_t data_len;
+#define HG_VALUE_LONG 255 /* a length of so much or more is in hg_value_more */
+
+#define HG_VALUE_SLOT_MAX ((1u << 20) - 1)
+#define HG_VALUE_TIME_MAX ((UINT64_C(1) << 38) - 1)
+
+struct hg_value {
+    atomic_uint head;
+    uint8_t short_key_len, short_data_len; /* HG_VALUE_LONG: read hg_value_key, hg_value_data_len */
+    /* The store's. */
+    uint8_t created_high : 6;
+    uint8_t tier : 2; /* enum hg_tier */
+    uint8_t expires_high : 6;
+    uint8_t stored : 1;
+    uint32_t created_low, expires_low;
+    uint32_t epoch : 8; /* which flush it was put after */
+    uint32_t queue : 2; /* the policy's: which list it is on */
+    uint32_t uses : 2;  /* the policy's: hits since it was last looked at */
+    uint32_t slot : 20; /* main tier: the policy's, where it keeps what it knows of it. Hot tier: length of a hot copy's
+                           life, ms (group/hot.h) */
+    /* Neighbours in an order (cache/order.h), by address. */
+    uint32_t prev_low;
+    uint16_t prev_high, next_high;
+    uint32_t next_low;
     char bytes[];
 };
 
-/* What few values have. Read it with hg_value_more: it is not aligned. */
+/* What few values have. */
 struct hg_value_more {
     uint64_t ttl_ms; /* life asked for by the getter; HG_FOREVER = without end; see has_ttl */
-    uint64_t stale_while_revalidate_ms, stale_if_error_ms; /* windows after expires_ms */
-    uint64_t retry_after_ms;
-    uint16_t meta_len;
+    uint64_t stale_while_revalidate_ms, stale_if_error_ms; /* windows after its end */
+    uint32_t retry_after_ms;
+    uint32_t data_len;
+    uint16_t key_len, meta_len;
     uint16_t tags_len; /* each tag: one length byte, its bytes */
     uint8_t type_len, etag_len, tag_count;
     bool has_ttl : 1, has_swr : 1, has_sie : 1; /* the getter gave them; else the group's apply */
@@ -110,8 +117,8 @@ struct hg_value_spec {
     struct hg_bytes type, etag, meta;
     const struct hg_bytes *tags;
     size_t tag_count;
-    uint64_t hash; /* hg_hash(key); 0 = computed here */
-    uint64_t ttl_ms, stale_while_revalidate_ms, stale_if_error_ms, retry_after_ms;
+    uint64_t ttl_ms, stale_while_revalidate_ms, stale_if_error_ms;
+    uint64_t retry_after_ms; /* kept up to UINT32_MAX */
     bool has_ttl, has_swr, has_sie, uncacheable;
 };
 
@@ -123,24 +130,106 @@ void hg_value_spec_from(const struct hg_value *value, struct hg_value_spec *out_
 struct hg_value *hg_value_ref(struct hg_value *value);
 void hg_value_unref(struct hg_value *value);
 
+static inline unsigned hg_value_head(const struct hg_value *value)
+{
+    return atomic_load_explicit(&value->head, memory_order_relaxed);
+}
+
+static inline enum hg_status hg_value_status(const struct hg_value *value)
+{
+    unsigned kind = hg_value_head(value) & HG_VALUE_KIND;
+    return kind & HG_VALUE_ERROR ? HG_STATUS_ERROR : (enum hg_status)kind;
+}
+
+/* Of an error. */
+static inline enum hg_class hg_value_class(const struct hg_value *value)
+{
+    unsigned kind = hg_value_head(value) & HG_VALUE_KIND;
+    return kind & HG_VALUE_ERROR ? (enum hg_class)(kind & ~HG_VALUE_ERROR) : HG_CLASS_INTERNAL;
+}
+
+static inline bool hg_value_is_private(const struct hg_value *value)
+{
+    return (hg_value_head(value) & HG_VALUE_PRIVATE) != 0;
+}
+
+/* With acquire: who sees 1 is alone with it. */
+static inline unsigned hg_value_refs(const struct hg_value *value)
+{
+    return atomic_load_explicit(&value->head, memory_order_acquire) / HG_VALUE_REF;
+}
+
+/* When it was loaded at its source (a copy: when the owner did). */
+static inline uint64_t hg_value_created_ms(const struct hg_value *value)
+{
+    return (uint64_t)value->created_high << 32 | value->created_low;
+}
+
+/* Fresh before this. */
+static inline uint64_t hg_value_expires_ms(const struct hg_value *value)
+{
+    uint64_t expires_ms = (uint64_t)value->expires_high << 32 | value->expires_low;
+    return expires_ms == HG_VALUE_TIME_MAX ? HG_FOREVER : expires_ms;
+}
+
+static inline enum hg_tier hg_value_tier(const struct hg_value *value)
+{
+    return (enum hg_tier)value->tier;
+}
+
+/* Under the lock of the store that holds it. */
+static inline void hg_value_set_times(struct hg_value *value, uint64_t created_ms, uint64_t expires_ms)
+{
+    if (created_ms > HG_VALUE_TIME_MAX)
+        created_ms = HG_VALUE_TIME_MAX;
+    if (expires_ms > HG_VALUE_TIME_MAX)
+        expires_ms = HG_VALUE_TIME_MAX;
+    value->created_high = (uint8_t)(created_ms >> 32 & 0x3f);
+    value->created_low = (uint32_t)created_ms;
+    value->expires_high = (uint8_t)(expires_ms >> 32 & 0x3f);
+    value->expires_low = (uint32_t)expires_ms;
+}
+
+/* Where `more` begins in bytes, if there is one: behind the version. */
+static inline size_t hg_value_more_at(const struct hg_value *value)
+{
+    return value->short_data_len > HG_VERSION_INLINE ? sizeof(uint64_t) : 0;
+}
+
+/* Of a value without: all zero. */
+static inline struct hg_value_more hg_value_more(const struct hg_value *value)
+{
+    struct hg_value_more more = {0};
+    if (hg_value_head(value) & HG_VALUE_MORE)
+        memcpy(&more, value->bytes + hg_value_more_at(value), sizeof(more));
+    return more;
+}
+
+static inline struct hg_bytes hg_value_key(const struct hg_value *value)
+{
+    size_t at = hg_value_more_at(value);
+    size_t len = value->short_key_len;
+    if (hg_value_head(value) & HG_VALUE_MORE) {
+        if (len == HG_VALUE_LONG)
+            len = ((const struct hg_value_more *)(const void *)(value->bytes + at))->key_len;
+        at += sizeof(struct hg_value_more);
+    }
+    return hg_bytes(value->bytes + at, len);
+}
+
+static inline size_t hg_value_data_len(const struct hg_value *value)
+{
+    size_t len = value->short_data_len;
+    return len == HG_VALUE_LONG ? hg_value_more(value).data_len : len;
+}
+
 size_t hg_value_size(const struct hg_value *value); /* of the allocation, before rounding */
-struct hg_bytes hg_value_key(const struct hg_value *value);
 struct hg_bytes hg_value_type(const struct hg_value *value);
 struct hg_bytes hg_value_etag(const struct hg_value *value); /* the getter's own; empty = use version */
 struct hg_bytes hg_value_meta(const struct hg_value *value);
 struct hg_bytes hg_value_data(const struct hg_value *value);
 /* XXH64 of the data: the ETag unless the getter gave its own. */
 uint64_t hg_value_version(const struct hg_value *value);
-/* Of a value without: all zero. */
-static inline struct hg_value_more hg_value_more(const struct hg_value *value)
-{
-    struct hg_value_more more = {0};
-    if (value->has_more) {
-        size_t version_len = value->data_len > HG_VERSION_INLINE ? sizeof(uint64_t) : 0;
-        memcpy(&more, value->bytes + value->key_len + version_len, sizeof(more));
-    }
-    return more;
-}
 /* Before anybody else has it. False: it has no room for them (and they are not zero). */
 bool hg_value_set_windows(struct hg_value *value, uint64_t stale_while_revalidate_ms,
                           uint64_t stale_if_error_ms);

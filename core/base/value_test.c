@@ -2,6 +2,11 @@
 #include "base/hash.h"
 #include "base/testing.h"
 
+static bool has_more(const struct hg_value *value)
+{
+    return (hg_value_head(value) & HG_VALUE_MORE) != 0;
+}
+
 static void assert_bytes(struct hg_bytes actual, struct hg_bytes expected)
 {
     assert_int_equal(actual.len, expected.len);
@@ -33,7 +38,7 @@ static struct hg_value_spec sample_spec(void)
 
 static void assert_sample(const struct hg_value *value)
 {
-    assert_int_equal(value->status, HG_STATUS_VALUE);
+    assert_int_equal(hg_value_status(value), HG_STATUS_VALUE);
     assert_bytes(hg_value_key(value), HG_BYTES("key\0x"));
     assert_bytes(hg_value_data(value), HG_BYTES("some data"));
     assert_bytes(hg_value_type(value), HG_BYTES("text/plain"));
@@ -46,7 +51,7 @@ static void assert_sample(const struct hg_value *value)
     assert_true(hg_value_has_tag(value, HG_BYTES("")));
     assert_false(hg_value_has_tag(value, HG_BYTES("user")));
     assert_false(hg_value_has_tag(value, HG_BYTES("user:12")));
-    assert_true(value->hash == hg_hash(HG_BYTES("key\0x")));
+    assert_true(hg_hash(hg_value_key(value)) == hg_hash(HG_BYTES("key\0x")));
     assert_true(hg_value_version(value) == hg_xxh64(HG_BYTES("some data")));
     assert_int_equal(hg_value_more(value).ttl_ms, 1000);
     assert_int_equal(hg_value_more(value).stale_while_revalidate_ms, 20);
@@ -63,7 +68,7 @@ static void test_attributes_come_back_as_given(void **state)
     struct hg_value_spec spec = sample_spec();
     struct hg_value *value = hg_value_create(&spec);
     assert_sample(value);
-    assert_false(value->is_private_copy);
+    assert_false(hg_value_is_private(value));
     hg_value_unref(value);
 }
 
@@ -89,16 +94,7 @@ static void test_smallest_value_is_a_whole_object(void **state)
     assert_int_equal(hg_value_key(value).len, 0);
     assert_int_equal(hg_value_data(value).len, 0);
     assert_false(hg_value_has_tag(value, HG_BYTES("")));
-    assert_true(value->hash == hg_hash(HG_BYTES_NONE));
-    hg_value_unref(value);
-}
-
-static void test_hash_given_is_hash_kept(void **state)
-{
-    struct hg_value_spec spec = {.key = HG_BYTES("k"), .hash = 42};
-    (void)state;
-    struct hg_value *value = hg_value_create(&spec);
-    assert_int_equal(value->hash, 42);
+    assert_true(hg_hash(hg_value_key(value)) == hg_hash(HG_BYTES_NONE));
     hg_value_unref(value);
 }
 
@@ -112,9 +108,9 @@ static void test_size_grows_by_each_byte(void **state)
         size_t expected = sizeof(struct hg_value) + 10 + len;
         if (len > HG_VERSION_INLINE)
             expected += sizeof(uint64_t);
-        if (value->has_more)
+        if (has_more(value))
             expected += sizeof(struct hg_value_more);
-        assert_int_equal(value->has_more, len >= 256);
+        assert_int_equal(has_more(value), len >= HG_VALUE_LONG);
         assert_int_equal(hg_value_size(value), expected);
         assert_true(hg_value_version(value) == hg_xxh64(hg_bytes(data, len)));
         hg_value_unref(value);
@@ -147,7 +143,7 @@ static void test_any_rare_member_makes_room_for_them_all(void **state)
         spec.key = HG_BYTES("k");
         spec.data = HG_BYTES("data");
         struct hg_value *value = hg_value_create(&spec);
-        assert_true(value->has_more);
+        assert_true(has_more(value));
         hg_value_spec_from(value, &back, tags);
         assert_true(hg_bytes_eq(back.type, spec.type) && hg_bytes_eq(back.etag, spec.etag));
         assert_true(hg_bytes_eq(back.meta, spec.meta) && hg_bytes_eq(back.data, spec.data));
@@ -166,7 +162,7 @@ static void test_any_rare_member_makes_room_for_them_all(void **state)
     }
     struct hg_value_spec plain = {.key = HG_BYTES("k"), .data = HG_BYTES("data")};
     struct hg_value *value = hg_value_create(&plain);
-    assert_false(value->has_more);
+    assert_false(has_more(value));
     assert_true(hg_value_set_windows(value, 0, 0));
     assert_false(hg_value_set_windows(value, 0, 1));
     assert_false(hg_value_set_windows(value, 1, 0));
@@ -259,18 +255,17 @@ static void test_small_value_is_held_as_a_private_copy(void **state)
     hg_hold_init(&hold);
     struct hg_value_spec spec = sample_spec();
     struct hg_value *value = hg_value_create(&spec);
-    value->created_ms = 5;
-    value->expires_ms = 6;
+    hg_value_set_times(value, 5, 6);
     value->stored = true; /* as if a store had it */
     hg_hold_set(&hold, value);
-    assert_int_equal(atomic_load(&value->refs), 1);
+    assert_int_equal(hg_value_refs(value), 1);
     value->stored = false;
     hg_value_unref(value); /* the copy does not need it */
-    assert_true(hold.value->is_private_copy);
+    assert_true(hg_value_is_private(hold.value));
     assert_ptr_equal(hold.value, hold.space);
     assert_sample(hold.value);
-    assert_int_equal(hold.value->created_ms, 5);
-    assert_int_equal(hold.value->expires_ms, 6);
+    assert_int_equal(hg_value_created_ms(hold.value), 5);
+    assert_int_equal(hg_value_expires_ms(hold.value), 6);
 
     struct hg_hold second; /* a copy can be copied */
     hg_hold_init(&second);
@@ -292,11 +287,11 @@ static void test_big_value_is_held_by_reference(void **state)
     struct hg_value *value = hg_value_create(&spec);
     hg_hold_set(&hold, value);
     assert_ptr_equal(hold.value, value);
-    assert_int_equal(atomic_load(&value->refs), 2);
+    assert_int_equal(hg_value_refs(value), 2);
     hg_hold_release(&hold);
-    assert_int_equal(atomic_load(&value->refs), 1);
+    assert_int_equal(hg_value_refs(value), 1);
     hg_hold_take(&hold, value);
-    assert_int_equal(atomic_load(&value->refs), 1);
+    assert_int_equal(hg_value_refs(value), 1);
     hg_hold_release(&hold);
 }
 
@@ -310,14 +305,14 @@ static void test_hold_copies_up_to_its_limits_exactly(void **state)
         text[i] = (char)(i * 7);
     for (size_t key_len = 0; key_len < 2300; key_len += 23) {
         for (size_t data_len = 1000; data_len <= 1026; data_len++) {
-            struct hg_value_spec spec = {
-                .key = hg_bytes(text, key_len), .data = hg_bytes(text + 5, data_len), .hash = 1};
+            struct hg_value_spec spec = {.key = hg_bytes(text, key_len),
+                                         .data = hg_bytes(text + 5, data_len)};
             struct hg_value *value = hg_value_create(&spec);
             struct hg_hold hold;
             hg_hold_init(&hold);
             hg_hold_set(&hold, value);
             bool fits = data_len <= HG_SMALL_MAX && hg_value_size(value) <= HG_HOLD_SPACE;
-            assert_int_equal(hold.value->is_private_copy, fits);
+            assert_int_equal(hg_value_is_private(hold.value), fits);
             assert_bytes(hg_value_key(hold.value), spec.key);
             assert_bytes(hg_value_data(hold.value), spec.data);
             hg_hold_release(&hold);
@@ -347,7 +342,6 @@ int main(void)
         cmocka_unit_test(test_attributes_come_back_as_given),
         cmocka_unit_test(test_spec_from_a_value_makes_its_equal),
         cmocka_unit_test(test_smallest_value_is_a_whole_object),
-        cmocka_unit_test(test_hash_given_is_hash_kept),
         cmocka_unit_test(test_size_grows_by_each_byte),
         cmocka_unit_test(test_any_rare_member_makes_room_for_them_all),
         cmocka_unit_test(test_each_part_fits_up_to_its_maximum),

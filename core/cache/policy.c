@@ -25,13 +25,15 @@ const struct hg_policy_ops *hg_policy_at(size_t index)
     return index < HG_COUNT(policies) ? policies[index] : NULL;
 }
 
-int hg_policy_create(const struct hg_policy_ops *ops, struct hg_list *order, hg_cost_fn cost,
-                     size_t table_bytes, uint64_t seed, struct hg_policy **out_policy)
+int hg_policy_create(const struct hg_policy_ops *ops, const struct hg_table *table,
+                     struct hg_order *order, hg_cost_fn cost, size_t table_bytes, uint64_t seed,
+                     struct hg_policy **out_policy)
 {
     struct hg_policy *policy = hg_calloc(1, ops->size);
     if (policy == NULL)
         return HG_ENOMEM;
     policy->ops = ops;
+    policy->table = table;
     policy->order = order;
     policy->cost = cost;
     policy->share_bytes = table_bytes + ops->entry_bytes;
@@ -49,7 +51,7 @@ void hg_policy_destroy(struct hg_policy *policy)
 {
     if (policy == NULL)
         return;
-    assert(hg_list_is_empty(policy->order));
+    assert(policy->order->first == NULL);
     if (policy->ops->finish != NULL)
         policy->ops->finish(policy);
     hg_free(policy);
@@ -68,16 +70,13 @@ size_t hg_policy_random_below(struct hg_policy *policy, size_t limit)
 
 void hg_queue_init(struct hg_queue *queue, const struct hg_policy *policy, uint8_t id)
 {
-    queue->policy = policy;
-    hg_list_init(&queue->list);
-    queue->count = queue->bytes = 0;
-    queue->id = id;
+    *queue = (struct hg_queue){.policy = policy, .id = id};
 }
 
 void hg_queue_push(struct hg_queue *queue, struct hg_value *value)
 {
-    hg_list_push_front(&queue->list, &value->order);
-    value->queue = queue->id;
+    hg_order_push_front(&queue->order, value);
+    value->queue = queue->id & 3;
     queue->count++;
     queue->bytes += hg_policy_cost(queue->policy, value);
 }
@@ -85,30 +84,26 @@ void hg_queue_push(struct hg_queue *queue, struct hg_value *value)
 void hg_queue_remove(struct hg_queue *queue, struct hg_value *value)
 {
     assert(value->queue == queue->id);
-    hg_list_remove(&value->order);
+    hg_order_remove(&queue->order, value);
     queue->count--;
     queue->bytes -= hg_policy_cost(queue->policy, value);
 }
 
 void hg_queue_to_front(struct hg_queue *queue, struct hg_value *value)
 {
-    if (queue->list.next == &value->order)
-        return;
-    hg_list_remove(&value->order);
-    hg_list_push_front(&queue->list, &value->order);
+    hg_order_to_front(&queue->order, value);
 }
 
 bool hg_queue_validate(const struct hg_queue *queue)
 {
-    size_t count = 0, bytes = 0;
-    hg_list_for_each(node, &queue->list)
-    {
-        const struct hg_value *value = hg_container_of(node, struct hg_value, order);
-        if (node->next->prev != node || node->prev->next != node || ++count > queue->count)
-            return false;
-        if (!value->stored || value->tier != HG_TIER_MAIN || value->queue != queue->id)
+    size_t bytes = 0;
+    if (!hg_order_validate(&queue->order, queue->count))
+        return false;
+    for (const struct hg_value *value = queue->order.first; value != NULL;
+         value = hg_order_next(value)) {
+        if (hg_value_tier(value) != HG_TIER_MAIN || value->queue != queue->id)
             return false;
         bytes += hg_policy_cost(queue->policy, value);
     }
-    return count == queue->count && bytes == queue->bytes;
+    return bytes == queue->bytes;
 }

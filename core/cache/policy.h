@@ -18,14 +18,16 @@
  * Memory     of ghosts and sketches grows with the number of entries and is charged as a part of each entry's
  *            cost (entry_bytes), as its share of the table is. Without memory ghosts and sketches stay as small as
  *            they are; where an entry cannot do without (random, sampled-lru), add is HG_ENOMEM.
- * Ownership  entries are borrowed from the store; of a value only order, slot, queue and uses are the policy's.
+ * Ownership  entries are borrowed from the store; of a value only prev, next, slot, queue and uses are the
+ *            policy's.
  * Threads    none of its own: the caller holds the shard's lock.
  * Randomness from a generator inside, whose seed is handed in.
  */
 #ifndef HG_CACHE_POLICY_H
 #define HG_CACHE_POLICY_H
 
-#include "base/value.h"
+#include "cache/order.h"
+#include "cache/table.h"
 
 #define HG_USES_CALL UINT8_MAX /* of uses_max: call hit */
 
@@ -43,7 +45,7 @@ struct hg_policy_ops {
     size_t entry_bytes; /* an entry's share of ghosts, sketches and arrays */
     /* A hit only counts value->uses up to here; HG_USES_CALL: it calls hit. */
     uint8_t uses_max;
-    bool is_one_list; /* its entries are on policy->order, front = newest */
+    bool is_one_list; /* its entries are on policy->order, first = newest */
 
     int (*init)(struct hg_policy *policy);    /* NULL: nothing to do. HG_ENOMEM */
     void (*finish)(struct hg_policy *policy); /* NULL: nothing to do */
@@ -63,7 +65,8 @@ typedef size_t (*hg_cost_fn)(const struct hg_value *value, size_t share_bytes);
 
 struct hg_policy {
     const struct hg_policy_ops *ops;
-    struct hg_list *order; /* borrowed from the store */
+    const struct hg_table *table; /* both borrowed from the store */
+    struct hg_order *order;
     hg_cost_fn cost;
     size_t share_bytes;
     uint64_t random; /* state of the generator */
@@ -83,6 +86,12 @@ static inline size_t hg_policy_cost(const struct hg_policy *policy, const struct
     return policy->cost(value, policy->share_bytes);
 }
 
+/* Of the value's key. */
+static inline uint64_t hg_policy_hash(const struct hg_policy *policy, const struct hg_value *value)
+{
+    return policy->table->hash(hg_value_key(value));
+}
+
 extern const struct hg_policy_ops hg_policy_lru, hg_policy_fifo, hg_policy_random, hg_policy_clock,
     hg_policy_sampled_lru, hg_policy_lfu, hg_policy_sieve, hg_policy_s3_fifo, hg_policy_w_tinylfu,
     hg_policy_arc;
@@ -94,30 +103,19 @@ const struct hg_policy_ops *hg_policy_find(struct hg_bytes name);
 /* The index-th, in the order above; NULL behind the last. */
 const struct hg_policy_ops *hg_policy_at(size_t index);
 
-/* `order` is an empty list that outlives the policy; table_bytes an entry's share of the table. HG_ENOMEM. */
-int hg_policy_create(const struct hg_policy_ops *ops, struct hg_list *order, hg_cost_fn cost,
-                     size_t table_bytes, uint64_t seed, struct hg_policy **out_policy);
+/* `table` and `order`, which is empty, outlive the policy; table_bytes is an entry's share of the table. HG_ENOMEM. */
+int hg_policy_create(const struct hg_policy_ops *ops, const struct hg_table *table, struct hg_order *order,
+                     hg_cost_fn cost, size_t table_bytes, uint64_t seed, struct hg_policy **out_policy);
 void hg_policy_destroy(struct hg_policy *policy); /* NULL is fine */
 
 /* 0..limit-1, from the policy's generator; limit > 0. */
 size_t hg_policy_random_below(struct hg_policy *policy, size_t limit);
 
-/* A list's first and last entry, or NULL. */
-static inline struct hg_value *hg_policy_first(const struct hg_list *list)
-{
-    return list->next == list ? NULL : hg_container_of(list->next, struct hg_value, order);
-}
-
-static inline struct hg_value *hg_policy_last(const struct hg_list *list)
-{
-    return list->prev == list ? NULL : hg_container_of(list->prev, struct hg_value, order);
-}
-
 /* ---- queue: a list that knows its entries and their bytes; what policies of several lists are made of ---- */
 
 struct hg_queue {
     const struct hg_policy *policy; /* whose it is */
-    struct hg_list list;            /* front = newest */
+    struct hg_order order;          /* first = newest */
     size_t count, bytes;
     uint8_t id; /* value->queue of its entries */
 };

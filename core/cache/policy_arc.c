@@ -102,9 +102,9 @@ static struct hg_value *replace(struct arc *arc, size_t size)
     double once = (double)arc->queues[ONCE].count;
     bool is_over = once > arc->target || (arc->came == FROM_AGAIN && once == arc->target);
     int from = once > 0 && (is_over || arc->queues[AGAIN].count == 0) ? ONCE : AGAIN;
-    struct hg_value *value = hg_policy_last(&arc->queues[from].list);
+    struct hg_value *value = arc->queues[from].order.last;
     if (value != NULL)
-        hg_ghost_push(&arc->ghosts[from], value->hash, size);
+        hg_ghost_push(&arc->ghosts[from], hg_policy_hash(&arc->base, value), size);
     return value;
 }
 
@@ -116,7 +116,7 @@ static struct hg_value *victim(struct hg_policy *policy)
     /* With ghosts of what arrives gone, room is left for one more; else the paper's case IV. */
     size_t room = arc->came == NEW ? 1 : 0;
     if (arc->came == NEW && arc->queues[ONCE].count + once->count >= size && once->count == 0)
-        return hg_policy_last(&arc->queues[ONCE].list);
+        return arc->queues[ONCE].order.last;
     while (arc->queues[ONCE].count + once->count + room > size && hg_ghost_forget_oldest(once))
         ;
     while (size + once->count + again->count + room > 2 * size && hg_ghost_forget_oldest(again))

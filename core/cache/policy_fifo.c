@@ -6,19 +6,18 @@
 static int add(struct hg_policy *policy, struct hg_value *value, const struct hg_policy_past *past)
 {
     (void)past;
-    hg_list_push_front(policy->order, &value->order);
+    hg_order_push_front(policy->order, value);
     return HG_OK;
 }
 
 static struct hg_value *victim(struct hg_policy *policy)
 {
-    return hg_policy_last(policy->order);
+    return policy->order->last;
 }
 
 static void leave(struct hg_policy *policy, struct hg_value *value)
 {
-    (void)policy;
-    hg_list_remove(&value->order);
+    hg_order_remove(policy->order, value);
 }
 
 const struct hg_policy_ops hg_policy_fifo = {

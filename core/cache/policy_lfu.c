@@ -5,10 +5,10 @@
  * All entries are on one list, next to go at the tail. Those of one count lie together; a run knows the newest of
  * them, which is where the next one that reaches the count is put in front of:
  *
- *   front  [b a: 7] [c: 2] [e d: 1]  tail         runs, by index: {count, newest entry, lower, higher}
+ *   first  [b a: 7] [c: 2] [e d: 1]  tail         runs, by index: {count, newest entry, lower, higher}
  *
  * A hit moves an entry in front of the next run. Runs lie in an array that grows; when it cannot, a hit is not
- * counted. There are never more runs than entries.
+ * counted, nor where there are RUNS_MAX. There are never more runs than entries.
  */
 #include "cache/policy.h"
 
@@ -19,6 +19,7 @@
 
 #define NONE     UINT32_MAX
 #define RUNS_MIN 16
+#define RUNS_MAX (HG_VALUE_SLOT_MAX + 1)
 
 struct run {
     struct hg_value *newest;
@@ -41,7 +42,7 @@ static struct lfu *lfu_of(struct hg_policy *policy)
 static bool runs_grow(struct lfu *lfu)
 {
     uint32_t run_count = lfu->run_count == 0 ? RUNS_MIN : lfu->run_count * 2;
-    if (run_count < lfu->run_count)
+    if (run_count > RUNS_MAX)
         return false;
     struct run *runs = hg_realloc(lfu->runs, run_count * sizeof(*runs));
     if (runs == NULL)
@@ -101,15 +102,16 @@ static void run_give(struct lfu *lfu, uint32_t index)
 static void run_push(struct lfu *lfu, uint32_t index, struct hg_value *value)
 {
     struct run *run = &lfu->runs[index];
-    struct hg_list *behind = lfu->base.order; /* the head: the tail end of the list */
+    struct hg_value *next = NULL; /* behind the tail */
     if (run->newest != NULL)
-        behind = &run->newest->order;
+        next = run->newest;
     else if (run->lower != NONE)
-        behind = &lfu->runs[run->lower].newest->order;
-    hg_list_push_back(behind, &value->order);
+        next = lfu->runs[run->lower].newest;
+    hg_order_insert(lfu->base.order, value,
+                    next == NULL ? lfu->base.order->last : hg_order_prev(next), next);
     run->newest = value;
     run->entry_count++;
-    value->slot = index;
+    value->slot = index & HG_VALUE_SLOT_MAX;
 }
 
 /* The run may be empty afterwards; it still has its place. */
@@ -118,10 +120,8 @@ static void run_pull(struct lfu *lfu, struct hg_value *value)
     struct run *run = &lfu->runs[value->slot];
     run->entry_count--;
     if (run->newest == value)
-        run->newest = run->entry_count == 0
-                          ? NULL
-                          : hg_container_of(value->order.next, struct hg_value, order);
-    hg_list_remove(&value->order);
+        run->newest = run->entry_count == 0 ? NULL : hg_order_next(value);
+    hg_order_remove(lfu->base.order, value);
 }
 
 /* The run of a count, made where there is none; NONE without memory. */
@@ -170,7 +170,7 @@ static void hit(struct hg_policy *policy, struct hg_value *value)
 
 static struct hg_value *victim(struct hg_policy *policy)
 {
-    return hg_policy_last(policy->order);
+    return policy->order->last;
 }
 
 static void leave(struct hg_policy *policy, struct hg_value *value)
@@ -189,7 +189,7 @@ static uint32_t count_of(const struct hg_policy *policy, const struct hg_value *
 static bool validate(const struct hg_policy *policy, size_t entry_count)
 {
     const struct lfu *lfu = hg_container_of(policy, const struct lfu, base);
-    const struct hg_list *node = policy->order->prev;
+    const struct hg_value *value = policy->order->last;
     uint32_t lower = NONE, last_count = 0;
     size_t seen = 0;
     for (uint32_t at = lfu->lowest; at != NONE; lower = at, at = lfu->runs[at].higher) {
@@ -197,15 +197,14 @@ static bool validate(const struct hg_policy *policy, size_t entry_count)
         if (run->lower != lower || run->count <= last_count || run->entry_count == 0)
             return false;
         last_count = run->count;
-        for (uint32_t n = 0; n < run->entry_count; n++, node = node->prev) {
-            if (node == policy->order || ++seen > entry_count)
+        for (uint32_t n = 0; n < run->entry_count; n++, value = hg_order_prev(value)) {
+            if (value == NULL || ++seen > entry_count)
                 return false;
-            const struct hg_value *value = hg_container_of(node, struct hg_value, order);
             if (value->slot != at || (value == run->newest) != (n + 1 == run->entry_count))
                 return false;
         }
     }
-    return seen == entry_count && node == policy->order;
+    return seen == entry_count && value == NULL;
 }
 
 const struct hg_policy_ops hg_policy_lfu = {

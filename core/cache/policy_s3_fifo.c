@@ -55,7 +55,7 @@ static int add(struct hg_policy *policy, struct hg_value *value, const struct hg
         value->uses = 0;
         hg_queue_push(&s3->queues[s3->is_back ? MAIN : SMALL], value);
     } else {
-        value->uses = past->uses;
+        value->uses = past->uses & 3;
         hg_queue_push(&s3->queues[past->queue], value);
     }
     s3->is_back = false;
@@ -67,7 +67,7 @@ static struct hg_value *from_main(struct s3_fifo *s3)
 {
     struct hg_queue *queue = &s3->queues[MAIN];
     for (;;) {
-        struct hg_value *value = hg_policy_last(&queue->list);
+        struct hg_value *value = queue->order.last;
         if (value == NULL || value->uses == 0)
             return value;
         value->uses--;
@@ -79,11 +79,11 @@ static struct hg_value *from_main(struct s3_fifo *s3)
 static struct hg_value *from_small(struct s3_fifo *s3, size_t ghost_limit)
 {
     for (;;) {
-        struct hg_value *value = hg_policy_last(&s3->queues[SMALL].list);
+        struct hg_value *value = s3->queues[SMALL].order.last;
         if (value == NULL)
             return NULL;
         if (value->uses < USES_TO_MAIN) {
-            hg_ghost_push(&s3->ghost, value->hash, ghost_limit);
+            hg_ghost_push(&s3->ghost, hg_policy_hash(&s3->base, value), ghost_limit);
             return value;
         }
         hg_queue_remove(&s3->queues[SMALL], value);

@@ -1,15 +1,12 @@
 #include "cache/policy_sampled.h"
 
-#include <assert.h>
-
-#include "base/alloc.h"
 #include "base/err.h"
+#include "cache/seats.h"
 
-#define SEATS_MIN 16
-#define SAMPLES   5
+#define SAMPLES 5
 
 struct seat {
-    struct hg_value *value;
+    struct hg_seat base;
     uint64_t used; /* the clock at its last use */
     uint64_t used_ms;
     uint32_t hits, cost_ms;
@@ -17,8 +14,7 @@ struct seat {
 
 struct sampled {
     struct hg_policy base;
-    struct seat *seats;
-    size_t count, capacity;
+    struct hg_seats seats;
     uint64_t clock; /* counts uses */
     uint64_t unscored;
 };
@@ -28,97 +24,79 @@ static struct sampled *sampled_of(struct hg_policy *policy)
     return hg_container_of(policy, struct sampled, base);
 }
 
-static void finish(struct hg_policy *policy)
+static struct seat *seat_of(const struct hg_policy *policy, const struct hg_value *value)
 {
-    hg_free(sampled_of(policy)->seats);
+    return hg_seats_of(&hg_container_of(policy, const struct sampled, base)->seats, value);
 }
 
-static bool resize(struct sampled *sampled, size_t capacity)
+static int init(struct hg_policy *policy)
 {
-    size_t bytes;
-    if (!hg_size_mul(capacity, sizeof(struct seat), &bytes) || capacity > UINT32_MAX)
-        return false;
-    struct seat *seats = hg_realloc(sampled->seats, bytes);
-    if (seats == NULL)
-        return false;
-    sampled->seats = seats;
-    sampled->capacity = capacity;
-    return true;
+    hg_seats_init(&sampled_of(policy)->seats, sizeof(struct seat));
+    return HG_OK;
+}
+
+static void finish(struct hg_policy *policy)
+{
+    hg_seats_finish(&sampled_of(policy)->seats);
 }
 
 /* A new value of a key keeps its hits: that is what `past` is asked for. */
 static uint32_t hits_of(const struct hg_policy *policy, const struct hg_value *value)
 {
-    return hg_container_of(policy, const struct sampled, base)->seats[value->slot].hits;
+    return seat_of(policy, value)->hits;
 }
 
 static int add(struct hg_policy *policy, struct hg_value *value, const struct hg_policy_past *past)
 {
     struct sampled *sampled = sampled_of(policy);
+    struct seat *seat = hg_seats_add(&sampled->seats, value);
     uint64_t cost_ms = policy->load_ms;
-    if (sampled->count == sampled->capacity &&
-        !resize(sampled, sampled->capacity == 0 ? SEATS_MIN : sampled->capacity * 2))
+    if (seat == NULL)
         return HG_ENOMEM;
-    value->slot = (uint32_t)sampled->count;
-    sampled->seats[sampled->count++] = (struct seat){
-        .value = value,
-        .used = ++sampled->clock,
-        .used_ms = policy->now_ms,
-        .hits = past == NULL ? 0 : past->count,
-        .cost_ms = cost_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)cost_ms,
-    };
+    seat->used = ++sampled->clock;
+    seat->used_ms = policy->now_ms;
+    seat->hits = past == NULL ? 0 : past->count;
+    seat->cost_ms = cost_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)cost_ms;
     return HG_OK;
 }
 
 static void hit(struct hg_policy *policy, struct hg_value *value)
 {
-    struct sampled *sampled = sampled_of(policy);
-    struct seat *seat = &sampled->seats[value->slot];
-    seat->used = ++sampled->clock;
+    struct seat *seat = seat_of(policy, value);
+    seat->used = ++sampled_of(policy)->clock;
     seat->used_ms = policy->now_ms;
     seat->hits += seat->hits < UINT32_MAX;
-}
-
-static struct seat *draw(struct sampled *sampled)
-{
-    return &sampled->seats[hg_policy_random_below(&sampled->base, sampled->count)];
 }
 
 static struct hg_value *victim(struct hg_policy *policy)
 {
     struct sampled *sampled = sampled_of(policy);
-    const struct seat *oldest = NULL;
-    if (sampled->count == 0)
+    const struct seat *oldest = hg_seats_draw(&sampled->seats, policy);
+    if (oldest == NULL)
         return NULL;
-    for (int i = 0; i < SAMPLES; i++) {
-        const struct seat *seat = draw(sampled);
-        if (oldest == NULL || seat->used < oldest->used)
+    for (int i = 1; i < SAMPLES; i++) {
+        const struct seat *seat = hg_seats_draw(&sampled->seats, policy);
+        if (seat->used < oldest->used)
             oldest = seat;
     }
     sampled->unscored++;
-    return oldest->value;
+    return oldest->base.value;
 }
 
 static void leave(struct hg_policy *policy, struct hg_value *value)
 {
-    struct sampled *sampled = sampled_of(policy);
-    struct seat *seat = &sampled->seats[value->slot];
-    assert(seat->value == value);
-    *seat = sampled->seats[--sampled->count];
-    seat->value->slot = value->slot;
-    if (sampled->capacity > SEATS_MIN && sampled->count < sampled->capacity / 4)
-        resize(sampled, sampled->capacity / 2); /* without memory it stays */
+    hg_seats_remove(&sampled_of(policy)->seats, value);
 }
 
 static bool validate(const struct hg_policy *policy, size_t entry_count)
 {
     const struct sampled *sampled = hg_container_of(policy, const struct sampled, base);
-    for (size_t i = 0; i < sampled->count; i++) {
-        const struct seat *seat = &sampled->seats[i];
-        if (seat->value->slot != i || !seat->value->stored || seat->used > sampled->clock)
+    for (size_t i = 0; i < sampled->seats.count; i++) {
+        const struct seat *seat = hg_seats_at(&sampled->seats, i);
+        if (seat->used > sampled->clock)
             return false;
     }
-    return sampled->count == entry_count && sampled->count <= sampled->capacity;
+    return hg_seats_validate(&sampled->seats, entry_count);
 }
 
 static uint64_t since(uint64_t then_ms, uint64_t now_ms)
@@ -132,19 +110,19 @@ size_t hg_policy_sampled_take(struct hg_policy *policy, size_t wanted,
     struct sampled *sampled = sampled_of(policy);
     uint64_t now_ms = policy->now_ms;
     size_t count = 0;
-    for (; count < wanted && count < HG_SAMPLES_MAX && sampled->count > 0; count++) {
-        const struct seat *seat = draw(sampled);
-        struct hg_value *value = seat->value;
+    for (; count < wanted && count < HG_SAMPLES_MAX && sampled->seats.count > 0; count++) {
+        const struct seat *seat = hg_seats_draw(&sampled->seats, policy);
+        struct hg_value *value = seat->base.value;
+        uint64_t expires_ms = hg_value_expires_ms(value);
         out_samples[count] = (struct hg_sample){
             .value = hg_value_ref(value),
             .used = seat->used,
             .size_bytes = hg_policy_cost(policy, value),
-            .age_ms = since(value->created_ms, now_ms),
+            .age_ms = since(hg_value_created_ms(value), now_ms),
             .idle_ms = since(seat->used_ms, now_ms),
             .hits = seat->hits,
             .cost_ms = seat->cost_ms,
-            .ttl_ms =
-                value->expires_ms == HG_FOREVER ? HG_FOREVER : since(now_ms, value->expires_ms),
+            .ttl_ms = expires_ms == HG_FOREVER ? HG_FOREVER : since(now_ms, expires_ms),
         };
     }
     return count;
@@ -152,11 +130,11 @@ size_t hg_policy_sampled_take(struct hg_policy *policy, size_t wanted,
 
 bool hg_policy_sampled_is_unchanged(const struct hg_policy *policy, const struct hg_sample *sample)
 {
-    const struct sampled *sampled = hg_container_of(policy, const struct sampled, base);
     const struct hg_value *value = sample->value;
-    return value->stored && value->tier == HG_TIER_MAIN && value->slot < sampled->count &&
-           sampled->seats[value->slot].value == value &&
-           sampled->seats[value->slot].used == sample->used;
+    if (!value->stored || hg_value_tier(value) != HG_TIER_MAIN)
+        return false;
+    const struct seat *seat = seat_of(policy, value);
+    return seat != NULL && seat->used == sample->used;
 }
 
 uint64_t hg_policy_sampled_unscored(const struct hg_policy *policy)
@@ -175,6 +153,7 @@ const struct hg_policy_ops hg_policy_sampled = {
     .size = sizeof(struct sampled),
     .entry_bytes = 2 * sizeof(struct seat),
     .uses_max = HG_USES_CALL,
+    .init = init,
     .finish = finish,
     .add = add,
     .hit = hit,

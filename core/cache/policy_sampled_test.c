@@ -102,7 +102,7 @@ static void test_a_sample_is_void_when_something_happened_to_it(void **state)
     hg_samples_release(&sample, 1);
 
     assert_int_equal(hg_policy_sampled_take(policy, 1, &sample), 1);
-    hg_store_clear(&bench.store, HG_EVICT_REMOVED);
+    hg_store_clear(&bench.store);
     assert_false(hg_policy_sampled_is_unchanged(policy, &sample));
     hg_samples_release(&sample, 1);
     hg_store_finish(&bench.store);
@@ -142,7 +142,7 @@ static void test_without_memory_an_entry_is_not_in(void **state)
     assert_int_equal(hg_store_put(&bench.store, value, HG_TIER_MAIN, 0, HG_FOREVER), HG_ENOMEM);
     assert_true(hg_alloc_fail_clear());
     assert_true(hg_store_validate(&bench.store));
-    assert_int_equal(bench.store.entry_count, 0);
+    assert_int_equal(bench.store.table.count, 0);
     hg_value_unref(value);
     hg_store_finish(&bench.store);
 }

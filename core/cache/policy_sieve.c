@@ -9,7 +9,7 @@
 
 struct sieve {
     struct hg_policy base;
-    struct hg_list *hand; /* of an entry; NULL: begin at the tail */
+    struct hg_value *hand; /* NULL: begin at the tail */
 };
 
 static struct sieve *sieve_of(struct hg_policy *policy)
@@ -19,45 +19,38 @@ static struct sieve *sieve_of(struct hg_policy *policy)
 
 static int add(struct hg_policy *policy, struct hg_value *value, const struct hg_policy_past *past)
 {
-    value->uses = past == NULL ? 0 : past->uses;
-    hg_list_push_front(policy->order, &value->order);
+    value->uses = past == NULL ? 0 : past->uses & 3;
+    hg_order_push_front(policy->order, value);
     return HG_OK;
 }
 
 static struct hg_value *victim(struct hg_policy *policy)
 {
     struct sieve *sieve = sieve_of(policy);
-    struct hg_list *order = policy->order;
-    struct hg_list *hand = sieve->hand == NULL ? order->prev : sieve->hand;
-    if (hand == order)
-        return NULL;
-    for (;;) {
-        struct hg_value *value = hg_container_of(hand, struct hg_value, order);
-        if (value->uses == 0) {
-            sieve->hand = hand;
-            return value; /* remove moves the hand on */
-        }
-        value->uses = 0;
-        hand = hand->prev == order ? order->prev : hand->prev;
+    struct hg_value *hand = sieve->hand == NULL ? policy->order->last : sieve->hand;
+    while (hand != NULL && hand->uses > 0) {
+        hand->uses = 0;
+        hand = hg_order_prev(hand) == NULL ? policy->order->last : hg_order_prev(hand);
     }
+    sieve->hand = hand;
+    return hand; /* remove moves the hand on */
 }
 
 static void leave(struct hg_policy *policy, struct hg_value *value)
 {
     struct sieve *sieve = sieve_of(policy);
-    if (sieve->hand == &value->order)
-        sieve->hand = value->order.prev == policy->order ? NULL : value->order.prev;
-    hg_list_remove(&value->order);
+    if (sieve->hand == value)
+        sieve->hand = hg_order_prev(value);
+    hg_order_remove(policy->order, value);
 }
 
 static bool validate(const struct hg_policy *policy, size_t entry_count)
 {
     const struct sieve *sieve = hg_container_of(policy, const struct sieve, base);
     bool is_found = sieve->hand == NULL;
-    hg_list_for_each(node, policy->order)
-    {
-        is_found = is_found || node == sieve->hand;
-    }
+    for (const struct hg_value *value = policy->order->first; value != NULL;
+         value = hg_order_next(value))
+        is_found = is_found || value == sieve->hand;
     return is_found && (entry_count > 0 || sieve->hand == NULL);
 }
 

@@ -74,7 +74,7 @@ static int add(struct hg_policy *policy, struct hg_value *value, const struct hg
     struct w_tinylfu *w = w_tinylfu_of(policy);
     hg_queue_push(&w->queues[past == NULL ? WINDOW : past->queue], value);
     while (!w->is_full && is_window_over(w))
-        move(w, hg_policy_last(&w->queues[WINDOW].list), PROBATION);
+        move(w, w->queues[WINDOW].order.last, PROBATION);
     w->arriving = 0;
     return HG_OK;
 }
@@ -82,7 +82,7 @@ static int add(struct hg_policy *policy, struct hg_value *value, const struct hg
 static void hit(struct hg_policy *policy, struct hg_value *value)
 {
     struct w_tinylfu *w = w_tinylfu_of(policy);
-    hg_sketch_add(&w->sketch, value->hash, entry_count(w));
+    hg_sketch_add(&w->sketch, hg_policy_hash(policy, value), entry_count(w));
     if (value->queue != PROBATION) {
         hg_queue_to_front(&w->queues[value->queue], value);
         return;
@@ -90,26 +90,26 @@ static void hit(struct hg_policy *policy, struct hg_value *value)
     move(w, value, PROTECTED);
     size_t main_bytes = w->queues[PROBATION].bytes + w->queues[PROTECTED].bytes;
     while (w->queues[PROTECTED].count > 1 && w->queues[PROTECTED].bytes > main_bytes / 5 * 4)
-        move(w, hg_policy_last(&w->queues[PROTECTED].list), PROBATION);
+        move(w, w->queues[PROTECTED].order.last, PROBATION);
 }
 
 static struct hg_value *main_victim(const struct w_tinylfu *w)
 {
-    struct hg_value *value = hg_policy_last(&w->queues[PROBATION].list);
-    return value != NULL ? value : hg_policy_last(&w->queues[PROTECTED].list);
+    struct hg_value *value = w->queues[PROBATION].order.last;
+    return value != NULL ? value : w->queues[PROTECTED].order.last;
 }
 
 static struct hg_value *victim(struct hg_policy *policy)
 {
     struct w_tinylfu *w = w_tinylfu_of(policy);
-    struct hg_value *candidate = hg_policy_last(&w->queues[WINDOW].list), *old = main_victim(w);
+    struct hg_value *candidate = w->queues[WINDOW].order.last, *old = main_victim(w);
     w->is_full = true;
     if (candidate == NULL || old == NULL)
         return candidate != NULL ? candidate : old;
     if (w->queues[WINDOW].bytes < all_bytes(w) / 100)
         return old;
-    if (hg_sketch_estimate(&w->sketch, candidate->hash) <=
-        hg_sketch_estimate(&w->sketch, old->hash))
+    if (hg_sketch_estimate(&w->sketch, hg_policy_hash(policy, candidate)) <=
+        hg_sketch_estimate(&w->sketch, hg_policy_hash(policy, old)))
         return candidate;
     move(w, candidate, PROBATION);
     return old;

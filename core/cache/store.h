@@ -10,8 +10,8 @@
  * Time       now_ms comes from the caller; never read here.
  * Units      bytes = allocator-rounded value + its share of the table and of what the policy remembers: what an
  *            entry really costs (or what budget->cost says).
- * Errors     HG_ENOMEM, HG_ETOOBIG (never fits: nothing was evicted for it), HG_ELIMIT (this shard has nothing
- *            left to evict and the group's budget is still full: evict in a neighbour and try again).
+ * Errors     HG_ETOOBIG (never fits: nothing was evicted for it), HG_ELIMIT (this shard has nothing
+ *            left to evict and the group's budget is still full: evict in a neighbour and try again), HG_ENOMEM.
  *
  * The table grows and shrinks incrementally (no pause grows with the number of entries). Look-ups are by
  * hg_hash of the key. Not found is NULL, not an error.
@@ -20,6 +20,8 @@
 #define HG_CACHE_STORE_H
 
 #include "cache/budget.h"
+#include "cache/order.h"
+#include "cache/table.h"
 #include "cache/policy.h"
 
 enum hg_evict_reason { HG_EVICT_CAPACITY, HG_EVICT_EXPIRED, HG_EVICT_REMOVED, HG_EVICT_REPLACED };
@@ -40,15 +42,15 @@ struct hg_store {
     struct hg_budget *budget; /* borrowed */
     hg_evict_fn on_evict;     /* may be NULL */
     void *on_evict_ctx;
-    struct hg_value **table, **old_table; /* old_table: being moved from, NULL when not resizing */
-    size_t mask, old_mask, move_index;
-    size_t entry_count, tier_count[HG_TIER_COUNT];
-    struct hg_list order[HG_TIER_COUNT]; /* lru: front = most recently used */
-    struct hg_policy *policy;            /* of the main tier */
-    uint8_t uses_max;                    /* of the policy */
-    bool is_lru;                         /* of the main tier, too */
-    size_t sweep_index;                  /* expiry hand */
-    uint64_t newest_ms, alive_from_ms;   /* latest creation; what was created before was flushed */
+    struct hg_table table;
+    size_t tier_count[HG_TIER_COUNT]; /* their sum is table.count */
+    struct hg_order order[HG_TIER_COUNT]; /* lru: first = most recently used */
+    struct hg_policy *policy;             /* of the main tier */
+    uint8_t uses_max;                     /* of the policy */
+    bool is_lru;                          /* of the main tier, too */
+    uint8_t epoch;                        /* flushes, modulo 256; of what is put */
+    size_t flushed_count;                 /* entries of earlier epochs, yet to be freed */
+    size_t sweep_row;                     /* expiry hand */
     struct hg_store_counters counters;
 };
 
@@ -61,7 +63,10 @@ void hg_store_finish(struct hg_store *store); /* drops every entry, no callback;
 
 /* Fresh or stale, whatever is there; counts as a use. The caller compares expires_ms. */
 struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_bytes key);
-/* The same without counting as a use. */
+/* The same for many: what they lie in is fetched ahead for all. NULL where there is none. */
+void hg_store_get_many(struct hg_store *store, const uint64_t *hashes, const struct hg_bytes *keys, size_t count,
+                       struct hg_value **out_values);
+/* As get, without counting as a use. */
 struct hg_value *hg_store_peek(const struct hg_store *store, uint64_t hash, struct hg_bytes key);
 /* The same where only the hash of the key is known; of two with one hash it is either. */
 struct hg_value *hg_store_peek_hash(const struct hg_store *store, uint64_t hash);
@@ -74,25 +79,23 @@ int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier ti
                  uint64_t expires_ms);
 /* True if there was one. */
 bool hg_store_remove(struct hg_store *store, uint64_t hash, struct hg_bytes key, enum hg_evict_reason reason);
-/* Moves the moment from which the entry is stale; a hot copy is an ordinary one then (its slot is 0). */
+/* Moves the moment from which the entry is stale; a hot copy is an ordinary one then. */
 void hg_store_set_expiry(struct hg_store *store, struct hg_value *value, uint64_t expires_ms);
 /* Evicts entries of one tier, as its policy says, until `bytes` are freed or none is left; returns bytes freed. */
 size_t hg_store_evict(struct hg_store *store, enum hg_tier tier, size_t bytes);
 /*
- * Looks at up to max_buckets buckets from where the last call stopped and frees entries that are past expiry and
+ * Looks at up to max_rows rows of the table from where the last call stopped and frees entries that are past expiry and
  * every stale window (expires_ms + the larger of the value's windows). Returns entries freed.
  */
-size_t hg_store_expire_step(struct hg_store *store, uint64_t now_ms, size_t max_buckets);
-size_t hg_store_bucket_count(const struct hg_store *store);
-/* Ends a resize at one go, for who walks `table`: afterwards it is the only one until the next operation. */
-void hg_store_settle(struct hg_store *store);
+size_t hg_store_expire_step(struct hg_store *store, uint64_t now_ms, size_t max_rows);
 /*
  * In constant time: what is stored is no longer found. It goes, with HG_EVICT_REMOVED, when a sweep or an eviction comes
- * by, and is charged until then. What is put later counts as created after it.
+ * by, before anything that is found, and is charged until then. (Once in 256 flushes it is freed at once, if it is still
+ * there: the number of the flush begins anew.)
  */
 void hg_store_flush(struct hg_store *store);
-/* Empties it; each entry reported with `reason`. */
-void hg_store_clear(struct hg_store *store, enum hg_evict_reason reason);
+/* Frees all of it now, each told as HG_EVICT_REMOVED. */
+void hg_store_clear(struct hg_store *store);
 
 /* Tests: links, counts and bytes all agree. */
 bool hg_store_validate(const struct hg_store *store);

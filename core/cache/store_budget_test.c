@@ -38,7 +38,7 @@ static void test_a_neighbour_with_the_room_is_asked_for_it(void **state)
     assert_int_equal(hg_store_put(&theirs, b, HG_TIER_MAIN, 0, 1), HG_OK);
     assert_int_equal(hg_store_put(&mine, c, HG_TIER_MAIN, 0, 1), HG_ELIMIT);
     assert_false(c->stored);
-    assert_int_equal(mine.entry_count, 0);
+    assert_int_equal(mine.table.count, 0);
     assert_int_equal(hg_store_evict(&theirs, HG_TIER_MAIN, 1), cost(10));
     assert_false(a->stored);
     assert_int_equal(hg_store_put(&mine, c, HG_TIER_MAIN, 0, 1), HG_OK);

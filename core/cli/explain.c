@@ -34,9 +34,9 @@ static const char *duration(long long ms, char *out, size_t size)
     return out;
 }
 
-static int add(struct hg_table *table, const char *cell)
+static int add(struct hg_text_table *table, const char *cell)
 {
-    return hg_table_add(table, hg_bytes_str(cell));
+    return hg_text_table_add(table, hg_bytes_str(cell));
 }
 
 static const char *holding(const json_t *node)
@@ -51,7 +51,7 @@ static const char *holding(const json_t *node)
     return strcmp(tier, "hot") == 0 ? "a copy" : "the value";
 }
 
-static int add_left(struct hg_table *table, const json_t *node)
+static int add_left(struct hg_text_table *table, const json_t *node)
 {
     char text[32], line[64];
     const json_t *ttl = json_object_get(node, "ttl_ms");
@@ -65,7 +65,7 @@ static int add_left(struct hg_table *table, const json_t *node)
     return add(table, line);
 }
 
-static int add_windows(struct hg_table *table, const json_t *node)
+static int add_windows(struct hg_text_table *table, const json_t *node)
 {
     char swr[32], sie[32], line[80] = "none";
     long long swr_ms = number_of(node, "stale_while_revalidate_ms"),
@@ -76,7 +76,7 @@ static int add_windows(struct hg_table *table, const json_t *node)
     return add(table, line);
 }
 
-static int add_tags(struct hg_table *table, const json_t *node)
+static int add_tags(struct hg_text_table *table, const json_t *node)
 {
     struct hg_buf buf;
     const json_t *tags = json_object_get(node, "tags");
@@ -89,12 +89,12 @@ static int add_tags(struct hg_table *table, const json_t *node)
             rc = hg_buf_append(&buf, json_string_value(tag), json_string_length(tag));
     }
     if (rc == HG_OK)
-        rc = hg_table_add(table, hg_buf_bytes(&buf));
+        rc = hg_text_table_add(table, hg_buf_bytes(&buf));
     hg_buf_finish(&buf);
     return rc;
 }
 
-static int add_node(struct hg_table *table, const json_t *node)
+static int add_node(struct hg_text_table *table, const json_t *node)
 {
     char text[64];
     const json_t *why = json_object_get(node, "unreachable");
@@ -119,7 +119,8 @@ static int add_node(struct hg_table *table, const json_t *node)
     return rc == HG_OK ? add_tags(table, node) : rc;
 }
 
-static int add_event(struct hg_table *table, const json_t *node, const char *what, const char *line)
+static int add_event(struct hg_text_table *table, const json_t *node, const char *what,
+                     const char *line)
 {
     int rc = add(table, text_of(node, "member"));
     if (rc == HG_OK)
@@ -132,7 +133,7 @@ static const char *kind_of(const json_t *flight)
     return strcmp(text_of(flight, "kind"), "remote") == 0 ? "asks the owner" : "the getter";
 }
 
-static int add_events(struct hg_table *table, const json_t *node)
+static int add_events(struct hg_text_table *table, const json_t *node)
 {
     char line[LINE_MAX_BYTES], a[32], b[32];
     const json_t *flight = json_object_get(node, "flight"), *load = json_object_get(node, "load"),
@@ -174,48 +175,48 @@ static int show_nodes(const json_t *nodes, bool colour, FILE *out)
 {
     static const char *const headings[] = {"node",  "has", "age", "left", "stale (swr / sie)",
                                            "bytes", "tags"};
-    struct hg_table table;
-    hg_table_init(&table, HG_COUNT(headings), true);
+    struct hg_text_table table;
+    hg_text_table_init(&table, HG_COUNT(headings), true);
     int rc = HG_OK;
     for (size_t i = 0; i < HG_COUNT(headings) && rc == HG_OK; i++)
         rc = add(&table, headings[i]);
     for (size_t i = 0; i < json_array_size(nodes) && rc == HG_OK; i++)
         rc = add_node(&table, json_array_get(nodes, i));
     if (rc == HG_OK)
-        hg_table_print(&table, colour, out);
-    hg_table_finish(&table);
+        hg_text_table_print(&table, colour, out);
+    hg_text_table_finish(&table);
     return rc;
 }
 
 static int show_events(const json_t *nodes, FILE *out)
 {
-    struct hg_table table;
-    hg_table_init(&table, 3, false);
+    struct hg_text_table table;
+    hg_text_table_init(&table, 3, false);
     int rc = HG_OK;
     for (size_t i = 0; i < json_array_size(nodes) && rc == HG_OK; i++)
         rc = add_events(&table, json_array_get(nodes, i));
     if (rc == HG_OK && table.cell_count > 0) {
         fputc('\n', out);
-        hg_table_print(&table, false, out);
+        hg_text_table_print(&table, false, out);
     }
-    hg_table_finish(&table);
+    hg_text_table_finish(&table);
     return rc;
 }
 
 int hg_explain_show(const json_t *page, bool colour, FILE *out)
 {
     const json_t *nodes = json_object_get(page, "nodes"), *key = json_object_get(page, "key");
-    struct hg_table head;
+    struct hg_text_table head;
     if (!json_is_array(nodes))
         return hg_show(page, colour, out);
-    hg_table_init(&head, 2, false);
+    hg_text_table_init(&head, 2, false);
     int rc = add(&head, "group");
     if (rc == HG_OK)
         rc = add(&head, text_of(page, "group"));
     if (rc == HG_OK)
         rc = add(&head, key == NULL ? "key64" : "key");
     if (rc == HG_OK && key != NULL)
-        rc = hg_table_add(&head, hg_bytes(json_string_value(key), json_string_length(key)));
+        rc = hg_text_table_add(&head, hg_bytes(json_string_value(key), json_string_length(key)));
     else if (rc == HG_OK)
         rc = add(&head, text_of(page, "key64"));
     if (rc == HG_OK)
@@ -223,10 +224,10 @@ int hg_explain_show(const json_t *page, bool colour, FILE *out)
     if (rc == HG_OK)
         rc = add(&head, text_of(page, "owner"));
     if (rc == HG_OK) {
-        hg_table_print(&head, colour, out);
+        hg_text_table_print(&head, colour, out);
         fputc('\n', out);
     }
-    hg_table_finish(&head);
+    hg_text_table_finish(&head);
     if (rc == HG_OK)
         rc = show_nodes(nodes, colour, out);
     return rc == HG_OK ? show_events(nodes, out) : rc;

@@ -194,7 +194,6 @@ static int run_request(struct run *run, const struct hg_trace_request *request, 
     struct hg_value_spec spec = {
         .status = HG_STATUS_VALUE,
         .key = request->key,
-        .hash = hash,
         .data = hg_bytes(&request->size_bytes, sizeof request->size_bytes),
     };
     struct hg_value *value = hg_value_create(&spec);
@@ -268,25 +267,25 @@ static int print_json(const struct replay *replay, const char *path, const struc
     return HG_OK;
 }
 
-static int add_cell(struct hg_table *table, const char *format, ...)
+static int add_cell(struct hg_text_table *table, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-static int add_cell(struct hg_table *table, const char *format, ...)
+static int add_cell(struct hg_text_table *table, const char *format, ...)
 {
     char cell[64];
     va_list list;
     va_start(list, format);
     int len = vsnprintf(cell, sizeof cell, format, list);
     va_end(list);
-    return hg_table_add(table, hg_bytes(cell, (size_t)len));
+    return hg_text_table_add(table, hg_bytes(cell, (size_t)len));
 }
 
 static int print_table(const struct replay *replay, const struct hg_cli_io *io)
 {
     static const char *const heading[] = {"policy", "",          "hits",
                                           "misses", "hit ratio", "miss ratio"};
-    struct hg_table table;
+    struct hg_text_table table;
     int err = HG_OK;
-    hg_table_init(&table, HG_COUNT(heading), true);
+    hg_text_table_init(&table, HG_COUNT(heading), true);
     for (size_t i = 0; err == HG_OK && i < HG_COUNT(heading); i++)
         err = add_cell(&table, "%s",
                        i == 1 ? (replay->in_objects ? "objects" : "capacity") : heading[i]);
@@ -307,9 +306,9 @@ static int print_table(const struct replay *replay, const struct hg_cli_io *io)
             fprintf(io->out, ", %llu lines of the log passed over: no request in them",
                     (unsigned long long)replay->trace.skipped_count);
         fputs("\n\n", io->out);
-        hg_table_print(&table, io->colour, io->out);
+        hg_text_table_print(&table, io->colour, io->out);
     }
-    hg_table_finish(&table);
+    hg_text_table_finish(&table);
     return err;
 }
 

@@ -56,13 +56,13 @@ static int add_text(struct hg_buf *buf, const json_t *json)
     return rc;
 }
 
-static int add_cell(struct hg_table *table, const json_t *json)
+static int add_cell(struct hg_text_table *table, const json_t *json)
 {
     struct hg_buf buf;
     hg_buf_init(&buf, 64 * 1024 * 1024);
     int rc = add_text(&buf, json);
     if (rc == HG_OK)
-        rc = hg_table_add(table, hg_buf_bytes(&buf));
+        rc = hg_text_table_add(table, hg_buf_bytes(&buf));
     hg_buf_finish(&buf);
     return rc;
 }
@@ -99,21 +99,21 @@ static int show_list(struct show *show, const char *title, json_t *list)
     json_t *keys = keys_of(list);
     if (keys == NULL)
         return HG_ENOMEM;
-    struct hg_table table;
-    hg_table_init(&table, json_object_size(keys) > 0 ? json_object_size(keys) : 1, true);
+    struct hg_text_table table;
+    hg_text_table_init(&table, json_object_size(keys) > 0 ? json_object_size(keys) : 1, true);
     const char *key;
     json_t *value;
     int rc = HG_OK;
     json_object_foreach(keys, key, value) rc =
-        rc == HG_OK ? hg_table_add(&table, hg_bytes_str(key)) : rc;
+        rc == HG_OK ? hg_text_table_add(&table, hg_bytes_str(key)) : rc;
     for (size_t i = 0; i < json_array_size(list); i++)
         json_object_foreach(keys, key, value) rc =
             rc == HG_OK ? add_cell(&table, json_object_get(json_array_get(list, i), key)) : rc;
     if (rc == HG_OK) {
         heading(show, title);
-        hg_table_print(&table, show->colour, show->out);
+        hg_text_table_print(&table, show->colour, show->out);
     }
-    hg_table_finish(&table);
+    hg_text_table_finish(&table);
     json_decref(keys);
     return rc;
 }
@@ -128,21 +128,21 @@ static int show_members(struct show *show, const char *title, json_t *members)
     size_t count = json_object_size(members);
     for (size_t first = 0; first < count && rc == HG_OK; first += COLUMNS_MAX) {
         size_t columns = count - first < COLUMNS_MAX ? count - first : COLUMNS_MAX;
-        struct hg_table table;
-        hg_table_init(&table, columns + 1, true);
-        rc = hg_table_add(&table, hg_bytes_str(first == 0 ? title : ""));
+        struct hg_text_table table;
+        hg_text_table_init(&table, columns + 1, true);
+        rc = hg_text_table_add(&table, hg_bytes_str(first == 0 ? title : ""));
         const char *key, *name;
         json_t *value, *member;
         size_t index = 0;
         json_object_foreach(members, name, member)
         {
             if (index >= first && index < first + columns && rc == HG_OK)
-                rc = hg_table_add(&table, hg_bytes_str(name));
+                rc = hg_text_table_add(&table, hg_bytes_str(name));
             index++;
         }
         json_object_foreach(keys, key, value)
         {
-            rc = rc == HG_OK ? hg_table_add(&table, hg_bytes_str(key)) : rc;
+            rc = rc == HG_OK ? hg_text_table_add(&table, hg_bytes_str(key)) : rc;
             index = 0;
             json_object_foreach(members, name, member)
             {
@@ -153,9 +153,9 @@ static int show_members(struct show *show, const char *title, json_t *members)
         }
         if (rc == HG_OK) {
             heading(show, "");
-            hg_table_print(&table, show->colour, show->out);
+            hg_text_table_print(&table, show->colour, show->out);
         }
-        hg_table_finish(&table);
+        hg_text_table_finish(&table);
     }
     json_decref(keys);
     return rc;
@@ -190,8 +190,8 @@ static int show_any(struct show *show, const char *title, json_t *json, unsigned
 /* The simple members as lines, then each other one. */
 static int show_object(struct show *show, const char *title, json_t *object, unsigned depth)
 {
-    struct hg_table lines;
-    hg_table_init(&lines, 2, false);
+    struct hg_text_table lines;
+    hg_text_table_init(&lines, 2, false);
     const char *key;
     json_t *value;
     int rc = HG_OK;
@@ -199,15 +199,15 @@ static int show_object(struct show *show, const char *title, json_t *object, uns
     {
         if (!is_simple(value) || rc < 0)
             continue;
-        rc = hg_table_add(&lines, hg_bytes_str(key));
+        rc = hg_text_table_add(&lines, hg_bytes_str(key));
         if (rc == HG_OK)
             rc = add_cell(&lines, value);
     }
     if (rc == HG_OK && lines.cell_count > 0) {
         heading(show, title);
-        hg_table_print(&lines, show->colour, show->out);
+        hg_text_table_print(&lines, show->colour, show->out);
     }
-    hg_table_finish(&lines);
+    hg_text_table_finish(&lines);
     json_object_foreach(object, key, value) if (!is_simple(value) && rc == HG_OK) rc =
         show_any(show, key, value, depth + 1);
     return rc;

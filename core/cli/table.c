@@ -3,18 +3,18 @@
 #include "base/alloc.h"
 #include "base/err.h"
 
-void hg_table_init(struct hg_table *table, size_t column_count, bool has_heading)
+void hg_text_table_init(struct hg_text_table *table, size_t column_count, bool has_heading)
 {
-    *table = (struct hg_table){.column_count = column_count, .has_heading = has_heading};
+    *table = (struct hg_text_table){.column_count = column_count, .has_heading = has_heading};
 }
 
-void hg_table_finish(struct hg_table *table)
+void hg_text_table_finish(struct hg_text_table *table)
 {
     for (size_t i = 0; i < table->cell_count; i++)
         hg_free(table->cells[i]);
     hg_free(table->cells);
-    *table =
-        (struct hg_table){.column_count = table->column_count, .has_heading = table->has_heading};
+    *table = (struct hg_text_table){.column_count = table->column_count,
+                                    .has_heading = table->has_heading};
 }
 
 /* NUL-terminated copy with control bytes as \xNN. */
@@ -43,7 +43,7 @@ static char *printable_copy(struct hg_bytes cell)
     return copy;
 }
 
-int hg_table_add(struct hg_table *table, struct hg_bytes cell)
+int hg_text_table_add(struct hg_text_table *table, struct hg_bytes cell)
 {
     if (table->cell_count == table->capacity) {
         size_t capacity = table->capacity == 0 ? 64 : table->capacity * 2;
@@ -74,18 +74,18 @@ static bool is_number(const char *cell)
     return len > 0 && strspn(cell, "0123456789.-+e") == len;
 }
 
-static const char *cell_at(const struct hg_table *table, size_t row, size_t column)
+static const char *cell_at(const struct hg_text_table *table, size_t row, size_t column)
 {
     size_t index = row * table->column_count + column;
     return index < table->cell_count ? table->cells[index] : "";
 }
 
-static size_t row_count(const struct hg_table *table)
+static size_t row_count(const struct hg_text_table *table)
 {
     return (table->cell_count + table->column_count - 1) / table->column_count;
 }
 
-static size_t column_width(const struct hg_table *table, size_t column)
+static size_t column_width(const struct hg_text_table *table, size_t column)
 {
     size_t widest = 0;
     for (size_t row = 0; row < row_count(table); row++) {
@@ -95,7 +95,7 @@ static size_t column_width(const struct hg_table *table, size_t column)
     return widest;
 }
 
-static bool is_number_column(const struct hg_table *table, size_t column)
+static bool is_number_column(const struct hg_text_table *table, size_t column)
 {
     bool has_number = false;
     for (size_t row = table->has_heading ? 1 : 0; row < row_count(table); row++) {
@@ -107,7 +107,7 @@ static bool is_number_column(const struct hg_table *table, size_t column)
     return has_number;
 }
 
-void hg_table_print(const struct hg_table *table, bool colour, FILE *out)
+void hg_text_table_print(const struct hg_text_table *table, bool colour, FILE *out)
 {
     for (size_t row = 0; row < row_count(table); row++) {
         bool is_bold = colour && row == 0 && table->has_heading;

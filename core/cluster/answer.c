@@ -63,7 +63,7 @@ done:
 /* An answer that is an error value, whatever err says beside it. */
 static bool has_error_value(const struct hg_result *result)
 {
-    return result->value != NULL && result->value->status == HG_STATUS_ERROR;
+    return result->value != NULL && hg_value_status(result->value) == HG_STATUS_ERROR;
 }
 
 int hg_result_http_status(const struct hg_result *result)
@@ -77,7 +77,7 @@ int hg_result_http_status(const struct hg_result *result)
         break;
     }
     if (has_error_value(result))
-        return hg_class_http_status((enum hg_class)result->value->klass);
+        return hg_class_http_status(hg_value_class(result->value));
     switch (result->err) {
     case HG_OK:
         break;
@@ -95,7 +95,7 @@ int hg_result_http_status(const struct hg_result *result)
     }
     if (result->value == NULL)
         return 502;
-    switch (result->value->status) {
+    switch (hg_value_status(result->value)) {
     case HG_STATUS_VALUE:
         return 200;
     case HG_STATUS_NOT_FOUND:
@@ -165,15 +165,15 @@ int hg_answer_to_http(const struct hg_result *result, struct hg_bytes key, uint6
     struct hg_peer_response response;
     const struct hg_value *value = result->value;
 
-    if (value != NULL && (result->err == HG_OK || value->status == HG_STATUS_ERROR)) {
+    if (value != NULL && (result->err == HG_OK || hg_value_status(value) == HG_STATUS_ERROR)) {
         uint64_t age_ms = now_ms > result->created_ms && result->created_ms != 0
                               ? now_ms - result->created_ms
                               : 0;
         /* expires_ms 0: not stored here, so nobody else is to store it either. */
         hg_peer_response_from_value(value, remaining_ms(result->expires_ms, now_ms), true, age_ms,
                                     &response);
-        if (value->status == HG_STATUS_ERROR && !expose_errors)
-            response.error_message = hg_bytes_str(generic_text((enum hg_class)value->klass));
+        if (hg_value_status(value) == HG_STATUS_ERROR && !expose_errors)
+            response.error_message = hg_bytes_str(generic_text(hg_value_class(value)));
     } else if (result->err == HG_ENOENT) {
         response = (struct hg_peer_response){.status = HG_STATUS_NOT_FOUND, .has_ttl = true};
     } else {

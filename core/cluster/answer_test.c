@@ -57,7 +57,7 @@ static void test_values_survive_the_way(void **state)
     assert_int_equal(answer.ttl_ms, 700);
     assert_int_equal(answer.age_ms, 300);
     assert_true(answer.minute_qps == 12.5);
-    assert_int_equal(answer.result->status, HG_STATUS_VALUE);
+    assert_int_equal(hg_value_status(answer.result), HG_STATUS_VALUE);
     assert_true(hg_bytes_eq(hg_value_data(answer.result), HG_BYTES("a\0b")));
     assert_true(hg_bytes_eq(hg_value_type(answer.result), HG_BYTES("text/plain")));
     assert_true(hg_bytes_eq(hg_value_etag(answer.result), HG_BYTES("\"x\"")));
@@ -99,8 +99,8 @@ static void test_empty_value_not_found_error_and_no_group_stay_apart(void **stat
     struct hg_value *empty = make_value((struct hg_value_spec){.status = HG_STATUS_VALUE});
     send(&(struct hg_result){.value = empty}, false, &status, &answer);
     assert_int_equal(status, 200);
-    assert_int_equal(answer.result->status, HG_STATUS_VALUE);
-    assert_int_equal(answer.result->data_len, 0);
+    assert_int_equal(hg_value_status(answer.result), HG_STATUS_VALUE);
+    assert_int_equal(hg_value_data_len(answer.result), 0);
     hg_value_unref(answer.result);
     hg_value_unref(empty);
 
@@ -108,7 +108,7 @@ static void test_empty_value_not_found_error_and_no_group_stay_apart(void **stat
     send(&(struct hg_result){.value = none, .expires_ms = NOW + 10}, false, &status, &answer);
     assert_int_equal(status, 404);
     assert_int_equal(answer.outcome, HG_ASK_TYPED);
-    assert_int_equal(answer.result->status, HG_STATUS_NOT_FOUND);
+    assert_int_equal(hg_value_status(answer.result), HG_STATUS_NOT_FOUND);
     assert_int_equal(answer.ttl_ms, 10);
     hg_value_unref(answer.result);
     hg_value_unref(none);
@@ -120,7 +120,7 @@ static void test_empty_value_not_found_error_and_no_group_stay_apart(void **stat
     assert_int_equal(hg_answer_from_http(status, hg_buf_bytes(&body), HG_BYTES("key"), 0, &answer),
                      HG_OK);
     assert_int_equal(answer.outcome, HG_ASK_TYPED);
-    assert_int_equal(answer.result->status, HG_STATUS_NO_GROUP);
+    assert_int_equal(hg_value_status(answer.result), HG_STATUS_NO_GROUP);
     hg_value_unref(answer.result);
     hg_buf_finish(&body);
 }
@@ -140,11 +140,11 @@ static void test_error_keeps_class_and_hides_its_words_unless_told(void **state)
             send(&(struct hg_result){.value = error}, expose == 1, &status, &answer);
             assert_int_equal(status, hg_class_http_status((enum hg_class)klass));
             assert_int_equal(answer.outcome, HG_ASK_TYPED);
-            assert_int_equal(answer.result->status, HG_STATUS_ERROR);
-            assert_int_equal(answer.result->klass, klass);
+            assert_int_equal(hg_value_status(answer.result), HG_STATUS_ERROR);
+            assert_int_equal(hg_value_class(answer.result), klass);
             assert_true(hg_bytes_eq(hg_value_data(answer.result), HG_BYTES("secret: 42")) ==
                         (expose == 1));
-            assert_true(answer.result->data_len > 0);
+            assert_true(hg_value_data_len(answer.result) > 0);
             assert_int_equal(hg_value_more(answer.result).retry_after_ms,
                              2000); /* whole seconds, never sooner */
             hg_value_unref(answer.result);
@@ -175,8 +175,8 @@ static void test_failures_of_the_node_have_a_status_and_a_class(void **state)
         send(&result, false, &status, &answer);
         assert_int_equal(status, cases[i].status);
         assert_int_equal(answer.outcome, HG_ASK_TYPED);
-        assert_int_equal(answer.result->status, HG_STATUS_ERROR);
-        assert_int_equal(answer.result->klass, cases[i].klass);
+        assert_int_equal(hg_value_status(answer.result), HG_STATUS_ERROR);
+        assert_int_equal(hg_value_class(answer.result), cases[i].klass);
         assert_int_equal(hg_value_more(answer.result).retry_after_ms,
                          cases[i].retry_after_s * 1000);
         hg_value_unref(answer.result);
@@ -209,13 +209,13 @@ static void test_go_nodes_are_understood(void **state)
     assert_int_equal(from(200, HG_BYTES("\n\003630"), &answer), HG_OK);
     assert_int_equal(answer.outcome, HG_ASK_TYPED);
     assert_true(hg_bytes_eq(hg_value_data(answer.result), HG_BYTES("630")));
-    assert_int_equal(answer.result->status, HG_STATUS_VALUE);
+    assert_int_equal(hg_value_status(answer.result), HG_STATUS_VALUE);
     assert_true(answer.ttl_ms == HG_FOREVER);
     hg_value_unref(answer.result);
     /* An empty value is an empty message. */
     assert_int_equal(from(200, HG_BYTES_NONE, &answer), HG_OK);
     assert_int_equal(answer.outcome, HG_ASK_TYPED);
-    assert_int_equal(answer.result->data_len, 0);
+    assert_int_equal(hg_value_data_len(answer.result), 0);
     hg_value_unref(answer.result);
     /* A bare 500 in plain text. */
     static const char *plain[] = {"no such group: test\n", "Tom not exist", "", "\n\003630"};

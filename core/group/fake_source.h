@@ -231,8 +231,8 @@ static UNUSED void note_result(struct asker *asker, const struct hg_result *resu
     asker->data[0] = '\0';
     if (result->value != NULL) {
         struct hg_bytes data = hg_value_data(result->value);
-        asker->status = (enum hg_status)result->value->status;
-        asker->klass = (enum hg_class)result->value->klass;
+        asker->status = hg_value_status(result->value);
+        asker->klass = hg_value_class(result->value);
         snprintf(asker->data, sizeof(asker->data), "%.*s", (int)data.len, data.data);
     }
 }

@@ -176,7 +176,7 @@ static void client_done(struct client *client, const struct hg_result *result)
         sim->answered++;
     if (result != NULL && result->err == HG_ERECURSIVE)
         sim->recursions++;
-    if (result != NULL && result->value != NULL && result->value->status == HG_STATUS_VALUE) {
+    if (result != NULL && result->value != NULL && hg_value_status(result->value) == HG_STATUS_VALUE) {
         sim->values++;
         if (version_of(result->value, client->key) < client->version)
             fail_msg("node %u key %u: version %u is older than %u", client->node->index,
@@ -368,7 +368,6 @@ static struct hg_value *over_the_wire(struct hg_bytes key, const struct hg_resul
     if (result->err == HG_OK)
         hg_value_spec_from(result->value, &spec, tags);
     spec.key = key; /* what memory ran out for has none */
-    spec.hash = 0;
     spec.has_ttl = spec.has_swr = spec.has_sie = false;
     struct hg_value *value = hg_value_create(&spec);
     assert_non_null(value);

@@ -26,7 +26,7 @@ bool hg_is_fresh(uint64_t until_ms, uint64_t now_ms)
 
 bool hg_value_is_good_on_error(const struct hg_value *value, uint64_t until_ms, uint64_t now_ms)
 {
-    return value->status == HG_STATUS_VALUE &&
+    return hg_value_status(value) == HG_STATUS_VALUE &&
            hg_is_within(until_ms, hg_value_more(value).stale_if_error_ms, now_ms);
 }
 
@@ -37,7 +37,7 @@ bool hg_value_is_good_on_timeout(const struct hg_value *value, uint64_t until_ms
 
     if (window_ms < more.stale_if_error_ms)
         window_ms = more.stale_if_error_ms;
-    return value->status == HG_STATUS_VALUE && hg_is_within(until_ms, window_ms, now_ms);
+    return hg_value_status(value) == HG_STATUS_VALUE && hg_is_within(until_ms, window_ms, now_ms);
 }
 
 /* -ln(u) of a uniform u in (0, 1]. Own arithmetic, so that this floor needs no libm; off by less than 1e-4. */
@@ -73,7 +73,7 @@ static struct windows windows_of(const struct hg_value *value, const struct hg_g
 {
     struct windows windows = {config->stale_while_revalidate_ms, config->stale_if_error_ms};
 
-    if ((is_copy && !hg_bug(HG_BUG_COPY_WINDOWS)) || value->status != HG_STATUS_VALUE)
+    if ((is_copy && !hg_bug(HG_BUG_COPY_WINDOWS)) || hg_value_status(value) != HG_STATUS_VALUE)
         return (struct windows){0, 0};
     struct hg_value_more more = hg_value_more(value);
     if (more.has_swr)
@@ -86,7 +86,7 @@ static struct windows windows_of(const struct hg_value *value, const struct hg_g
 bool hg_value_fill_windows(struct hg_value *value, const struct hg_group_config *config,
                            bool is_copy)
 {
-    if (value->is_private_copy || atomic_load_explicit(&value->refs, memory_order_acquire) != 1)
+    if (hg_value_is_private(value) || hg_value_refs(value) != 1)
         return false;
 
     struct windows windows = windows_of(value, config, is_copy);

@@ -49,10 +49,10 @@ static bool count_hit(struct hg_group_stats *counters, const struct hg_value *va
                       uint64_t until_ms, uint64_t now_ms, enum hg_how *out_how)
 {
     if (hg_is_fresh(until_ms, now_ms)) {
-        if (value->status == HG_STATUS_NOT_FOUND) {
+        if (hg_value_status(value) == HG_STATUS_NOT_FOUND) {
             counters->negative_hits++;
             *out_how = HG_HOW_NEGATIVE;
-        } else if (value->status == HG_STATUS_ERROR) {
+        } else if (hg_value_status(value) == HG_STATUS_ERROR) {
             counters->error_hits++;
             *out_how = HG_HOW_ERROR;
         } else if (value->tier == HG_TIER_HOT) {
@@ -64,7 +64,7 @@ static bool count_hit(struct hg_group_stats *counters, const struct hg_value *va
         }
         return true;
     }
-    if (value->status != HG_STATUS_VALUE ||
+    if (hg_value_status(value) != HG_STATUS_VALUE ||
         !hg_is_within(until_ms, hg_value_more(value).stale_while_revalidate_ms, now_ms))
         return false;
     counters->stale_hits++;
@@ -79,10 +79,10 @@ static void lend(struct hg_value *value, enum hg_how how, uint64_t until_ms,
     out_result->err = HG_OK;
     out_result->how = how;
     out_result->value = out_hold->value;
-    out_result->created_ms = value->created_ms;
+    out_result->created_ms = hg_value_created_ms(value);
     out_result->expires_ms = until_ms;
     out_result->retry_after_ms =
-        value->status == HG_STATUS_ERROR ? hg_value_more(value).retry_after_ms : 0;
+        hg_value_status(value) == HG_STATUS_ERROR ? hg_value_more(value).retry_after_ms : 0;
 }
 
 static int peek(struct lookup *lookup, struct hg_result *out_result, struct hg_hold *out_hold)
@@ -121,7 +121,7 @@ static struct hg_load *begin_locked(struct lookup *lookup, enum hg_flight_kind k
     }
     load->loop = get->loop;
     load->is_fallback = kind == HG_FLIGHT_LOCAL && !is_mine;
-    if (value != NULL && value->status == HG_STATUS_VALUE)
+    if (value != NULL && hg_value_status(value) == HG_STATUS_VALUE)
         load->old = hg_value_ref(value);
     *out_err = hg_load_begin_locked(lookup->shard, load, lookup->view, reason, get->now_ms);
     if (*out_err < 0) {
@@ -306,7 +306,7 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     lend(value, how, until_ms, out_result, out_hold);
     bool is_refreshed = how == HG_HOW_STALE;
     if (how == HG_HOW_HIT && beta > 0 &&
-        hg_is_early(beta, lookup.shard->load_time_x16, value->expires_ms, get->now_ms,
+        hg_is_early(beta, lookup.shard->load_time_x16, hg_value_expires_ms(value), get->now_ms,
                     lookup.random)) {
         is_refreshed = true;
         reason = HG_LOAD_EARLY;

@@ -75,7 +75,7 @@ static void test_keys_spread_over_the_shards(void **state)
         fill(&fake, key, "v");
     }
     for (unsigned i = 0; i < 8; i++) {
-        assert_in_range(fake.group->shards[i].store.entry_count, 80, 170);
+        assert_in_range(fake.group->shards[i].store.table.count, 80, 170);
         assert_int_equal((uintptr_t)&fake.group->shards[i] % HG_CACHE_LINE, 0);
     }
     fake_finish(&fake);
@@ -92,8 +92,8 @@ static void test_error_without_memory_is_the_spare_one(void **state)
     struct hg_value *error =
         hg_groups_error(fake.groups, HG_CLASS_DENIED, HG_BYTES("k"), HG_BYTES("why"), 5);
     hg_alloc_fail_clear();
-    assert_int_equal(error->klass, HG_CLASS_DENIED);
-    assert_int_equal(error->status, HG_STATUS_ERROR);
+    assert_int_equal(hg_value_class(error), HG_CLASS_DENIED);
+    assert_int_equal(hg_value_status(error), HG_STATUS_ERROR);
     hg_value_unref(error);
     fake_finish(&fake);
 }

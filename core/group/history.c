@@ -73,15 +73,15 @@ void hg_history_loaded(struct hg_history *history, uint64_t hash, int kind,
     load->ended_ms = now_ms;
     load->took_ms = took_ms < UINT32_MAX ? (uint32_t)took_ms : UINT32_MAX;
     load->kind = (uint8_t)kind;
-    load->status = result->status;
-    if (result->status != HG_STATUS_ERROR)
+    load->status = hg_value_status(result);
+    if (hg_value_status(result) != HG_STATUS_ERROR)
         return;
     struct hg_bytes message = hg_value_data(result);
     if (message.len > HG_HISTORY_MESSAGE)
         message.len = HG_HISTORY_MESSAGE;
     load->has_failed = true;
     load->failed_ms = now_ms;
-    load->klass = result->klass;
+    load->klass = hg_value_class(result);
     load->message_len = (uint8_t)message.len;
     if (message.len > 0)
         memcpy(load->message, message.data, message.len);

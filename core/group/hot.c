@@ -8,7 +8,7 @@ uint64_t hg_copy_life(uint64_t ttl_ms, uint64_t lease_ms, bool is_hot)
     uint64_t most_ms = lease_ms;
 
     if (is_hot)
-        most_ms = lease_ms < UINT32_MAX / HG_HOT_LEASES ? lease_ms * HG_HOT_LEASES : UINT32_MAX;
+        most_ms = lease_ms * HG_HOT_LEASES;
     if (is_hot && hg_bug(HG_BUG_COPY_OUTLIVES))
         return most_ms;
     return ttl_ms < most_ms ? ttl_ms : most_ms;
@@ -16,13 +16,13 @@ uint64_t hg_copy_life(uint64_t ttl_ms, uint64_t lease_ms, bool is_hot)
 
 uint64_t hg_copy_until(const struct hg_value *copy, uint64_t lease_ms, uint64_t contact_ms)
 {
-    uint64_t sent_ms = copy->expires_ms - copy->slot;
+    uint64_t sent_ms = hg_value_expires_ms(copy) - copy->slot;
     uint64_t until_ms = hg_time_add(sent_ms, lease_ms);
     uint64_t known_ms = contact_ms == 0 ? 0 : hg_time_add(contact_ms, lease_ms);
 
     if (known_ms > until_ms || hg_bug(HG_BUG_CONTACT_UNCHECKED))
         until_ms = hg_bug(HG_BUG_CONTACT_UNCHECKED) ? HG_FOREVER : known_ms;
-    return until_ms < copy->expires_ms ? until_ms : copy->expires_ms;
+    return until_ms < hg_value_expires_ms(copy) ? until_ms : hg_value_expires_ms(copy);
 }
 
 bool hg_copy_is_due(const struct hg_value *copy, uint64_t until_ms, uint64_t lease_ms,
@@ -42,7 +42,7 @@ void hg_hot_note_locked(struct hg_group *group, struct hg_shard *shard, uint64_t
     uint64_t minute = hg_rates_note(&shard->rates, hash, now_ms);
 
     if (minute < group->groups->config.hot_minute || source->hot == NULL || value == NULL ||
-        value->status != HG_STATUS_VALUE)
+        hg_value_status(value) != HG_STATUS_VALUE)
         return;
     if (hg_rates_tell(&shard->rates, hash, now_ms))
         source->hot(source->ctx, group, value, minute);

@@ -13,6 +13,8 @@
  * longer one keeps that bound by contact: hg_groups_contact says that all invalidations up to a moment are known here.
  * Shortly before its end the first hit asks the owner again, once for each copy; hits go on meanwhile.
  *
+ * Where the lease is over HG_HOT_LEASE_MAX no copy is a longer one.
+ *
  * Threads    pure functions; what has _locked in its name wants the shard's lock.
  * Memory     the length of a hot copy's life lies in its `slot`, which a list tier does not use; 0 = an ordinary copy.
  */
@@ -21,10 +23,11 @@
 
 #include "group/group_impl.h"
 
-#define HG_HOT_LEASES 4
+#define HG_HOT_LEASES    4
+#define HG_HOT_LEASE_MAX (HG_VALUE_SLOT_MAX / HG_HOT_LEASES) /* 262 s */
 #define HG_HOT_MINUTE 600 /* where hg_groups_config.hot_minute is 0 */
 
-/* A copy's life from when it was asked for. */
+/* A copy's life from when it was asked for; is_hot only where the lease is at most HG_HOT_LEASE_MAX. */
 uint64_t hg_copy_life(uint64_t ttl_ms, uint64_t lease_ms, bool is_hot);
 
 /* The one decision whether a copy may be older than the lease: it is fresh before this. */
@@ -34,7 +37,7 @@ uint64_t hg_copy_until(const struct hg_value *copy, uint64_t lease_ms, uint64_t 
 static inline uint64_t hg_group_until(const struct hg_group *group, const struct hg_value *value)
 {
     if (value->tier != HG_TIER_HOT || value->slot == 0)
-        return value->expires_ms;
+        return hg_value_expires_ms(value);
     return hg_copy_until(value, group->groups->config.lease_ms,
                          atomic_load_explicit(&group->groups->contact_ms, memory_order_relaxed));
 }

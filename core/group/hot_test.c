@@ -62,7 +62,7 @@ static void test_life_is_four_leases_and_never_longer_than_the_owners(void **sta
     assert_int_equal(hg_copy_life(60000, LEASE, true), 4 * LEASE);
     assert_int_equal(hg_copy_life(5000, LEASE, true), 5000);
     assert_int_equal(hg_copy_life(500, LEASE, true), 500);
-    assert_int_equal(hg_copy_life(HG_FOREVER, UINT64_MAX / 2, true), UINT32_MAX);
+    assert_int_equal(hg_copy_life(HG_FOREVER, HG_HOT_LEASE_MAX, true), HG_VALUE_SLOT_MAX - 3);
     assert_int_equal(hg_copy_life(HG_FOREVER, 0, true), 0);
 }
 
@@ -73,13 +73,13 @@ static void test_a_copy_is_trusted_for_a_lease_from_the_last_contact(void **stat
 
     (void)state;
     copy->slot = 4 * LEASE; /* sent at 10,000 */
-    copy->expires_ms = 10000 + 4 * LEASE;
+    hg_value_set_times(copy, 0, 10000 + 4 * LEASE);
     assert_int_equal(hg_copy_until(copy, LEASE, 0), 12000);
     assert_int_equal(hg_copy_until(copy, LEASE, 9000), 12000);
     assert_int_equal(hg_copy_until(copy, LEASE, 11000), 13000);
     assert_int_equal(hg_copy_until(copy, LEASE, 17000), 18000); /* its own end */
     copy->slot = 500;
-    copy->expires_ms = 10500;
+    hg_value_set_times(copy, 0, 10500);
     assert_int_equal(hg_copy_until(copy, LEASE, 0), 10500);
     assert_int_equal(hg_copy_until(copy, LEASE, 17000), 10500);
     hg_value_unref(copy);

@@ -38,9 +38,9 @@ int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms
     struct hg_value *stored = value;
     int err = HG_OK;
 
-    if (value->status != HG_STATUS_VALUE || key.len == 0)
+    if (hg_value_status(value) != HG_STATUS_VALUE || key.len == 0)
         return HG_EINVAL;
-    if (key.len > groups->config.key_max || value->data_len > groups->config.value_max)
+    if (key.len > groups->config.key_max || hg_value_data_len(value) > groups->config.value_max)
         return HG_ETOOBIG;
 
     if (life_ms > 0)
@@ -55,16 +55,16 @@ int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms
             return HG_ENOMEM;
     }
 
-    struct hg_shard *shard = hg_group_shard(group, value->hash);
+    struct hg_shard *shard = hg_group_shard(group, hg_hash(hg_value_key(value)));
     hg_shard_lock(shard);
     if (!hg_bug(HG_BUG_SET_NO_FENCE))
-        fence_locked(shard, value->hash, key, hg_groups_next_number(groups));
+        fence_locked(shard, hg_hash(hg_value_key(value)), key, hg_groups_next_number(groups));
     if (is_stored)
         err = hg_shard_put(shard, group->shards, group->shard_count, stored,
                            is_mine ? HG_TIER_MAIN : HG_TIER_HOT, now_ms,
                            hg_time_add(now_ms, life_ms));
     if (!is_stored || err < 0)
-        hg_store_remove(&shard->store, value->hash, key, HG_EVICT_REPLACED);
+        hg_store_remove(&shard->store, hg_hash(hg_value_key(value)), key, HG_EVICT_REPLACED);
     hg_shard_unlock(shard);
     if (stored != value)
         hg_value_unref(stored);
@@ -88,7 +88,7 @@ bool hg_group_remove(struct hg_group *group, struct hg_bytes key, uint64_t now_m
 
 static void make_stale_locked(struct hg_shard *shard, struct hg_value *value, uint64_t now_ms)
 {
-    if (hg_is_fresh(value->expires_ms, now_ms))
+    if (hg_is_fresh(hg_value_expires_ms(value), now_ms))
         hg_store_set_expiry(&shard->store, value, now_ms);
 }
 
@@ -108,15 +108,15 @@ bool hg_group_expire(struct hg_group *group, struct hg_bytes key, uint64_t now_m
 
 #define FOUND_MAX 64
 
-/* One bucket's tagged entries: out, or stale from now. False: there are more to remove in it. */
-static bool untag_bucket_locked(struct hg_shard *shard, size_t bucket, struct hg_bytes tag,
-                                bool soft, uint64_t now_ms)
+/* One row's tagged entries: out, or stale from now. False: there are more to remove in it. */
+static bool untag_row_locked(struct hg_shard *shard, size_t row, struct hg_bytes tag, bool soft,
+                             uint64_t now_ms)
 {
-    struct hg_value *found[FOUND_MAX];
+    struct hg_value *found[FOUND_MAX], *value;
     size_t count = 0;
     bool is_full = false;
 
-    for (struct hg_value *value = shard->store.table[bucket]; value != NULL; value = value->chain) {
+    for (size_t n = 0; (value = hg_table_nth(&shard->store.table, row, n)) != NULL; n++) {
         if (!hg_value_has_tag(value, tag))
             continue;
         if (soft)
@@ -126,32 +126,36 @@ static bool untag_bucket_locked(struct hg_shard *shard, size_t bucket, struct hg
         else
             is_full = true;
     }
-    /* Removing may begin a resize, so the walk is over before it. */
+    /* Removing may go on with a resize, so the walk is over before it. */
     for (size_t i = 0; i < count; i++)
-        hg_store_remove(&shard->store, found[i]->hash, hg_value_key(found[i]), HG_EVICT_REMOVED);
+        hg_store_remove(&shard->store, hg_hash(hg_value_key(found[i])), hg_value_key(found[i]),
+                        HG_EVICT_REMOVED);
     return !is_full;
 }
 
 /*
- * Bucket by bucket, with a rest for others in between. Not along an order: a policy may have several. An entry stays
- * in its bucket while the table keeps its size; when that changes, the walk begins anew.
+ * Row by row, with a rest for others in between. Not along an order: a policy may have several. When the number of rows
+ * changes, the walk begins anew.
  */
 static void untag_shard(struct hg_shard *shard, struct hg_bytes tag, bool soft, uint64_t now_ms)
 {
-    struct hg_store *store = &shard->store;
-    size_t bucket = 0;
+    const struct hg_table *table = &shard->store.table;
+    size_t row = 0;
 
     hg_shard_lock(shard);
-    size_t mask = store->mask;
-    while (bucket <= mask) {
-        hg_store_settle(store);
-        if (store->mask != mask)
-            bucket = 0;
-        mask = store->mask;
-        for (size_t seen = 0; bucket <= mask && seen < SLICE && store->old_table == NULL; seen++)
-            bucket += untag_bucket_locked(shard, bucket, tag, soft, now_ms);
+    size_t row_count = hg_table_row_count(table);
+    while (row < row_count) {
+        for (size_t seen = 0; row < row_count && seen < SLICE; seen++) {
+            row += untag_row_locked(shard, row, tag, soft, now_ms);
+            if (hg_table_row_count(table) != row_count)
+                row = 0;
+            row_count = hg_table_row_count(table);
+        }
         hg_shard_unlock(shard);
         hg_shard_lock(shard);
+        if (hg_table_row_count(table) != row_count)
+            row = 0;
+        row_count = hg_table_row_count(table);
     }
     hg_shard_unlock(shard);
 }
@@ -202,11 +206,12 @@ void hg_group_flush(struct hg_group *group, uint64_t now_ms)
 /* No tag: all of the tier. */
 static void drop_tier_locked(struct hg_shard *shard, enum hg_tier tier, struct hg_bytes tag)
 {
-    hg_list_for_each_safe(it, &shard->store.order[tier])
-    {
-        struct hg_value *value = hg_container_of(it, struct hg_value, order);
+    for (struct hg_value *value = shard->store.order[tier].first, *next; value != NULL;
+         value = next) {
+        next = hg_order_next(value);
         if (tag.len == 0 || hg_value_has_tag(value, tag))
-            hg_store_remove(&shard->store, value->hash, hg_value_key(value), HG_EVICT_REMOVED);
+            hg_store_remove(&shard->store, hg_hash(hg_value_key(value)), hg_value_key(value),
+                            HG_EVICT_REMOVED);
     }
 }
 

@@ -242,7 +242,7 @@ static void test_remove_tag_finds_them_whatever_the_policy_and_the_size(void **s
                 snprintf(key, sizeof(key), "k%d", i);
                 assert_int_equal(set_tagged(&fake, key, i % 8 == 0 ? "other" : "t"), HG_OK);
             }
-            has_resized |= fake.group->shards[0].store.old_table != NULL;
+            has_resized |= fake.group->shards[0].store.table.old_buckets != NULL;
             assert_int_equal(hg_group_remove_tag(fake.group, HG_BYTES("t"), true, fake.now_ms),
                              HG_OK);
             assert_int_equal(stats_of(&fake).entries, count);

@@ -64,7 +64,7 @@ static struct hg_value *put_locked(struct hg_shard *shard, struct hg_load *load,
     if (err < 0)
         return NULL;
     if (landing->tier == HG_TIER_HOT)
-        value->slot = landing->hot_life_ms;
+        value->slot = landing->hot_life_ms & HG_VALUE_SLOT_MAX;
     return value;
 }
 
@@ -168,12 +168,12 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
         shard->counters.fenced++;
     if (has_entry) {
         serve = entry;
-        result.created_ms = entry->created_ms;
+        result.created_ms = hg_value_created_ms(entry);
         result.expires_ms = hg_group_until(group, entry);
         is_stale = !hg_is_fresh(result.expires_ms, turn->now_ms);
     } else if (landing->is_stored && !is_fenced &&
                (entry = keep_locked(shard, load, landing)) != NULL) {
-        result.created_ms = entry->created_ms;
+        result.created_ms = hg_value_created_ms(entry);
         result.expires_ms = hg_group_until(group, entry);
     }
 
@@ -187,7 +187,7 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
         waiter->result = result;
         waiter->result.how = how;
         waiter->result.value = hg_value_ref(serve);
-        if (serve->status == HG_STATUS_ERROR)
+        if (hg_value_status(serve) == HG_STATUS_ERROR)
             waiter->result.retry_after_ms = hg_value_more(serve).retry_after_ms;
         hg_waiter_detach_locked(shard, waiter, load, turn);
     }

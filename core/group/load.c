@@ -280,19 +280,19 @@ static void plan_store(const struct hg_load *load, const struct hg_value *value,
 
     landing->tier = load->is_fallback ? HG_TIER_HOT : HG_TIER_MAIN;
     landing->created_ms = now_ms;
-    if (value->status != HG_STATUS_VALUE) {
-        life_ms =
-            value->status == HG_STATUS_NOT_FOUND ? config->negative_ttl_ms : config->error_ttl_ms;
-        if (hg_bug(HG_BUG_CACHE_ERROR) && value->status == HG_STATUS_ERROR)
+    if (hg_value_status(value) != HG_STATUS_VALUE) {
+        life_ms = hg_value_status(value) == HG_STATUS_NOT_FOUND ? config->negative_ttl_ms
+                                                                : config->error_ttl_ms;
+        if (hg_bug(HG_BUG_CACHE_ERROR) && hg_value_status(value) == HG_STATUS_ERROR)
             life_ms = config->ttl_ms;
-        if (hg_bug(HG_BUG_CACHE_ABSENCE) && value->status == HG_STATUS_NOT_FOUND)
+        if (hg_bug(HG_BUG_CACHE_ABSENCE) && hg_value_status(value) == HG_STATUS_NOT_FOUND)
             life_ms = config->ttl_ms;
         landing->tier = HG_TIER_NEGATIVE;
     }
     struct hg_value_more more = hg_value_more(value);
     if (more.has_ttl)
         life_ms = more.ttl_ms;
-    if (value->status == HG_STATUS_VALUE && life_ms > 0)
+    if (hg_value_status(value) == HG_STATUS_VALUE && life_ms > 0)
         life_ms = hg_life_jittered(life_ms, config->ttl_jitter, source->random(source->ctx));
     if (load->is_fallback && life_ms > HG_FALLBACK_MS_MAX && !hg_bug(HG_BUG_FALLBACK_FOREVER))
         life_ms = HG_FALLBACK_MS_MAX;
@@ -355,20 +355,22 @@ static bool land_result(struct hg_load *load, struct hg_value *result, struct hg
 
     if (result == NULL)
         result = hg_value_ref(groups->spare[HG_CLASS_INTERNAL]);
-    if (result->status == HG_STATUS_NONE || result->status == HG_STATUS_NO_GROUP) {
+    if (hg_value_status(result) == HG_STATUS_NONE ||
+        hg_value_status(result) == HG_STATUS_NO_GROUP) {
         hg_value_unref(result);
         result = hg_groups_error(groups, HG_CLASS_INTERNAL, load->flight.key,
                                  HG_BYTES("the load ended without a result"), 0);
     }
-    bool failed = result->status == HG_STATUS_ERROR && result->klass != HG_CLASS_DENIED &&
-                  result->klass != HG_CLASS_TOO_LARGE;
-    bool is_too_large =
-        result->status == HG_STATUS_VALUE && result->data_len > groups->config.value_max;
+    bool failed = hg_value_status(result) == HG_STATUS_ERROR &&
+                  hg_value_class(result) != HG_CLASS_DENIED &&
+                  hg_value_class(result) != HG_CLASS_TOO_LARGE;
+    bool is_too_large = hg_value_status(result) == HG_STATUS_VALUE &&
+                        hg_value_data_len(result) > groups->config.value_max;
     if (is_too_large && !hg_bug(HG_BUG_STORE_OVERSIZED)) {
         hg_value_unref(result);
         result = refuse_size(load);
     }
-    take_report(load, result->status == HG_STATUS_ERROR, turn->now_ms);
+    take_report(load, hg_value_status(result) == HG_STATUS_ERROR, turn->now_ms);
 
     plan_store(load, result, turn->now_ms, &landing);
     /* A value that is not this key's would be found under another key. */
@@ -382,7 +384,7 @@ static bool land_result(struct hg_load *load, struct hg_value *result, struct hg
         else
             result = storable;
     }
-    landing.stale_wins = result->status == HG_STATUS_ERROR;
+    landing.stale_wins = hg_value_status(result) == HG_STATUS_ERROR;
     landing.value = result;
     leave_batch(load);
     hg_load_land(load, &landing, turn);
@@ -393,8 +395,8 @@ static bool land_result(struct hg_load *load, struct hg_value *result, struct hg
 static void share_error(struct hg_load *leader, const struct hg_value *result, struct hg_turn *turn)
 {
     struct hg_groups *groups = leader->group->groups;
-    bool is_error = result != NULL && result->status == HG_STATUS_ERROR;
-    enum hg_class klass = is_error ? (enum hg_class)result->klass : HG_CLASS_INTERNAL;
+    bool is_error = result != NULL && hg_value_status(result) == HG_STATUS_ERROR;
+    enum hg_class klass = is_error ? hg_value_class(result) : HG_CLASS_INTERNAL;
     struct hg_bytes message =
         is_error ? hg_value_data(result) : HG_BYTES("the batch ended without a result");
     uint64_t retry_ms = is_error ? hg_value_more(result).retry_after_ms : 0;

@@ -152,8 +152,8 @@ static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
     struct hg_groups *groups = group->groups;
     struct hg_value *value = answer->result;
     uint64_t sent_ms = answer->sent_ms < turn->now_ms ? answer->sent_ms : turn->now_ms;
-    bool is_value = value->status == HG_STATUS_VALUE;
-    is_hot &= is_value;
+    bool is_value = hg_value_status(value) == HG_STATUS_VALUE;
+    is_hot &= is_value && groups->config.lease_ms <= HG_HOT_LEASE_MAX;
     uint64_t life_ms = hg_copy_life(answer->ttl_ms, groups->config.lease_ms, is_hot);
     if (hg_bug(HG_BUG_COPY_FULL_LIFE))
         life_ms = group->config.ttl_ms;
@@ -164,7 +164,7 @@ static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
         .hot_life_ms = is_hot ? (uint32_t)life_ms : 0,
     };
 
-    if (is_value && value->data_len > groups->config.value_max) {
+    if (is_value && hg_value_data_len(value) > groups->config.value_max) {
         struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
         hg_shard_lock(shard);
         shard->counters.too_large++;
@@ -175,7 +175,7 @@ static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
         return;
     }
     bool has_room =
-        value->status == HG_STATUS_NOT_FOUND || (is_value && group->budget.hot_limit > 0);
+        hg_value_status(value) == HG_STATUS_NOT_FOUND || (is_value && group->budget.hot_limit > 0);
     landing.is_stored = has_room && landing.expires_ms > turn->now_ms &&
                         !hg_value_more(value).uncacheable &&
                         hg_bytes_eq(hg_value_key(value), load->flight.key);
@@ -194,7 +194,7 @@ static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
 static enum hg_ask_outcome outcome_of(const struct hg_ask_answer *answer)
 {
     if (answer->outcome == HG_ASK_TYPED &&
-        (answer->result == NULL || answer->result->status == HG_STATUS_NONE))
+        (answer->result == NULL || hg_value_status(answer->result) == HG_STATUS_NONE))
         return HG_ASK_TRANSPORT;
     return answer->outcome;
 }
@@ -204,7 +204,8 @@ void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uin
 {
     struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
     enum hg_ask_outcome outcome = outcome_of(answer);
-    bool is_no_group = outcome == HG_ASK_TYPED && answer->result->status == HG_STATUS_NO_GROUP;
+    bool is_no_group =
+        outcome == HG_ASK_TYPED && hg_value_status(answer->result) == HG_STATUS_NO_GROUP;
     const struct hg_groups *groups = load->group->groups;
     struct hg_turn turn;
 
@@ -226,7 +227,7 @@ void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uin
     if (is_no_group)
         land_error(load, HG_CLASS_INTERNAL, HG_BYTES("no such group at owner"), false, &turn);
     else if (hg_bug(HG_BUG_RETRY_TYPED) && outcome == HG_ASK_TYPED &&
-             answer->result->status == HG_STATUS_ERROR) {
+             hg_value_status(answer->result) == HG_STATUS_ERROR) {
         hg_value_unref(answer->result);
         become_fallback(load, &turn);
     } else if (outcome == HG_ASK_TYPED)

@@ -1,5 +1,6 @@
 #include "group/score.h"
 
+#include "base/hash.h"
 #include "group/group_impl.h"
 
 bool hg_group_is_crowded(const struct hg_group *group)
@@ -35,7 +36,8 @@ bool hg_group_evict_sample(struct hg_group *group, unsigned shard_index,
     hg_shard_lock(shard);
     bool is_unchanged = hg_policy_sampled_is_unchanged(shard->store.policy, sample);
     if (is_unchanged) {
-        hg_store_remove(&shard->store, value->hash, hg_value_key(value), HG_EVICT_CAPACITY);
+        hg_store_remove(&shard->store, hg_hash(hg_value_key(value)), hg_value_key(value),
+                        HG_EVICT_CAPACITY);
         shard->counters.scored_evictions++;
     }
     hg_shard_unlock(shard);

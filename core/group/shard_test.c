@@ -24,7 +24,7 @@ static void test_any_value_up_to_the_limit_fits_at_any_shard_count(void **state)
         assert_int_equal(hg_shard_put(&shards[0], shards, 2, value, HG_TIER_MAIN, 0, 100), HG_OK);
         hg_value_unref(value);
     }
-    size_t before = shards[0].store.entry_count;
+    size_t before = shards[0].store.table.count;
     struct hg_value_spec spec = {
         .status = HG_STATUS_VALUE, .key = HG_BYTES("other"), .data = {data, 500}};
     struct hg_value *value = hg_value_create(&spec);
@@ -35,7 +35,7 @@ static void test_any_value_up_to_the_limit_fits_at_any_shard_count(void **state)
     pthread_mutex_unlock(&shards[0].lock);
 
     assert_int_equal(hg_shard_put(&shards[1], shards, 2, value, HG_TIER_MAIN, 0, 100), HG_OK);
-    assert_true(shards[0].store.entry_count < before);
+    assert_true(shards[0].store.table.count < before);
     assert_true(atomic_load(&budget.used) <= budget.capacity);
     hg_value_unref(value);
 

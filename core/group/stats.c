@@ -21,7 +21,7 @@ void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats)
         if (group->config.samples > 0)
             sum.unscored_evictions += hg_policy_sampled_unscored(shard->store.policy);
         sum.expirations += shard->store.counters.expirations;
-        sum.entries += shard->store.entry_count;
+        sum.entries += shard->store.table.count;
         sum.flights += shard->flights.count;
         sum.waiters += shard->waiter_count;
         sum.hot_keys += hg_rates_count(&shard->rates, group->groups->config.hot_minute, seen_ms);
@@ -60,13 +60,13 @@ static void explain_entry(const struct hg_group *group, const struct hg_store *s
     out->is_stored = true;
     out->is_trusted = hg_trust_has(&group->groups->trust, value);
     out->tier = (enum hg_tier)value->tier;
-    out->status = (enum hg_status)value->status;
-    out->age_ms = now_ms > value->created_ms ? now_ms - value->created_ms : 0;
+    out->status = hg_value_status(value);
+    out->age_ms = now_ms > hg_value_created_ms(value) ? now_ms - hg_value_created_ms(value) : 0;
     out->ttl_ms = ttl_left(hg_group_until(group, value), now_ms);
     struct hg_value_more more = hg_value_more(value);
     out->stale_while_revalidate_ms = more.stale_while_revalidate_ms;
     out->stale_if_error_ms = more.stale_if_error_ms;
-    out->size_bytes = value->data_len;
+    out->size_bytes = hg_value_data_len(value);
     out->cost_bytes = hg_store_entry_cost(store, value);
 }
 

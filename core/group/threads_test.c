@@ -87,7 +87,7 @@ static void on_call_answer(struct hg_waiter *waiter, const struct hg_result *res
     struct call *call = hg_container_of(waiter, struct call, waiter);
 
     assert_true(result->err == HG_OK);
-    assert_true(result->value->status != HG_STATUS_NONE);
+    assert_true(hg_value_status(result->value) != HG_STATUS_NONE);
     call->thread->pending--;
     call->thread->answered++;
     hg_list_remove(&call->link);
@@ -132,7 +132,7 @@ static void thread_gets(struct thread *thread, struct hg_list *open, const char 
     free(call);
     if (rc == HG_OK) {
         thread->answered++;
-        if (hold.value->status == HG_STATUS_VALUE)
+        if (hg_value_status(hold.value) == HG_STATUS_VALUE)
             assert_true(
                 hg_bytes_eq(hg_value_data(hold.value), get.key)); /* read outside the lock */
         hg_hold_release(&hold);

@@ -36,7 +36,7 @@ static inline bool hg_trust_is_gap(const struct hg_trust *trust, uint64_t lease_
 /* Whether an entry may be answered. */
 static inline bool hg_trust_has(const struct hg_trust *trust, const struct hg_value *value)
 {
-    return value->created_ms >= atomic_load_explicit(&trust->before_ms, memory_order_acquire);
+    return hg_value_created_ms(value) >= atomic_load_explicit(&trust->before_ms, memory_order_acquire);
 }
 
 #endif

@@ -12,10 +12,22 @@ static struct timespec clock_read(clockid_t id)
     return ts;
 }
 
-uint64_t hg_clock_boot_ms(void)
+static uint64_t boot_ms(void)
 {
     struct timespec ts = clock_read(CLOCK_BOOTTIME);
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static uint64_t start_ms;
+
+__attribute__((constructor)) static void note_start(void)
+{
+    start_ms = boot_ms();
+}
+
+uint64_t hg_clock_boot_ms(void)
+{
+    return HG_CLOCK_START_MS + boot_ms() - start_ms;
 }
 
 double hg_clock_wall_s(void)

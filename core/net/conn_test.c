@@ -292,7 +292,7 @@ static void test_slow_reader_pauses_reading_and_loses_nothing(void **state)
         test_answer_finish(&answer);
     }
     assert_int_equal(world->asked, 6);
-    test_wait(&world->loop, atomic_load(&world->big->refs) == 1);
+    test_wait(&world->loop, hg_value_refs(world->big) == 1);
     test_client_finish(&client);
     world_close(world);
 }
@@ -312,7 +312,7 @@ static void test_stalled_reader_is_cut_at_the_write_timeout(void **state)
     hg_server_stats(world->server, &stats);
     assert_int_equal(stats.write_timeouts, 1);
     assert_int_equal(stats.aborted, 1);
-    assert_int_equal(atomic_load(&world->big->refs), 1);
+    assert_int_equal(hg_value_refs(world->big), 1);
     test_client_finish(&client);
     world_close(world);
 }

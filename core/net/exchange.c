@@ -51,7 +51,8 @@ static struct plan plan_reply(const struct hg_reply *reply, bool is_http10, bool
     plan.content_length = plan.body.len;
     if (reply->is_head || reply->no_length)
         plan.body = HG_BYTES_NONE;
-    else if (reply->value != NULL && !reply->value->is_private_copy && plan.body.len > HG_SMALL_MAX)
+    else if (reply->value != NULL && !hg_value_is_private(reply->value) &&
+             plan.body.len > HG_SMALL_MAX)
         plan.value = reply->value;
     if (plan.value != NULL)
         plan.body = HG_BYTES_NONE;
@@ -93,7 +94,7 @@ static char *plan_write(const struct plan *plan, const struct hg_reply *reply, s
 /* The reply's reference, where it does not go on to the socket. */
 static void reply_release(const struct hg_reply *reply)
 {
-    if (reply->value != NULL && !reply->value->is_private_copy)
+    if (reply->value != NULL && !hg_value_is_private(reply->value))
         hg_value_unref(reply->value);
 }
 

@@ -108,7 +108,7 @@ static void test_late_big_value_waits_for_its_turn(void **state)
     test_wait(&world->loop, test_answer_take(&client, false, &answer));
     test_assert_body(answer, "end");
     test_answer_finish(&answer);
-    assert_int_equal(atomic_load(&world->big->refs), 1);
+    assert_int_equal(hg_value_refs(world->big), 1);
     test_client_finish(&client);
     world_close(world);
 }
@@ -195,7 +195,7 @@ static void test_head_and_no_content_have_no_body(void **state)
     test_wait(&world->loop, test_answer_take(&client, false, &answer));
     test_assert_body(answer, "z");
     test_answer_finish(&answer);
-    assert_int_equal(atomic_load(&world->big->refs), 1);
+    assert_int_equal(hg_value_refs(world->big), 1);
     test_client_finish(&client);
     world_close(world);
 }
@@ -219,7 +219,7 @@ static void test_values_of_all_sizes_arrive_whole(void **state)
                 assert_memory_equal(answer.body.data, hg_value_data(world->big).data, sizes[i]);
             test_answer_finish(&answer);
         }
-        test_wait(&world->loop, atomic_load(&world->big->refs) == 1);
+        test_wait(&world->loop, hg_value_refs(world->big) == 1);
         test_client_finish(&client);
         world_close(world);
     }
@@ -435,7 +435,7 @@ static void test_reset_at_any_moment_leaves_nothing(void **state)
         }
         test_client_reset(&client);
         test_wait(&world->loop, world->closed == closed + 1);
-        assert_int_equal(atomic_load(&world->big->refs), 1);
+        assert_int_equal(hg_value_refs(world->big), 1);
     }
     world_close(world);
 }

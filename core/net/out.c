@@ -99,7 +99,7 @@ int hg_out_append(struct hg_out *out, struct hg_out_pool *pool, const char *data
 
 int hg_out_append_value(struct hg_out *out, struct hg_out_pool *pool, struct hg_value *value)
 {
-    if (value->data_len == 0) {
+    if (hg_value_data_len(value) == 0) {
         hg_value_unref(value);
         return HG_OK;
     }
@@ -109,8 +109,8 @@ int hg_out_append_value(struct hg_out *out, struct hg_out_pool *pool, struct hg_
     if (block == NULL)
         return HG_ENOMEM;
     block->segments[block->segment_count++] = (struct hg_out_segment){block->len, value};
-    out->bytes += value->data_len;
-    out->pinned += value->data_len;
+    out->bytes += hg_value_data_len(value);
+    out->pinned += hg_value_data_len(value);
     return HG_OK;
 }
 
@@ -158,13 +158,13 @@ static size_t block_consume(struct hg_out *out, struct hg_out_block *block, size
             left -= step;
         } else if (has_value) {
             struct hg_value *value = block->segments[block->segment_index].value;
-            size_t rest = value->data_len - block->value_sent;
+            size_t rest = hg_value_data_len(value) - block->value_sent;
             if (left < rest) {
                 block->value_sent += left;
                 return count;
             }
             left -= rest;
-            out->pinned -= value->data_len;
+            out->pinned -= hg_value_data_len(value);
             hg_value_unref(value);
             block->segment_index++;
             block->value_sent = 0;

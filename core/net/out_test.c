@@ -94,10 +94,10 @@ static void test_value_is_released_with_its_last_byte(void **state)
     assert_int_equal(hg_out_append_value(&out, &pool, value), HG_OK);
     assert_int_equal(out.pinned, 100);
     hg_out_consume(&out, &pool, 103);
-    assert_int_equal(atomic_load(&value->refs), 2);
+    assert_int_equal(hg_value_refs(value), 2);
     assert_int_equal(out.pinned, 100);
     hg_out_consume(&out, &pool, 1);
-    assert_int_equal(atomic_load(&value->refs), 1);
+    assert_int_equal(hg_value_refs(value), 1);
     assert_int_equal(out.pinned, 0);
     assert_null(out.head);
     hg_value_unref(value);
@@ -116,7 +116,7 @@ static void test_no_memory_leaves_it_as_it_was(void **state)
     assert_true(hg_alloc_fail_clear());
     assert_int_equal(out.bytes, 0);
     assert_null(out.head);
-    assert_int_equal(atomic_load(&value->refs), 1);
+    assert_int_equal(hg_value_refs(value), 1);
     hg_value_unref(value);
     hg_out_clear(&out, &pool);
     hg_out_pool_finish(&pool);

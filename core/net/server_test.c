@@ -132,7 +132,7 @@ static void test_failing_allocations_cost_their_own_connection_only(void **state
         }
         test_client_finish(&client);
         test_wait(&world->loop, world->closed == 1);
-        assert_int_equal(atomic_load(&world->big->refs), 1);
+        assert_int_equal(hg_value_refs(world->big), 1);
         assert_true(hg_alloc_live_count() <= live + 2); /* pooled blocks */
         world_close(world);
         if (!was_refused) {

@@ -180,9 +180,9 @@ static void reply_key(struct hg_front *front, struct hg_exchange *exchange, stru
     (void)group;
     (void)target;
     struct hg_value *value = result->value;
-    if (result->err != HG_OK || value->status != HG_STATUS_VALUE) {
+    if (result->err != HG_OK || hg_value_status(value) != HG_STATUS_VALUE) {
         bool is_missing = result->err == HG_ENOENT ||
-                          (result->err == HG_OK && value->status == HG_STATUS_NOT_FOUND);
+                          (result->err == HG_OK && hg_value_status(value) == HG_STATUS_NOT_FOUND);
         char message[600] = "";
         if (is_missing)
             snprintf(message, sizeof(message), "no such key");

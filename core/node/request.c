@@ -184,8 +184,8 @@ static void on_deadline(uv_timer_t *timer)
         result = (struct hg_result){.err = HG_OK,
                                     .how = HG_HOW_STALE,
                                     .value = stale.value,
-                                    .created_ms = stale.value->created_ms,
-                                    .expires_ms = stale.value->expires_ms};
+                                    .created_ms = hg_value_created_ms(stale.value),
+                                    .expires_ms = hg_value_expires_ms(stale.value)};
     } else {
         HG_COUNT_UP(front->node->counters.client_timeouts);
     }

@@ -76,9 +76,9 @@ static void error_message(const struct hg_result *result, bool expose, int statu
                           size_t size)
 {
     const struct hg_value *value = result->value;
-    if (expose && result->err == HG_OK && value->status == HG_STATUS_ERROR) {
+    if (expose && result->err == HG_OK && hg_value_status(value) == HG_STATUS_ERROR) {
         struct hg_bytes message = hg_value_data(value);
-        int len = snprintf(out, size, "%s", hg_class_name((enum hg_class)value->klass));
+        int len = snprintf(out, size, "%s", hg_class_name(hg_value_class(value)));
         if (message.len > 0 && len > 0 && (size_t)len + 3 < size) {
             memcpy(out + len, ": ", 2);
             hg_bytes_escape(message, out + len + 2, size - (size_t)len - 2);
@@ -96,7 +96,7 @@ static void error_message(const struct hg_result *result, bool expose, int statu
         text = "too many loads in progress";
     else if (result->err == HG_ERECURSIVE)
         text = "recursive load";
-    else if (result->err == HG_OK && value->status == HG_STATUS_NOT_FOUND)
+    else if (result->err == HG_OK && hg_value_status(value) == HG_STATUS_NOT_FOUND)
         text = "not found";
     snprintf(out, size, "%s", text);
 }
@@ -169,7 +169,7 @@ static void reply_value(struct hg_front *front, struct hg_exchange *exchange,
         if (hg_field_append(headers, HG_BYTES("Content-Type"), type) < 0)
             hg_buf_append_str(headers, "Content-Type: application/octet-stream\r\n");
         reply.body = data;
-        if (!value->is_private_copy && data.len > HG_SMALL_MAX && !reply.is_head)
+        if (!hg_value_is_private(value) && data.len > HG_SMALL_MAX && !reply.is_head)
             reply.value = hg_value_ref(value);
     }
     reply.headers = hg_buf_bytes(headers);
@@ -188,7 +188,7 @@ static void reply(struct hg_front *front, struct hg_exchange *exchange, struct h
         return;
     }
     append_cache_status(front, result);
-    if (result->value->status == HG_STATUS_VALUE) {
+    if (hg_value_status(result->value) == HG_STATUS_VALUE) {
         reply_value(front, exchange, route, result);
         return;
     }

@@ -24,7 +24,7 @@ static struct hg_value *convert_one(lua_State *L, const struct hg_load *load)
     struct hg_outcome one = {0};
     int first = lua_gettop(L);
 
-    hg_convert_result(L, first, 1, load->flight.key, load->flight.hash, &one);
+    hg_convert_result(L, first, 1, load->flight.key, &one);
     lua_settop(L, first - 1);
     if (one.kind == HG_OUTCOME_RESULT)
         return one.result;
@@ -57,7 +57,7 @@ void hg_convert_many(lua_State *L, int count, struct hg_load *leader, size_t bat
     if (count < 1 || !is_plain_table(L, 1)) {
         bool is_nothing = count < 1 || (lua_isnil(L, 1) && (count < 2 || lua_isnil(L, 2)));
         if (!is_nothing)
-            hg_convert_result(L, 1, count, leader->flight.key, leader->flight.hash, outcome);
+            hg_convert_result(L, 1, count, leader->flight.key, outcome);
         if (is_nothing || outcome->kind != HG_OUTCOME_ERROR) {
             hg_outcome_finish(outcome);
             hg_outcome_error(outcome, HG_CLASS_INTERNAL,

@@ -349,10 +349,10 @@ static void convert_nil(lua_State *L, int first, struct hg_value_spec *spec,
     hg_outcome_error(outcome, klass, "%.*s", (int)(len < 512 ? len : 512), message);
 }
 
-void hg_convert_result(lua_State *L, int first, int count, struct hg_bytes key, uint64_t hash,
+void hg_convert_result(lua_State *L, int first, int count, struct hg_bytes key,
                        struct hg_outcome *outcome)
 {
-    struct hg_value_spec spec = {.key = key, .hash = hash, .klass = HG_CLASS_INTERNAL};
+    struct hg_value_spec spec = {.key = key, .klass = HG_CLASS_INTERNAL};
 
     /* Three results, nil for those that there were not. */
     lua_settop(L, first + (count < 3 ? count : 3) - 1);

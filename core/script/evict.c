@@ -35,7 +35,7 @@ static void queue(struct hg_runtime *runtime, struct hg_evicted evicted)
 void hg_runtime_evicted(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value,
                         int reason)
 {
-    if (runtime->group_evicts[hg_group_index(group)] && value->status == HG_STATUS_VALUE)
+    if (runtime->group_evicts[hg_group_index(group)] && hg_value_status(value) == HG_STATUS_VALUE)
         queue(runtime, (struct hg_evicted){.group = group, .value = value, .reason = reason});
 }
 

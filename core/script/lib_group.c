@@ -108,7 +108,7 @@ int hg_lib_push_result(lua_State *L, const struct hg_result *result)
     if (value == NULL)
         return push_failure(L, result->err < 0 ? result->err : HG_EIO);
     struct hg_bytes data = hg_value_data(value);
-    switch (value->status) {
+    switch (hg_value_status(value)) {
     case HG_STATUS_VALUE:
         lua_pushlstring(L, data.len > 0 ? data.data : "", data.len);
         push_meta(L, result, hg_clock_boot_ms());
@@ -123,7 +123,7 @@ int hg_lib_push_result(lua_State *L, const struct hg_result *result)
             return push_failure(L, result->err);
         lua_pushnil(L);
         lua_pushlstring(L, data.len > 0 ? data.data : "", data.len);
-        lua_pushstring(L, hg_class_name(value->klass));
+        lua_pushstring(L, hg_class_name(hg_value_class(value)));
         return 3;
     default:
         lua_pushnil(L);
@@ -169,7 +169,7 @@ static void get_expired(struct hg_op *op, struct hg_task *task)
     if (get->stale.value != NULL) {
         result = (struct hg_result){.how = HG_HOW_STALE,
                                     .value = get->stale.value,
-                                    .created_ms = get->stale.value->created_ms};
+                                    .created_ms = hg_value_created_ms(get->stale.value)};
     }
     hg_task_resume(task, push_answer, &result);
     get_destroy(op);

@@ -56,7 +56,7 @@ static bool give_up(struct hg_op *op)
             struct hg_bytes tags[HG_TAGS_MAX];
             hg_value_spec_from(stale.value, &spec, tags);
             one->result = (struct hg_result){.how = HG_HOW_STALE,
-                                             .created_ms = stale.value->created_ms,
+                                             .created_ms = hg_value_created_ms(stale.value),
                                              .value = hg_value_create(&spec)};
             hg_hold_release(&stale);
         }
@@ -80,7 +80,7 @@ static int push_all(lua_State *L, struct hg_task *task, void *ud)
         int pushed = hg_lib_push_result(L, &one->result);
         bool is_found = pushed == 2;
         bool is_absent = !is_found && one->result.value != NULL &&
-                         one->result.value->status == HG_STATUS_NOT_FOUND;
+                         hg_value_status(one->result.value) == HG_STATUS_NOT_FOUND;
         if (!is_found && !is_absent && lua_isnil(L, errors)) {
             lua_newtable(L);
             lua_replace(L, errors);
@@ -209,7 +209,7 @@ static void begin_one(struct one *one, struct hg_group *group, struct hg_load *p
     one->result.err = rc;
     if (result.value == NULL)
         return;
-    if (!result.value->is_private_copy) {
+    if (!hg_value_is_private(result.value)) {
         hg_value_ref(result.value);
         return;
     }

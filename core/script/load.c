@@ -67,7 +67,9 @@ static void set_old(lua_State *L, struct hg_task *task, uint64_t now_ms)
     struct hg_value *old = task->value;
     struct hg_bytes meta = hg_value_meta(old);
 
-    lua_pushnumber(L, now_ms > old->created_ms ? (double)(now_ms - old->created_ms) / 1000 : 0);
+    lua_pushnumber(L, now_ms > hg_value_created_ms(old)
+                          ? (double)(now_ms - hg_value_created_ms(old)) / 1000
+                          : 0);
     lua_setfield(L, -2, "age");
     push_etag(L, old);
     lua_setfield(L, -2, "etag");
@@ -185,7 +187,6 @@ struct hg_value *hg_load_error_value(const struct hg_load *load, enum hg_class k
         .status = HG_STATUS_ERROR,
         .klass = klass,
         .key = load->flight.key,
-        .hash = load->flight.hash,
         .data = hg_bytes(message, len < MESSAGE_MAX ? len : MESSAGE_MAX),
         .retry_after_ms = retry_after_ms,
     };
@@ -277,8 +278,7 @@ static int convert(lua_State *L)
     if (task->batch_count > 0)
         hg_convert_many(L, count, task->load, task->batch_count, conversion->outcome);
     else
-        hg_convert_result(L, 1, count, task->load->flight.key, task->load->flight.hash,
-                          conversion->outcome);
+        hg_convert_result(L, 1, count, task->load->flight.key, conversion->outcome);
     return 0;
 }
 

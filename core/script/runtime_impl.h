@@ -351,7 +351,7 @@ void hg_score_forget(struct hg_runtime *runtime, struct hg_task *task);
  * convert.c: results start at stack index `first` of L, count of them. In hg_vm_enter; never
  * raises for what the script did: that is an outcome.
  */
-void hg_convert_result(lua_State *L, int first, int count, struct hg_bytes key, uint64_t hash,
+void hg_convert_result(lua_State *L, int first, int count, struct hg_bytes key,
                        struct hg_outcome *outcome);
 /*
  * Reads { ttl=, tags=, ... } at index (nil is fine) into spec; tags has room for HG_TAGS_MAX. What

@@ -250,8 +250,8 @@ static void note_answer(struct answer *answer, const struct hg_result *result)
     if (value == NULL)
         return;
     struct hg_bytes data = hg_value_data(value);
-    answer->status = value->status;
-    answer->klass = value->klass;
+    answer->status = hg_value_status(value);
+    answer->klass = hg_value_class(value);
     if (hg_value_more(value).retry_after_ms > 0)
         answer->retry_after_ms = hg_value_more(value).retry_after_ms;
     answer->ttl_ms = hg_value_more(value).ttl_ms;

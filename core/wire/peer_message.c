@@ -160,7 +160,7 @@ void hg_peer_response_from_value(const struct hg_value *value, uint64_t ttl_ms, 
     struct hg_bytes data = hg_value_data(value);
     struct hg_value_more more = hg_value_more(value);
     *out_response = (struct hg_peer_response){
-        .status = (enum hg_status)value->status,
+        .status = hg_value_status(value),
         .type = hg_value_type(value),
         .etag = hg_value_etag(value),
         .meta = hg_value_meta(value),
@@ -173,8 +173,8 @@ void hg_peer_response_from_value(const struct hg_value *value, uint64_t ttl_ms, 
         .retry_after_ms = more.retry_after_ms,
         .key_hash = hg_xxh64(hg_value_key(value)),
     };
-    if (value->status == HG_STATUS_ERROR) {
-        out_response->error_class = hg_bytes_str(hg_class_name((enum hg_class)value->klass));
+    if (hg_value_status(value) == HG_STATUS_ERROR) {
+        out_response->error_class = hg_bytes_str(hg_class_name(hg_value_class(value)));
         out_response->error_message = data;
     } else {
         out_response->value = data;

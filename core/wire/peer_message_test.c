@@ -406,8 +406,8 @@ static void test_values_travel_in_responses(void **state)
         hg_peer_message_free(owner);
         hg_buf_finish(&buf);
         assert_non_null(copy);
-        assert_int_equal(copy->status, spec.status);
-        assert_int_equal(copy->klass, spec.klass);
+        assert_int_equal(hg_value_status(copy), spec.status);
+        assert_int_equal(hg_value_class(copy), spec.klass);
         assert_bytes(hg_value_key(copy), spec.key);
         assert_bytes(hg_value_data(copy), spec.data);
         assert_bytes(hg_value_type(copy), spec.type);
@@ -425,7 +425,7 @@ static void test_values_travel_in_responses(void **state)
     const struct hg_peer_response from_go = {.value = HG_BYTES("630")};
     struct hg_value *value = hg_peer_response_to_value(&from_go, HG_BYTES("Tom"));
     assert_non_null(value);
-    assert_int_equal(value->status, HG_STATUS_VALUE);
+    assert_int_equal(hg_value_status(value), HG_STATUS_VALUE);
     assert_false(hg_value_more(value).has_ttl);
     hg_value_unref(value);
 }

@@ -1,0 +1,72 @@
+/*
+ * table - a store's hash table: from a key to its value.
+ *
+ * Buckets are cache lines of eight slots, with more lines behind where there are more entries; a slot is the value's
+ * address and eight bits of its hash, so that a look-up reads one line and then, nearly always, only the value it is for.
+ * There are up to eight entries for each bucket (HG_BUCKET_LOAD); then the number of buckets doubles, and halves below
+ * two. What is used comes to the first line. A resize goes on by a bucket with each operation, so no pause grows with the number of entries: the smaller table's
+ * bucket s and the larger one's s and s + small hold the same entries, and move_index says up to which s they have moved.
+ *
+ * Ownership  borrows the values.
+ * Threads    none of its own: the caller holds the shard's lock.
+ * Errors     HG_ENOMEM where an entry does not get in. A resize that gets no memory waits.
+ */
+#ifndef HG_CACHE_TABLE_H
+#define HG_CACHE_TABLE_H
+
+#include "base/value.h"
+
+#define HG_BUCKET_SLOTS 8
+#define HG_BUCKET_LOAD  8
+
+struct hg_bucket {
+    uint64_t tags; /* a byte for each slot, never 0; 0: free. Without gaps */
+    uint32_t low[HG_BUCKET_SLOTS];
+    uint16_t high[HG_BUCKET_SLOTS];
+    struct hg_bucket *more; /* only where all slots are taken */
+};
+
+typedef uint64_t (*hg_hash_fn)(struct hg_bytes key);
+
+struct hg_table {
+    struct hg_bucket *buckets, *old_buckets; /* old_buckets: being moved from, NULL when not resizing */
+    size_t mask, old_mask, move_index;
+    size_t count;           /* entries */
+    struct hg_bucket *spare; /* for what a resize is moving */
+    hg_hash_fn hash;        /* hg_hash; tests make keys collide */
+};
+
+int hg_table_init(struct hg_table *table); /* HG_ENOMEM */
+void hg_table_finish(struct hg_table *table); /* it is empty */
+
+struct hg_value *hg_table_find(const struct hg_table *table, uint64_t hash, struct hg_bytes key);
+/* The same for a use. */
+struct hg_value *hg_table_use(struct hg_table *table, uint64_t hash, struct hg_bytes key);
+/* Where only the hash is known; of two with one hash it is either. */
+struct hg_value *hg_table_find_hash(const struct hg_table *table, uint64_t hash);
+/* The key is not there. HG_OK or HG_ENOMEM. */
+int hg_table_add(struct hg_table *table, uint64_t hash, struct hg_value *value);
+/* It is there. */
+void hg_table_remove(struct hg_table *table, uint64_t hash, const struct hg_value *value);
+
+/* The share of one operation in keeping the table in shape. */
+void hg_table_tend(struct hg_table *table);
+/* The same for look-ups, which never begin a resize. */
+void hg_table_move(struct hg_table *table);
+
+/*
+ * For who walks all there is: entries by rows. A row holds the same entries whatever a resize has moved, so a walk may rest
+ * between rows; when their number changes, it begins anew.
+ */
+size_t hg_table_row_count(const struct hg_table *table);
+/* The n-th entry of a row, from 0; NULL behind the last. When one is removed, another takes its number. */
+struct hg_value *hg_table_nth(const struct hg_table *table, size_t row, size_t n);
+
+/* Two steps ahead of a look-up: the bucket's line, then those of the value it may find. */
+void hg_table_fetch_bucket(const struct hg_table *table, uint64_t hash);
+void hg_table_fetch_value(const struct hg_table *table, uint64_t hash);
+
+/* Tests: all entries are where they are looked for, no key is there twice. */
+bool hg_table_validate(const struct hg_table *table);
+
+#endif
