@@ -144,7 +144,6 @@ void hg_load_start(struct hg_load *load, struct hg_turn *turn)
     struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
     enum hg_guard_verdict verdict = HG_GUARD_RUN;
     uint64_t retry_ms = HG_LIMIT_RETRY_MS;
-    bool leads = true;
 
     if (load->flight.kind == HG_FLIGHT_REMOTE) {
         hg_load_ask(load, turn);
@@ -154,7 +153,7 @@ void hg_load_start(struct hg_load *load, struct hg_turn *turn)
     /* Under the lock, so that a nested get that joins sees it either before it is queued or in the queue. */
     hg_shard_lock(shard);
     bool is_slotless = guard == NULL || hg_guard_is_held(guard, load);
-    hg_batch_join_locked(load, is_slotless, &leads);
+    bool leads = hg_batch_join_locked(load, is_slotless);
     if (leads && !is_slotless)
         verdict = hg_guard_enter(guard, load, turn->now_ms, &retry_ms);
     hg_shard_unlock(shard);
