@@ -206,7 +206,7 @@ M.log = {
     field("access", T.boolean, { default = false, help = "a line for each request" }),
 }
 M.limits = {
-    field("key", T.size { max = 65536 }, { default = 1024, help = "bytes of a key" }),
+    field("key", T.size { max = 65535 }, { default = 1024, help = "bytes of a key, at most 65535" }),
     field("value", T.size { max = 2 ^ 31 - 1 }, { default = "8MiB", help = "bytes of a value" }),
     field("headers", T.size { min = 256, max = 2 ^ 24 },
         { default = "16KiB", help = "bytes of a request's header block" }),

@@ -501,6 +501,7 @@ describe("what is wrong", function()
         { { "node", "listen" }, { admin = "[::]:8792" }, "is not on loopback" },
         { { "node", "listen" }, { admin = "127.0.0.1.evil.example:8792" }, "is not on loopback" },
         { { "node", "listen" }, { peer = "0.0.0.0:8001" }, "is not on loopback and cluster.tokens is empty" },
+        { { "node", "limits" }, { key = "64KiB" }, "node.limits.key: expected a size of at most" },
         { { "node", "limits" }, { value = "1TiB" }, "node.limits.value: expected a size of at most" },
         { { "node", "limits" }, { keys = 1 }, 'did you mean "key"?' },
         { { "node", "limits" }, { pipeline = 0 }, "expected a whole number" },
