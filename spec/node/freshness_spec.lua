@@ -97,6 +97,23 @@ describe("freshness", function()
         assert.equal(0, n:stop())
     end)
 
+    it("error_ttl_max remembers errors in a row for longer", function()
+        local n = start('error_ttl = "100ms", error_ttl_max = "1h", source = { breaker = { failures = 0 } },',
+            [[ return nil, "why" ]])
+        local function remembered()
+            assert.equal(502, n:get("/api?key=bad").status)
+            return n:admin_json("/explain?group=test&key=bad").ttl_ms or 0
+        end
+        assert.is_true(remembered() <= 100)
+        node.until_true(function()
+            return remembered() > 300
+        end, 10, "an error that is remembered for longer than three times error_ttl")
+        assert.is_true(n:count("of bad") >= 3)
+        assert.equal(200, n:admin("/keys?group=test&key=bad", { method = "DELETE" }).status)
+        assert.is_true(remembered() <= 100, "a removed key begins anew")
+        assert.equal(0, n:stop())
+    end)
+
     it("ttl_jitter spreads lifetimes between (1 - jitter) and 1 of ttl", function()
         local n = start('ttl = "1000s", ttl_jitter = 0.5,', [[ return "v" ]])
         local least, most = math.huge, 0

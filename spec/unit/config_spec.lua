@@ -71,7 +71,8 @@ describe("defaults", function()
         assert.same({ {
             name = "test", capacity = 67108864, shards = 0, policy = "lru", ttl = -1, ttl_jitter = 0.1,
                 negative_ttl = 5000,
-            error_ttl = 0, stale_while_revalidate = 0, stale_if_error = 0, early_refresh = 0, hot = 0, deadline = 10000,
+            error_ttl = 0, error_ttl_max = 0,
+            stale_while_revalidate = 0, stale_if_error = 0, early_refresh = 0, hot = 0, deadline = 10000,
             source = 1, pool = "getters", on_timeout = "error", expose_errors = false, has_on_evict = false,
             has_on_hot = false, batch_window = 1, batch_max = 0, samples = 0,
         } }, n.groups)
@@ -460,6 +461,12 @@ describe("what is wrong", function()
         { { "groups", "test", "pool" }, "routes", "routes never share a pool with getters" },
         { { "groups", "test", "on_evict" }, 1, "expected a function(key, value, reason)" },
         { { "groups", "test", "on_hot" }, "k", "expected a function(key, rate)" },
+        { { "groups", "test", "error_ttl_max" }, "5s",
+        "groups.test.error_ttl_max: expected an error_ttl above 0 with it, found 0" },
+        { { "groups", "test" }, { getter = getter, error_ttl = "10s", error_ttl_max = "5s" },
+        "groups.test.error_ttl_max: expected at least error_ttl, 10s, found 5s" },
+        { { "groups", "test" }, { getter = getter, error_ttl = false, error_ttl_max = "5s" },
+        "groups.test.error_ttl_max: expected at least error_ttl, false, found 5s" },
         { { "groups", "test", "on_timeout" }, "fail", 'expected "error" or "stale", found "fail"' },
         { { "groups", "test", "expose_errors" }, 1, "expected true or false, found 1" },
         { { "groups", "test", "source" }, { breaker = { failures = -1 } },
