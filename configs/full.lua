@@ -67,6 +67,7 @@ return {
             ttl_jitter = 0.1, -- a life is between 0.9 and 1.0 of ttl
             negative_ttl = "5s",
             error_ttl = 0,
+            error_ttl_max = 0, -- error_ttl
             stale_while_revalidate = 0,
             stale_if_error = 0,
             early_refresh = 0, -- XFetch beta

@@ -47,6 +47,12 @@ static void check_value(struct client *client, const struct hg_result *result, b
          (unsigned long long)(world->now - end), (unsigned long long)bound, (int)result->how);
 }
 
+static uint64_t error_ttl_max(const struct world *world)
+{
+    const struct options *o = &world->options;
+    return o->error_ttl_max_ms > o->error_ttl_ms ? o->error_ttl_max_ms : o->error_ttl_ms;
+}
+
 /* That there was nothing must have been true within negative_ttl, and after the last acknowledged change. */
 static void check_not_found(struct client *client, const struct hg_result *result)
 {
@@ -95,7 +101,7 @@ static void check_hit(struct client *client, const struct hg_result *result)
     }
     if (result->how != HG_HOW_ERROR)
         return;
-    uint64_t bound = at_most(world, world->options.error_ttl_ms) + lags(world);
+    uint64_t bound = at_most(world, error_ttl_max(world)) + lags(world);
     must(world, "I10", world->now - world->keys[client->key].last_error <= bound,
          "key %u: an error is remembered for more than %llu ms", client->key,
          (unsigned long long)bound);
@@ -176,7 +182,7 @@ static void check_entry(struct node *node, unsigned g, const struct hg_value *va
          "key %u is stored and does not know it", key);
     switch (hg_value_status(value)) {
     case HG_STATUS_ERROR:
-        must(world, "I10", left_ms <= o->error_ttl_ms,
+        must(world, "I10", left_ms <= error_ttl_max(world),
              "node %s keeps an error of key %u for %llu ms more", node->name, key,
              (unsigned long long)left_ms);
         break;

@@ -218,6 +218,7 @@ void node_start(struct node *node)
         .ttl_jitter = (double)o->jitter / 100,
         .negative_ttl_ms = o->negative_ttl_ms,
         .error_ttl_ms = o->error_ttl_ms,
+        .error_ttl_max_ms = o->error_ttl_max_ms,
         .stale_while_revalidate_ms = o->swr_ms,
         .stale_if_error_ms = o->sie_ms,
         .early_refresh = (double)o->early,

@@ -160,6 +160,8 @@ void options_draw(struct world *world, unsigned nodes_max)
     draw_origin(world);
     draw_faults(world);
     draw_hot(world);
+    if (world->options.error_ttl_ms > 0)
+        world->options.error_ttl_max_ms = ONE_OF(world, 0, 300, 2000);
 }
 
 void options_print(FILE *out, const struct options *options)

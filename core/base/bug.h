@@ -57,7 +57,8 @@
     X(LATE_CANCEL, "who leaves stays counted as waiting")                                           \
     X(COPY_OUTLIVES, "a hot copy lives on when its owner's value has ended")                        \
     X(CONTACT_UNCHECKED, "a hot copy is served although nothing is heard of the cluster")           \
-    X(RENEW_ALWAYS, "each hit of a hot copy asks its owner")
+    X(RENEW_ALWAYS, "each hit of a hot copy asks its owner")                                        \
+    X(ERROR_UNBOUNDED, "errors in a row are remembered longer and longer")
 
 enum hg_bug {
     HG_BUG_NONE,

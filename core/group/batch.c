@@ -2,20 +2,20 @@
 
 #include "base/bug.h"
 
-bool hg_batch_join_locked(struct hg_load *load, bool is_slotless, bool *out_leads)
+bool hg_batch_join_locked(struct hg_load *load, bool is_slotless)
 {
     struct hg_group *group = load->group;
+    bool leads = true;
 
-    *out_leads = true;
     if (!hg_is_batched(load))
-        return false;
+        return leads;
     pthread_mutex_lock(&group->batch_lock);
     struct hg_load **open = &group->open_batch[is_slotless];
     if (*open == NULL) {
         *open = group->config.batch_max > 1 ? load : NULL;
     } else {
         struct hg_load *leader = *open;
-        *out_leads = false;
+        leads = false;
         atomic_store_explicit(&load->leader, leader, memory_order_release);
         hg_list_push_back(&leader->followers, &load->link);
         leader->follower_count++;
@@ -23,7 +23,7 @@ bool hg_batch_join_locked(struct hg_load *load, bool is_slotless, bool *out_lead
             *open = NULL;
     }
     pthread_mutex_unlock(&group->batch_lock);
-    return true;
+    return leads;
 }
 
 void hg_batch_close(struct hg_load *leader, struct hg_list *out_followers)

@@ -519,6 +519,7 @@ static void world_init(struct sim *sim, uint64_t seed, const struct rules *rules
             .ttl_jitter = 0.2,
             .negative_ttl_ms = 50,
             .error_ttl_ms = seed % 2 == 0 ? 20 : 0,
+            .error_ttl_max_ms = seed % 4 == 0 ? 200 : 0,
             .stale_while_revalidate_ms = 100,
             .stale_if_error_ms = 300,
             .early_refresh = 1,

@@ -14,6 +14,23 @@ uint64_t hg_life_jittered(uint64_t ttl_ms, double jitter, uint64_t random)
     return cut >= ttl_ms ? 1 : ttl_ms - cut;
 }
 
+uint64_t hg_error_life(uint64_t ttl_ms, uint64_t max_ms, uint64_t last_ms, uint64_t random)
+{
+    if (ttl_ms == 0 || last_ms == 0 || max_ms <= ttl_ms)
+        return ttl_ms;
+
+    bool is_capped = last_ms > max_ms / 3 && !hg_bug(HG_BUG_ERROR_UNBOUNDED);
+    uint64_t most_ms = is_capped ? max_ms : last_ms * 3;
+    uint64_t least_ms = last_ms < most_ms / 2 ? last_ms : most_ms / 2;
+    if (least_ms < ttl_ms)
+        least_ms = ttl_ms;
+    if (most_ms <= least_ms)
+        return least_ms;
+    double share = (double)(most_ms - least_ms) / (double)most_ms;
+    uint64_t life_ms = hg_life_jittered(most_ms, share, random);
+    return life_ms < least_ms ? least_ms : life_ms; /* the share is rounded */
+}
+
 bool hg_is_within(uint64_t expires_ms, uint64_t window_ms, uint64_t now_ms)
 {
     return now_ms < hg_time_add(expires_ms, window_ms) || hg_bug(HG_BUG_STALE_FOREVER);
@@ -83,20 +100,15 @@ static struct windows windows_of(const struct hg_value *value, const struct hg_g
     return windows;
 }
 
-bool hg_value_fill_windows(struct hg_value *value, const struct hg_group_config *config,
-                           bool is_copy)
+static bool fill(struct hg_value *value, struct windows windows)
 {
     if (hg_value_is_private(value) || hg_value_refs(value) != 1)
         return false;
-
-    struct windows windows = windows_of(value, config, is_copy);
     return hg_value_set_windows(value, windows.swr_ms, windows.sie_ms);
 }
 
-struct hg_value *hg_value_copy_windows(const struct hg_value *value,
-                                       const struct hg_group_config *config, bool is_copy)
+static struct hg_value *copy(const struct hg_value *value, struct windows windows)
 {
-    struct windows windows = windows_of(value, config, is_copy);
     struct hg_bytes tags[HG_TAGS_MAX];
     struct hg_value_spec spec;
 
@@ -106,14 +118,44 @@ struct hg_value *hg_value_copy_windows(const struct hg_value *value,
     return hg_value_create(&spec);
 }
 
+static struct hg_value *fill_or_copy(struct hg_value *value, struct windows windows)
+{
+    if (fill(value, windows))
+        return value;
+
+    struct hg_value *other = copy(value, windows);
+    if (other != NULL)
+        hg_value_unref(value);
+    return other;
+}
+
+bool hg_value_fill_windows(struct hg_value *value, const struct hg_group_config *config,
+                           bool is_copy)
+{
+    return fill(value, windows_of(value, config, is_copy));
+}
+
+struct hg_value *hg_value_copy_windows(const struct hg_value *value,
+                                       const struct hg_group_config *config, bool is_copy)
+{
+    return copy(value, windows_of(value, config, is_copy));
+}
+
 struct hg_value *hg_value_with_windows(struct hg_value *value, const struct hg_group_config *config,
                                        bool is_copy)
 {
-    if (hg_value_fill_windows(value, config, is_copy))
-        return value;
+    return fill_or_copy(value, windows_of(value, config, is_copy));
+}
 
-    struct hg_value *copy = hg_value_copy_windows(value, config, is_copy);
-    if (copy != NULL)
-        hg_value_unref(value);
-    return copy;
+struct hg_value *hg_error_note_life(struct hg_value *error, uint64_t life_ms)
+{
+    return fill_or_copy(error, (struct windows){0, life_ms});
+}
+
+uint64_t hg_error_last_life(const struct hg_value *entry, uint64_t now_ms)
+{
+    if (entry == NULL || hg_value_status(entry) != HG_STATUS_ERROR)
+        return 0;
+    uint64_t life_ms = hg_value_more(entry).stale_if_error_ms;
+    return hg_is_within(hg_value_expires_ms(entry), life_ms, now_ms) ? life_ms : 0;
 }

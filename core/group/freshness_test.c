@@ -29,6 +29,95 @@ static void test_lives_without_jitter_or_end_stay(void **state)
     assert_true(hg_life_jittered(HG_FOREVER - 2, 1, UINT64_MAX) >= 1);
 }
 
+static void test_first_errors_live_for_error_ttl(void **state)
+{
+    (void)state;
+    assert_int_equal(hg_error_life(1000, 60000, 0, UINT64_MAX), 1000);
+    assert_int_equal(hg_error_life(1000, 1000, 1000, UINT64_MAX), 1000);
+    assert_int_equal(hg_error_life(1000, 0, 1000, UINT64_MAX), 1000);
+    assert_int_equal(hg_error_life(0, 60000, 1000, UINT64_MAX), 0);
+    assert_true(hg_error_life(HG_FOREVER, HG_FOREVER, 1000, 0) == HG_FOREVER);
+}
+
+static void test_errors_in_a_row_live_twice_as_long_each_time(void **state)
+{
+    uint64_t seed = 5, sum = 0;
+
+    (void)state;
+    for (int i = 0; i < 100000; i++) {
+        uint64_t life_ms = hg_error_life(1000, 60000, 2000, fake_next(&seed));
+        assert_in_range(life_ms, 2000, 6000);
+        sum += life_ms;
+    }
+    assert_in_range(sum / 100000, 3980, 4020);
+    /* Not shorter than error_ttl, whatever the last was cut to. */
+    assert_in_range(hg_error_life(1000, 60000, 400, 0), 1000, 1200);
+    assert_int_equal(hg_error_life(1000, 60000, 100, UINT64_MAX), 1000);
+    /* The bound leaves room for chance. */
+    sum = 0;
+    for (int i = 0; i < 100000; i++) {
+        uint64_t life_ms = hg_error_life(1000, 60000, 60000, fake_next(&seed));
+        assert_in_range(life_ms, 30000, 60000);
+        sum += life_ms;
+    }
+    assert_in_range(sum / 100000, 44900, 45100);
+    assert_in_range(hg_error_life(1000, 1500, 1000, UINT64_MAX), 1000, 1500);
+    assert_in_range(hg_error_life(1000, HG_FOREVER, 1000, 0), 1000, 3000);
+}
+
+static void test_rows_of_errors_stay_between_error_ttl_and_its_bound(void **state)
+{
+    uint64_t seed = 11;
+
+    (void)state;
+    for (int row = 0; row < 2000; row++) {
+        uint64_t ttl_ms = 1 + fake_next(&seed) % 5000;
+        uint64_t max_ms = ttl_ms + fake_next(&seed) % 100000;
+        uint64_t life_ms = hg_error_life(ttl_ms, max_ms, 0, fake_next(&seed));
+        assert_int_equal(life_ms, ttl_ms);
+        for (int i = 0; i < 30; i++) {
+            uint64_t last_ms = life_ms;
+            life_ms = hg_error_life(ttl_ms, max_ms, last_ms, fake_next(&seed));
+            assert_in_range(life_ms, ttl_ms, max_ms);
+            assert_true(life_ms >= last_ms || life_ms >= max_ms / 2);
+        }
+        assert_true(life_ms >= max_ms / 2);
+    }
+}
+
+static void test_an_error_notes_its_life(void **state)
+{
+    struct hg_value_spec spec = spec_of(HG_BYTES("k"), "why");
+    size_t live = hg_alloc_live_bytes();
+
+    (void)state;
+    spec.status = HG_STATUS_ERROR;
+    spec.retry_after_ms = 7;
+    struct hg_value *error = hg_error_note_life(hg_value_create(&spec), 300);
+    hg_value_set_times(error, 0, 1000);
+    assert_int_equal(hg_value_more(error).retry_after_ms, 7);
+    assert_int_equal(hg_error_last_life(error, 1299), 300);
+    assert_int_equal(hg_error_last_life(error, 1300), 0);
+    assert_int_equal(hg_error_last_life(NULL, 0), 0);
+    assert_false(hg_value_is_good_on_error(error, 1000, 1100));
+
+    spec.retry_after_ms = 0; /* no room for it: a copy is made, or not */
+    struct hg_value *plain = hg_value_create(&spec);
+    hg_alloc_fail_at(0, true);
+    assert_null(hg_error_note_life(plain, 300));
+    hg_alloc_fail_clear();
+    plain = hg_error_note_life(plain, 300);
+    assert_int_equal(hg_error_last_life(plain, 0), 300);
+    spec.status = HG_STATUS_VALUE;
+    spec.stale_if_error_ms = 300;
+    struct hg_value *value = hg_value_create(&spec);
+    assert_int_equal(hg_error_last_life(value, 0), 0);
+    hg_value_unref(value);
+    hg_value_unref(plain);
+    hg_value_unref(error);
+    assert_int_equal(hg_alloc_live_bytes(), live);
+}
+
 static void test_windows_end_exactly(void **state)
 {
     (void)state;
@@ -126,6 +215,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_jittered_life_is_uniform_between_its_ends),
         cmocka_unit_test(test_lives_without_jitter_or_end_stay),
+        cmocka_unit_test(test_first_errors_live_for_error_ttl),
+        cmocka_unit_test(test_errors_in_a_row_live_twice_as_long_each_time),
+        cmocka_unit_test(test_rows_of_errors_stay_between_error_ttl_and_its_bound),
+        cmocka_unit_test(test_an_error_notes_its_life),
         cmocka_unit_test(test_windows_end_exactly),
         cmocka_unit_test(test_early_refresh_has_the_papers_odds),
         cmocka_unit_test(test_windows_are_filled_from_the_group),

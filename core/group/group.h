@@ -48,6 +48,7 @@ struct hg_group_config {
     uint64_t ttl_ms;                        /* HG_FOREVER = without end; 0 = do not cache */
     double ttl_jitter;                      /* 0..1 */
     uint64_t negative_ttl_ms, error_ttl_ms; /* 0 = do not remember */
+    uint64_t error_ttl_max_ms; /* of errors in a row (freshness.h); up to error_ttl_ms: they live no longer */
     uint64_t stale_while_revalidate_ms, stale_if_error_ms;
     double early_refresh; /* XFetch beta, 0 = off */
     uint64_t deadline_ms;

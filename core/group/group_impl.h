@@ -111,8 +111,8 @@ int hg_load_begin_locked(struct hg_shard *shard, struct hg_load *load, const str
 void hg_load_destroy(struct hg_load *load);
 /* Starts what was begun: the guard and the getter, or the ask. */
 void hg_load_start(struct hg_load *load, struct hg_turn *turn);
-/* batch.c. True: it joined a batch, or opened one; false: groups without. *out_leads: the guard is its to pass. */
-bool hg_batch_join_locked(struct hg_load *load, bool is_slotless, bool *out_leads);
+/* batch.c. True: it is alone, or leads a batch that it opened: the guard is its to pass. False: it joined one. */
+bool hg_batch_join_locked(struct hg_load *load, bool is_slotless);
 /* Nobody joins any more. Its followers to `out`, by link. */
 void hg_batch_close(struct hg_load *leader, struct hg_list *out_followers);
 /* A slot was given to it, or it needs none: runs the getter. */

@@ -24,7 +24,6 @@ static void breaker_open(struct hg_guard *guard, uint64_t now_ms)
 {
     guard->breaker = HG_BREAKER_OPEN;
     guard->open_until_ms = hg_time_add(now_ms, guard->config.breaker_cooldown_ms);
-    guard->failures_in_a_row = 0;
     guard->opened++;
 }
 
@@ -111,12 +110,12 @@ void hg_guard_leave(struct hg_guard *guard, bool failed, uint64_t now_ms, struct
     guard->running--;
     /* What ran before it opened says nothing new while it is open. */
     if (guard->breaker != HG_BREAKER_OPEN) {
+        guard->failures_in_a_row = failed ? guard->failures_in_a_row + 1 : 0;
         if (!failed) {
-            guard->failures_in_a_row = 0;
             guard->breaker = HG_BREAKER_CLOSED;
         } else if (guard->breaker == HG_BREAKER_HALF_OPEN ||
                    (guard->config.breaker_failures > 0 &&
-                    ++guard->failures_in_a_row >= guard->config.breaker_failures)) {
+                    guard->failures_in_a_row >= guard->config.breaker_failures)) {
             breaker_open(guard, now_ms);
             while ((load = pop(guard)) != NULL) {
                 guard->refused++;
@@ -170,6 +169,7 @@ void hg_guard_state(struct hg_guard *guard, struct hg_guard_state *out_state)
     *out_state = (struct hg_guard_state){
         .running = guard->running,
         .queued = guard->queued,
+        .failures_in_a_row = guard->failures_in_a_row,
         .breaker = guard->breaker,
         .refused = guard->refused,
         .opened = guard->opened,

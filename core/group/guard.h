@@ -36,6 +36,7 @@ struct hg_guard {
 /* How it stands. */
 struct hg_guard_state {
     unsigned running, queued;
+    unsigned failures_in_a_row; /* of the source, since its last success */
     enum hg_breaker_state breaker;
     uint64_t refused, opened; /* counters */
 };

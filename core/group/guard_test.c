@@ -78,10 +78,14 @@ static void test_breaker_counts_failures_in_a_row_only(void **state)
     memset(&load, 0, sizeof(load));
     hg_guard_init(&guard, &limits);
     static const bool failed[] = {true, true, false, true, true, true};
+    static const unsigned in_a_row[] = {1, 2, 0, 1, 2, 3};
+    struct hg_guard_state told;
     for (size_t i = 0; i < HG_COUNT(failed); i++) {
         assert_int_equal(guard.breaker, HG_BREAKER_CLOSED);
         assert_int_equal(hg_guard_enter(&guard, &load, 0, &retry_ms), HG_GUARD_RUN);
         hg_guard_leave(&guard, failed[i], 0, &ready, &refused);
+        hg_guard_state(&guard, &told);
+        assert_int_equal(told.failures_in_a_row, in_a_row[i]);
     }
     assert_int_equal(guard.breaker, HG_BREAKER_OPEN);
     assert_int_equal(guard.opened, 1);
@@ -107,12 +111,14 @@ static void test_half_open_lets_one_trial_through(void **state)
     assert_int_equal(guard.breaker, HG_BREAKER_HALF_OPEN);
     assert_int_equal(hg_guard_enter(&guard, &load, 1000, &retry_ms), HG_GUARD_OPEN);
     hg_guard_leave(&guard, true, 1100, &ready, &refused); /* still bad: another cooldown */
+    assert_int_equal(guard.failures_in_a_row, 2);
     assert_int_equal(hg_guard_enter(&guard, &load, 2099, &retry_ms), HG_GUARD_OPEN);
     assert_int_equal(hg_guard_enter(&guard, &load, 2100, &retry_ms), HG_GUARD_RUN);
     hg_guard_drop(&guard, 2100, &ready); /* never took place: the next is the trial */
     assert_int_equal(hg_guard_enter(&guard, &load, 2100, &retry_ms), HG_GUARD_RUN);
     hg_guard_leave(&guard, false, 2200, &ready, &refused);
     assert_int_equal(guard.breaker, HG_BREAKER_CLOSED);
+    assert_int_equal(guard.failures_in_a_row, 0);
     assert_int_equal(hg_guard_enter(&guard, &load, 2200, &retry_ms), HG_GUARD_RUN);
     hg_guard_leave(&guard, false, 2200, &ready, &refused);
     hg_guard_finish(&guard);

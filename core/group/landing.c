@@ -137,6 +137,16 @@ static bool restart_locked(struct hg_shard *shard, struct hg_load *load, struct 
     return true;
 }
 
+/* What is no error and is not stored ends a row of errors: the next one is a first again. */
+static void forget_error_locked(struct hg_shard *shard, const struct hg_load *load)
+{
+    const struct hg_value *entry =
+        hg_store_peek(&shard->store, load->flight.hash, load->flight.key);
+
+    if (entry != NULL && hg_value_status(entry) == HG_STATUS_ERROR)
+        hg_store_remove(&shard->store, load->flight.hash, load->flight.key, HG_EVICT_REPLACED);
+}
+
 static bool land(struct hg_load *load, struct hg_landing *landing, bool only_stale,
                  struct hg_turn *turn)
 {
@@ -175,6 +185,8 @@ static bool land(struct hg_load *load, struct hg_landing *landing, bool only_sta
                (entry = keep_locked(shard, load, landing)) != NULL) {
         result.created_ms = hg_value_created_ms(entry);
         result.expires_ms = hg_group_until(group, entry);
+    } else if (hg_value_status(serve) != HG_STATUS_ERROR) {
+        forget_error_locked(shard, load);
     }
 
     hg_flight_end(&shard->flights, &load->flight);

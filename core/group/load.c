@@ -144,7 +144,6 @@ void hg_load_start(struct hg_load *load, struct hg_turn *turn)
     struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
     enum hg_guard_verdict verdict = HG_GUARD_RUN;
     uint64_t retry_ms = HG_LIMIT_RETRY_MS;
-    bool leads = true;
 
     if (load->flight.kind == HG_FLIGHT_REMOTE) {
         hg_load_ask(load, turn);
@@ -154,7 +153,7 @@ void hg_load_start(struct hg_load *load, struct hg_turn *turn)
     /* Under the lock, so that a nested get that joins sees it either before it is queued or in the queue. */
     hg_shard_lock(shard);
     bool is_slotless = guard == NULL || hg_guard_is_held(guard, load);
-    hg_batch_join_locked(load, is_slotless, &leads);
+    bool leads = hg_batch_join_locked(load, is_slotless);
     if (leads && !is_slotless)
         verdict = hg_guard_enter(guard, load, turn->now_ms, &retry_ms);
     hg_shard_unlock(shard);
@@ -270,8 +269,26 @@ void hg_load_refuse(struct hg_load *load, struct hg_bytes why, uint64_t retry_af
     land_error(load, HG_CLASS_UNAVAILABLE, why, retry_after_ms, turn);
 }
 
+/* How long an error is remembered: longer where it is not the first in a row. */
+static uint64_t error_life(struct hg_load *load, uint64_t now_ms)
+{
+    struct hg_group *group = load->group;
+    const struct hg_group_config *config = &group->config;
+    const struct hg_source *source = group->groups->source;
+    struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
+
+    if (config->error_ttl_max_ms <= config->error_ttl_ms)
+        return config->error_ttl_ms;
+    hg_shard_lock(shard);
+    uint64_t last_ms = hg_error_last_life(
+        hg_group_peek_locked(group, shard, load->flight.hash, load->flight.key), now_ms);
+    hg_shard_unlock(shard);
+    return hg_error_life(config->error_ttl_ms, config->error_ttl_max_ms, last_ms,
+                         source->random(source->ctx));
+}
+
 /* How long and where the result of this node's getter is kept. */
-static void plan_store(const struct hg_load *load, const struct hg_value *value, uint64_t now_ms,
+static void plan_store(struct hg_load *load, const struct hg_value *value, uint64_t now_ms,
                        struct hg_landing *landing)
 {
     const struct hg_group_config *config = &load->group->config;
@@ -282,7 +299,7 @@ static void plan_store(const struct hg_load *load, const struct hg_value *value,
     landing->created_ms = now_ms;
     if (hg_value_status(value) != HG_STATUS_VALUE) {
         life_ms = hg_value_status(value) == HG_STATUS_NOT_FOUND ? config->negative_ttl_ms
-                                                                : config->error_ttl_ms;
+                                                                : error_life(load, now_ms);
         if (hg_bug(HG_BUG_CACHE_ERROR) && hg_value_status(value) == HG_STATUS_ERROR)
             life_ms = config->ttl_ms;
         if (hg_bug(HG_BUG_CACHE_ABSENCE) && hg_value_status(value) == HG_STATUS_NOT_FOUND)
@@ -377,8 +394,12 @@ static bool land_result(struct hg_load *load, struct hg_value *result, struct hg
     if (landing.is_stored && !hg_bytes_eq(hg_value_key(result), load->flight.key))
         landing.is_stored = false;
     if (landing.is_stored) {
+        bool is_error_in_row = hg_value_status(result) == HG_STATUS_ERROR &&
+                               group->config.error_ttl_max_ms > group->config.error_ttl_ms;
         struct hg_value *storable =
-            hg_value_with_windows(result, &group->config, landing.tier != HG_TIER_MAIN);
+            is_error_in_row
+                ? hg_error_note_life(result, landing.expires_ms - landing.created_ms)
+                : hg_value_with_windows(result, &group->config, landing.tier != HG_TIER_MAIN);
         if (storable == NULL)
             landing.is_stored = false;
         else

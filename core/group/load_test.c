@@ -23,36 +23,6 @@ static void test_not_found_is_remembered(void **state)
     fake_finish(&fake);
 }
 
-static void test_errors_are_remembered_only_with_error_ttl(void **state)
-{
-    (void)state;
-    for (int with = 0; with < 2; with++) {
-        struct fake fake;
-        struct asker asker;
-
-        fake_init(&fake);
-        fake.config.error_ttl_ms = with ? 1000 : 0;
-        fake_start(&fake);
-        assert_int_equal(ask(&fake, &asker, "k"), HG_PENDING);
-        struct hg_load *load = next_load(&fake);
-        end(&fake, load, error_of(load, HG_CLASS_DENIED, "no"));
-        assert_int_equal(asker.err, HG_OK);
-        assert_int_equal(asker.status, HG_STATUS_ERROR);
-        assert_int_equal(asker.klass, HG_CLASS_DENIED);
-        assert_string_equal(asker.data, "no");
-        assert_int_equal(stats_of(&fake).local_load_errors, 1);
-        if (with) {
-            assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
-            assert_int_equal(asker.how, HG_HOW_ERROR);
-            assert_int_equal(stats_of(&fake).error_hits, 1);
-        } else {
-            assert_int_equal(ask(&fake, &asker, "k"), HG_PENDING);
-            end_next(&fake, "v");
-        }
-        fake_finish(&fake);
-    }
-}
-
 static void test_failed_refresh_leaves_the_good_value(void **state)
 {
     struct fake fake;
@@ -515,7 +485,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_not_found_is_remembered),
-        cmocka_unit_test(test_errors_are_remembered_only_with_error_ttl),
         cmocka_unit_test(test_failed_refresh_leaves_the_good_value),
         cmocka_unit_test(test_getters_windows_win_over_the_groups),
         cmocka_unit_test(test_uncacheable_and_lifeless_values_are_served_and_not_stored),

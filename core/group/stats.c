@@ -63,7 +63,9 @@ static void explain_entry(const struct hg_group *group, const struct hg_store *s
     out->status = hg_value_status(value);
     out->age_ms = now_ms > hg_value_created_ms(value) ? now_ms - hg_value_created_ms(value) : 0;
     out->ttl_ms = ttl_left(hg_group_until(group, value), now_ms);
-    struct hg_value_more more = hg_value_more(value);
+    struct hg_value_more more = {0};
+    if (out->status == HG_STATUS_VALUE) /* an error's window is none (freshness.h) */
+        more = hg_value_more(value);
     out->stale_while_revalidate_ms = more.stale_while_revalidate_ms;
     out->stale_if_error_ms = more.stale_if_error_ms;
     out->size_bytes = hg_value_data_len(value);

@@ -3,8 +3,8 @@
  *
  *   maker --mail--> a worker: hg_write --POST <base_path>?changes--> members --> hg_write ... over --mail--> maker
  *
- * A set whose owner does not acknowledge is an error (HG_EPEER), for nobody has the value then. Whoever else does not
- * is named in the answer, which comes when its lease is over.
+ * A set whose owner does not acknowledge is an error (HG_EPEER): it may have the value or not, and nobody else is told.
+ * Whoever else does not is named in the answer, which comes when its lease is over.
  */
 #include "base/alloc.h"
 #include "cluster/write.h"

@@ -297,6 +297,7 @@ static void read_groups(struct reader *r)
             .ttl_jitter = number(r, "ttl_jitter"),
             .negative_ttl_ms = whole(r, "negative_ttl"),
             .error_ttl_ms = whole(r, "error_ttl"),
+            .error_ttl_max_ms = whole(r, "error_ttl_max"),
             .stale_while_revalidate_ms = whole(r, "stale_while_revalidate"),
             .stale_if_error_ms = whole(r, "stale_if_error"),
             .early_refresh = number(r, "early_refresh"),

@@ -22,8 +22,8 @@
 #define EXIT_FAILED 1
 #define EXIT_CONFIG 2
 #define BACKLOG     4096
-#define PEER_PUT_EXTRA                                                                             \
-    (64u << 10)        /* key, type, etag, meta, tags of a value that is sent to its owner */
+#define CHANGE_EXTRA                                                                               \
+    (64u << 10)        /* group, type, etag, meta, tags: what a Change has beside key and value */
 #define FD_RESERVE 128 /* descriptors for all that is not a client */
 
 static void say(const char *what)
@@ -177,11 +177,15 @@ static int runtime_start(struct hg_node *node, const struct hg_node_options *opt
     return err < 0 ? say_failure(error, err) : HG_OK;
 }
 
-/* Another node's PUT holds a value with what is around it. Clients are held to limits.body by hg_node_request. */
+/*
+ * The largest body from another node is the Change of a set (POST ?changes), with the value in it. Clients are held to
+ * limits.body by hg_node_request.
+ */
 static size_t body_max(const struct hg_config *config)
 {
-    size_t peer_max = config->limits.value + PEER_PUT_EXTRA;
-    return config->has_cluster && peer_max > config->limits.body ? peer_max : config->limits.body;
+    size_t change_max = config->limits.value + config->limits.key + CHANGE_EXTRA;
+    return config->has_cluster && change_max > config->limits.body ? change_max
+                                                                   : config->limits.body;
 }
 
 static void set_limits(struct hg_node *node)

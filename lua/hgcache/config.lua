@@ -17,8 +17,9 @@
 --            script = { memory, budget, jit }, admin = { tokens = {}, hosts = {} }, insecure }
 --   cluster = nil | { self, peers = {}, transport, base_path, ring = { name, hash = "xxh64"|"crc32", points }, timeout, lease,
 --                     tokens = {}, default_group = nil|string, min_peers }
---   groups = { { name, capacity, shards (0 = auto), policy, ttl, ttl_jitter, negative_ttl, error_ttl, stale_while_revalidate,
---                stale_if_error, early_refresh, hot, deadline, source (number: index into sources), pool, on_timeout, expose_errors,
+--   groups = { { name, capacity, shards (0 = auto), policy, ttl, ttl_jitter, negative_ttl, error_ttl,
+--                error_ttl_max (error_ttl where it was not given), stale_while_revalidate, stale_if_error, early_refresh,
+--                hot, deadline, source (number: index into sources), pool, on_timeout, expose_errors,
 --                samples (0: no score), batch_window, batch_max (0: it has a getter, else get_many), has_on_evict,
 --                has_on_hot }, ... }                                                    -- sorted by name
 --   sources = { { concurrency, queue, timeout, retries, backoff, breaker_failures, breaker_cooldown }, ... }
@@ -36,6 +37,7 @@ local schema = require "hgcache.schema"
 local locate = require "hgcache.locate"
 local route_syntax = require "hgcache.route_syntax"
 local describe = require "hgcache.describe"
+local units = require "hgcache.units"
 
 local M = {}
 
@@ -52,6 +54,19 @@ local ADMIN_PATHS = { "/live", "/ready", "/metrics", "/stats", "/ring", "/hot", 
 local function is_loopback(address)
     local host = schema.split_address(address)
     return host == "unix" or host == "localhost" or host == "::1" or host:find("^127%.%d+%.%d+%.%d+$") ~= nil
+end
+
+-- What is remembered longer when errors come in a row; -1 is for ever.
+local function check_error_ttl(group, at)
+    local least, most = group.error_ttl, group.error_ttl_max
+    if most == nil then
+        group.error_ttl_max = least
+    elseif least == 0 and most ~= 0 then
+        T.fail(T.child(at, "error_ttl_max"), "expected an error_ttl above 0 with it, found 0")
+    elseif most ~= -1 and (least == -1 or most < least) then
+        T.fail(T.child(at, "error_ttl_max"), ("expected at least error_ttl, %s, found %s"):format(
+            least == -1 and "false" or units.format_duration(least), units.format_duration(most)))
+    end
 end
 
 local function check_groups(given, has_cluster, pools)
@@ -80,6 +95,7 @@ local function check_groups(given, has_cluster, pools)
         elseif group.getter and group.get_many then
             T.fail(here, "expected getter or get_many, found both")
         end
+        check_error_ttl(group, here)
         group.samples = type(group.policy) == "table" and group.policy.samples or 0
         group.policy = group.samples > 0 and group.policy.name or group.policy
         group.batch_window, group.batch_max = group.batch.window, group.get_many and group.batch.max or 0

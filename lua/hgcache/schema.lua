@@ -206,7 +206,7 @@ M.log = {
     field("access", T.boolean, { default = false, help = "a line for each request" }),
 }
 M.limits = {
-    field("key", T.size { max = 65536 }, { default = 1024, help = "bytes of a key" }),
+    field("key", T.size { max = 65535 }, { default = 1024, help = "bytes of a key, at most 65535" }),
     field("value", T.size { max = 2 ^ 31 - 1 }, { default = "8MiB", help = "bytes of a value" }),
     field("headers", T.size { min = 256, max = 2 ^ 24 },
         { default = "16KiB", help = "bytes of a request's header block" }),
@@ -323,6 +323,8 @@ M.group = {
         { default = 0.1, help = "share of the lifetime by which it is shortened at random" }),
     field("negative_ttl", T.duration { forever = true }, { default = "5s", help = "remember not-found" }),
     field("error_ttl", T.duration { forever = true }, { default = 0, help = "remember an error" }),
+    field("error_ttl_max", T.duration { forever = true },
+        { help = "remember errors in a row for longer and longer, up to this; default error_ttl: no longer" }),
     field("stale_while_revalidate", T.duration { forever = true },
         { default = 0, help = "serve stale while refreshing" }),
     field("stale_if_error", T.duration { forever = true }, { default = 0, help = "serve stale when the source fails" }),

@@ -97,6 +97,23 @@ describe("freshness", function()
         assert.equal(0, n:stop())
     end)
 
+    it("error_ttl_max remembers errors in a row for longer", function()
+        local n = start('error_ttl = "100ms", error_ttl_max = "1h", source = { breaker = { failures = 0 } },',
+            [[ return nil, "why" ]])
+        local function remembered()
+            assert.equal(502, n:get("/api?key=bad").status)
+            return n:admin_json("/explain?group=test&key=bad").ttl_ms or 0
+        end
+        assert.is_true(remembered() <= 100)
+        node.until_true(function()
+            return remembered() > 300
+        end, 10, "an error that is remembered for longer than three times error_ttl")
+        assert.is_true(n:count("of bad") >= 3)
+        assert.equal(200, n:admin("/keys?group=test&key=bad", { method = "DELETE" }).status)
+        assert.is_true(remembered() <= 100, "a removed key begins anew")
+        assert.equal(0, n:stop())
+    end)
+
     it("ttl_jitter spreads lifetimes between (1 - jitter) and 1 of ttl", function()
         local n = start('ttl = "1000s", ttl_jitter = 0.5,', [[ return "v" ]])
         local least, most = math.huge, 0
@@ -236,6 +253,69 @@ describe("the guard", function()
             return n:get("/api?key=good").status == 200
         end, 10, "the breaker to close")
         assert.equal("v", n:get("/api?key=another").body)
+        assert.equal(0, n:stop())
+    end)
+
+    it("says in /stats and in hgcache stats how it stands", function()
+        local gate = node.dir() .. "/gate"
+        local n = node.start { args = { gate = gate }, config = [[
+local shared = hg.source {
+    concurrency = 1, queue = 7, timeout = "60s", breaker = { failures = 2, cooldown = "1h" },
+}
+local function getter(key)
+    while key:find("^slow") and not io.open(hg.args.gate) do
+        hg.sleep(0.02)
+    end
+    if key:find("^bad") then
+        return nil, "down"
+    end
+    return "v"
+end
+return {
+    node = { listen = listen() },
+    groups = {
+        a = { getter = getter, source = shared, deadline = "60s" }, b = { getter = getter, source = shared },
+        own = { getter = getter },
+    },
+}
+]] }
+        local function sources()
+            local of = {}
+            for _, source in ipairs(n:stats().sources) do
+                of[table.concat(source.groups, " ")] = source
+                source.groups = nil
+            end
+            return of
+        end
+        local idle = { running = 0, concurrency = 64, queued = 0, queue = 1024, breaker = "closed", failures = 0,
+            refused = 0, opened = 0 }
+        assert.same(idle, sources().own)
+        local clients = {}
+        for i = 1, 3 do
+            clients[i] = assert(http.connect(n.api_port))
+            clients[i]:send(http.format { path = "/api?group=a&key=slow" .. i })
+        end
+        node.until_true(function()
+            return sources()["a b"].queued == 2
+        end, 10, "two that queue")
+        assert.same({ running = 1, concurrency = 1, queued = 2, queue = 7, breaker = "closed", failures = 0,
+            refused = 0, opened = 0 }, sources()["a b"])
+        node.write(gate, "")
+        for i = 1, 3 do
+            assert.equal(200, clients[i]:response("GET").status)
+            clients[i]:close()
+        end
+        assert.equal(502, n:get("/api?group=a&key=bad1").status)
+        assert.equal(1, sources()["a b"].failures)
+        assert.equal(502, n:get("/api?group=b&key=bad2").status)
+        assert.equal(503, n:get("/api?group=b&key=bad3").status)
+        assert.same({ running = 0, concurrency = 1, queued = 0, queue = 7, breaker = "open", failures = 2,
+            refused = 1, opened = 1 }, sources()["a b"])
+        assert.same(idle, sources().own)
+        local r = node.run { "stats", "--node", "http://127.0.0.1:" .. n.admin_port }
+        assert.equal(0, r.code, r.err)
+        assert.is_truthy(r.out:find("\nsources\ngroups +running +concurrency +queued +queue +breaker"), r.out)
+        assert.is_truthy(r.out:find("\na, b +0 +1 +0 +7 +open +2 +1 +1 *\n"), r.out)
         assert.equal(0, n:stop())
     end)
 

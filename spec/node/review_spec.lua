@@ -75,6 +75,31 @@ describe("between nodes", function()
         assert.equal(413, nodes[2]:admin("/keys?group=test&key=" .. key, { method = "PUT", body = value .. "b" }).status)
         assert.equal(413, nodes[2]:get("/api?key=" .. key, { body = value .. "b" }).status)
     end)
+
+    it("it may have the largest key and as much around it as there can be", function()
+        local nodes = node.cluster { count = 2, config = [[
+return {
+    node = { listen = listen(), limits = { key = 65535, value = 65536, body = 1024 } },
+    cluster = cluster(),
+    groups = { test = { getter = function() return nil end } },
+    routes = {
+        ["GET /set"] = function()
+            local tags = {}
+            for i = 1, 64 do
+                tags[i] = ("%03d"):format(i) .. ("t"):rep(252)
+            end
+            local ok, message = hg.group("test"):set(("k"):rep(65535), ("v"):rep(65536), {
+                tags = tags, type = "text/" .. ("x"):rep(250), etag = ("e"):rep(255), meta = ("m"):rep(256),
+            })
+            return ok and "set" or tostring(message)
+        end,
+    },
+}
+]] }
+        for _, n in ipairs(nodes) do -- one of them owns the key, the other sends it there
+            assert.equal("set", n:get("/set").body)
+        end
+    end)
 end)
 
 describe("what another node sends", function()
