@@ -334,7 +334,8 @@ void check_node(struct node *node)
              "node %s: %zu bytes are accounted, %zu are there", node->name,
              atomic_load(&group->budget.used), sums.bytes);
         for (unsigned tier = 0; tier < HG_TIER_COUNT; tier++)
-            must(world, "I4", atomic_load(&group->budget.tier_used[tier]) == sums.tier_bytes[tier],
+            must(world, "I4",
+                 hg_budget_used(&group->budget, (enum hg_tier)tier) == sums.tier_bytes[tier],
                  "node %s: bytes of tier %u", node->name, tier);
         must(world, "I4",
              stats.entries == sums.entries && stats.flights == sums.flights &&
@@ -387,8 +388,8 @@ void check_cheap(struct world *world)
             const struct hg_budget *budget = &node->group[g]->budget;
             must(world, "I4",
                  atomic_load(&budget->used) <= budget->capacity &&
-                     atomic_load(&budget->tier_used[HG_TIER_HOT]) <= budget->hot_limit &&
-                     atomic_load(&budget->tier_used[HG_TIER_NEGATIVE]) <= budget->negative_limit,
+                     hg_budget_used(budget, HG_TIER_HOT) <= budget->hot_limit &&
+                     hg_budget_used(budget, HG_TIER_NEGATIVE) <= budget->negative_limit,
                  "node %s: %zu bytes of %zu", node->name, atomic_load(&budget->used),
                  budget->capacity);
         }

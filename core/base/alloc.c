@@ -12,11 +12,12 @@
 #endif
 
 /*
- * One counter for all threads would be the hottest cache line of the process. Each thread has a
- * stripe (shared by those that come 16 later), a read sums them. A block may be freed on another
- * thread than it was born on, so a single stripe may wrap below zero; only the sum means something.
+ * One counter for all threads would be the hottest cache line of the process. Each of the first threads has a stripe of its
+ * own, which nobody else writes; those that come later share the last one. A read sums them. A block may be freed on
+ * another thread than it was born on, so a single stripe may wrap below zero; only the sum means something.
  */
-#define STRIPE_COUNT 16
+#define STRIPE_COUNT 32
+#define SHARED       (STRIPE_COUNT - 1)
 #define CACHE_LINE   64
 
 struct stripe {
@@ -39,7 +40,7 @@ static struct stripe *stripe_of_thread(void)
 {
     if (own_stripe == NULL) {
         unsigned index = atomic_fetch_add_explicit(&thread_count, 1, memory_order_relaxed);
-        own_stripe = &stripes[index % STRIPE_COUNT];
+        own_stripe = &stripes[index < SHARED ? index : SHARED];
     }
     return own_stripe;
 }
@@ -53,18 +54,28 @@ static size_t block_size(void *block)
 #endif
 }
 
-static void count_block(size_t bytes)
+static void stripe_add(size_t bytes, size_t blocks)
 {
     struct stripe *stripe = stripe_of_thread();
-    atomic_fetch_add_explicit(&stripe->bytes, bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&stripe->blocks, 1, memory_order_relaxed);
+    if (stripe == &stripes[SHARED]) {
+        atomic_fetch_add_explicit(&stripe->bytes, bytes, memory_order_relaxed);
+        atomic_fetch_add_explicit(&stripe->blocks, blocks, memory_order_relaxed);
+        return;
+    }
+    bytes += atomic_load_explicit(&stripe->bytes, memory_order_relaxed);
+    blocks += atomic_load_explicit(&stripe->blocks, memory_order_relaxed);
+    atomic_store_explicit(&stripe->bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&stripe->blocks, blocks, memory_order_relaxed);
+}
+
+static void count_block(size_t bytes)
+{
+    stripe_add(bytes, 1);
 }
 
 static void uncount_block(size_t bytes)
 {
-    struct stripe *stripe = stripe_of_thread();
-    atomic_fetch_sub_explicit(&stripe->bytes, bytes, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&stripe->blocks, 1, memory_order_relaxed);
+    stripe_add(0 - bytes, (size_t)-1);
 }
 
 /* Sizes that no allocator has are refused here: sanitizers would end the process over them. */

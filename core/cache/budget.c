@@ -14,6 +14,16 @@ void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_
         atomic_init(&budget->tier_used[tier], 0);
 }
 
+size_t hg_budget_used(const struct hg_budget *budget, enum hg_tier tier)
+{
+    if (tier != HG_TIER_MAIN)
+        return atomic_load(&budget->tier_used[tier]);
+    size_t others = atomic_load(&budget->tier_used[HG_TIER_HOT]) +
+                    atomic_load(&budget->tier_used[HG_TIER_NEGATIVE]);
+    size_t used = atomic_load(&budget->used);
+    return used > others ? used - others : 0;
+}
+
 size_t hg_budget_limit(const struct hg_budget *budget, enum hg_tier tier)
 {
     switch (tier) {
@@ -47,16 +57,19 @@ static void release(atomic_size_t *used, size_t bytes)
 
 enum hg_budget_verdict hg_budget_reserve(struct hg_budget *budget, enum hg_tier tier, size_t bytes)
 {
-    if (!reserve(&budget->tier_used[tier], bytes, hg_budget_limit(budget, tier)))
-        return tier == HG_TIER_MAIN ? HG_ALL_IS_FULL : HG_TIER_IS_FULL;
+    bool is_main = tier == HG_TIER_MAIN;
+    if (!is_main && !reserve(&budget->tier_used[tier], bytes, hg_budget_limit(budget, tier)))
+        return HG_TIER_IS_FULL;
     if (reserve(&budget->used, bytes, budget->capacity))
         return HG_FITS;
-    release(&budget->tier_used[tier], bytes);
+    if (!is_main)
+        release(&budget->tier_used[tier], bytes);
     return HG_ALL_IS_FULL;
 }
 
 void hg_budget_release(struct hg_budget *budget, enum hg_tier tier, size_t bytes)
 {
     release(&budget->used, bytes);
-    release(&budget->tier_used[tier], bytes);
+    if (tier != HG_TIER_MAIN)
+        release(&budget->tier_used[tier], bytes);
 }

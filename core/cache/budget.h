@@ -4,6 +4,8 @@
  * used <= capacity at any moment, and each tier's part <= its limit, whatever threads reserve: by compare-exchange, so that
  * no thread ever sees a sum above its limit. Who is refused evicts and tries again (store.h).
  *
+ * What main uses is what the others leave of `used`, so it has no counter of its own.
+ *
  * Threads    any, by atomics.
  */
 #ifndef HG_CACHE_BUDGET_H
@@ -13,12 +15,14 @@
 
 struct hg_budget {
     size_t capacity, hot_limit, negative_limit;
-    atomic_size_t used, tier_used[HG_TIER_COUNT];
+    atomic_size_t used, tier_used[HG_TIER_COUNT]; /* not of main: hg_budget_used */
     /* What an entry costs, where that is not its memory (replay); NULL in a node. Set before stores are made. */
     hg_cost_fn cost;
 };
 
 void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit, size_t negative_limit);
+/* Where others reserve at the time, main is off by what they have half done. */
+size_t hg_budget_used(const struct hg_budget *budget, enum hg_tier tier);
 size_t hg_budget_limit(const struct hg_budget *budget, enum hg_tier tier);
 
 enum hg_budget_verdict { HG_FITS, HG_TIER_IS_FULL, HG_ALL_IS_FULL };

@@ -46,16 +46,10 @@ static bool ghost_make(struct hg_ghost *ghost, uint32_t capacity)
     return true;
 }
 
-void hg_ghost_fit(struct hg_ghost *ghost, size_t wanted)
+static void resize(struct hg_ghost *ghost, uint32_t capacity)
 {
-    if (wanted <= ghost->capacity &&
-        (ghost->capacity <= CAPACITY_MIN || wanted > ghost->capacity / 8))
-        return;
-    uint32_t capacity = CAPACITY_MIN;
-    while (capacity < wanted && capacity < CAPACITY_MAX)
-        capacity *= 2;
     struct hg_ghost fitted;
-    if (capacity == ghost->capacity || !ghost_make(&fitted, capacity))
+    if (!ghost_make(&fitted, capacity))
         return;
     while (ghost->count > capacity)
         hg_ghost_forget_oldest(ghost);
@@ -64,6 +58,16 @@ void hg_ghost_fit(struct hg_ghost *ghost, size_t wanted)
         hg_ghost_push(&fitted, ghost->hashes[at], capacity);
     hg_ghost_finish(ghost);
     *ghost = fitted;
+}
+
+void hg_ghost_trim(struct hg_ghost *ghost, size_t wanted)
+{
+    uint32_t capacity = CAPACITY_MIN;
+    if (ghost->capacity <= CAPACITY_MIN || wanted > ghost->capacity / 8)
+        return;
+    while (capacity < wanted)
+        capacity *= 2;
+    resize(ghost, capacity);
 }
 
 static uint32_t *find(const struct hg_ghost *ghost, uint64_t hash)
@@ -111,6 +115,9 @@ bool hg_ghost_forget_oldest(struct hg_ghost *ghost)
 void hg_ghost_push(struct hg_ghost *ghost, uint64_t hash, size_t limit)
 {
     hg_ghost_remove(ghost, hash);
+    if (ghost->count == ghost->capacity && limit > ghost->capacity &&
+        ghost->capacity < CAPACITY_MAX)
+        resize(ghost, ghost->capacity == 0 ? CAPACITY_MIN : ghost->capacity * 2);
     if (limit > ghost->capacity)
         limit = ghost->capacity;
     while (ghost->count > 0 && ghost->count >= limit)

@@ -1,7 +1,7 @@
 /*
  * ghost - keys that are gone but not forgotten: a bounded first-in, first-out list of hashes with look-up.
  *
- * Ownership  one block of memory, grown and shrunk with what the owner says it wants to remember.
+ * Ownership  one block of memory that grows with what there is to remember: none before the first.
  * Threads    none of its own.
  * Errors     none: without memory it remembers fewer, and a resize that fails changes nothing.
  * Hashes     64 bits stand for the key; two keys of one hash are taken for each other, at worst a wrong guess.
@@ -26,12 +26,12 @@ struct hg_ghost {
 
 void hg_ghost_finish(struct hg_ghost *ghost); /* zeroed memory is fine, and is how it begins */
 
-/* Makes room for `wanted` (grows to the next power of two, shrinks when an eighth would do). Forgets the oldest. */
-void hg_ghost_fit(struct hg_ghost *ghost, size_t wanted);
+/* Shrinks when an eighth of its capacity would do for `wanted`. Forgets the oldest. */
+void hg_ghost_trim(struct hg_ghost *ghost, size_t wanted);
 bool hg_ghost_has(const struct hg_ghost *ghost, uint64_t hash);
 /* True if it was there. */
 bool hg_ghost_remove(struct hg_ghost *ghost, uint64_t hash);
-/* Remembers it as the newest and forgets the oldest beyond `limit` (and beyond its capacity). */
+/* Remembers it as the newest and forgets the oldest beyond `limit` (and beyond what memory there is for). */
 void hg_ghost_push(struct hg_ghost *ghost, uint64_t hash, size_t limit);
 /* False: it is empty. */
 bool hg_ghost_forget_oldest(struct hg_ghost *ghost);

@@ -80,8 +80,6 @@ static int add(struct hg_policy *policy, struct hg_value *value, const struct hg
     hg_queue_push(&arc->queues[is_again ? AGAIN : ONCE], value);
     arc->came = NEW;
     arc->arriving = 0;
-    hg_ghost_fit(&arc->ghosts[ONCE], entry_count(arc));
-    hg_ghost_fit(&arc->ghosts[AGAIN], entry_count(arc));
     return HG_OK;
 }
 
@@ -128,8 +126,8 @@ static void leave(struct hg_policy *policy, struct hg_value *value)
 {
     struct arc *arc = arc_of(policy);
     hg_queue_remove(&arc->queues[value->queue], value);
-    hg_ghost_fit(&arc->ghosts[ONCE], entry_count(arc));
-    hg_ghost_fit(&arc->ghosts[AGAIN], entry_count(arc));
+    hg_ghost_trim(&arc->ghosts[ONCE], entry_count(arc));
+    hg_ghost_trim(&arc->ghosts[AGAIN], entry_count(arc));
 }
 
 static bool validate(const struct hg_policy *policy, size_t expected)

@@ -59,7 +59,6 @@ static int add(struct hg_policy *policy, struct hg_value *value, const struct hg
         hg_queue_push(&s3->queues[past->queue], value);
     }
     s3->is_back = false;
-    hg_ghost_fit(&s3->ghost, s3->queues[SMALL].count + s3->queues[MAIN].count);
     return HG_OK;
 }
 
@@ -107,7 +106,7 @@ static void leave(struct hg_policy *policy, struct hg_value *value)
 {
     struct s3_fifo *s3 = s3_fifo_of(policy);
     hg_queue_remove(&s3->queues[value->queue], value);
-    hg_ghost_fit(&s3->ghost, s3->queues[SMALL].count + s3->queues[MAIN].count);
+    hg_ghost_trim(&s3->ghost, s3->queues[SMALL].count + s3->queues[MAIN].count);
 }
 
 static bool validate(const struct hg_policy *policy, size_t entry_count)

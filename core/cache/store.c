@@ -430,7 +430,7 @@ bool hg_store_validate(const struct hg_store *store)
             return false;
     }
     for (size_t tier = 0; tier < HG_TIER_COUNT; tier++) {
-        size_t used = atomic_load(&store->budget->tier_used[tier]);
+        size_t used = hg_budget_used(store->budget, (enum hg_tier)tier);
         /* Other shards use the same budget, so ours is a part of it. */
         if (sums.bytes[tier] > used || used > hg_budget_limit(store->budget, (enum hg_tier)tier))
             return false;

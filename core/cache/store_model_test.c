@@ -179,7 +179,8 @@ static void compare_all(struct model *model, const struct hg_store *store)
             value = hg_order_prev(value);
         }
         assert_null(value);
-        assert_int_equal(atomic_load(&store->budget->tier_used[tier]), model_used(model, tier));
+        assert_int_equal(hg_budget_used(store->budget, (enum hg_tier)tier),
+                         model_used(model, tier));
     }
     assert_int_equal(atomic_load(&store->budget->used), model_used(model, -1));
     assert_true(model_used(model, -1) <= model->capacity);

@@ -117,7 +117,7 @@ static void test_each_tier_keeps_to_its_limit_and_evicts_its_own(void **state)
         assert_int_equal(put(&f, "c", 10, tiers[i]), HG_OK);
         assert_int_equal(f.log.count, 1);
         assert_log(&f.log, 0, "b", HG_EVICT_CAPACITY);
-        assert_int_equal(atomic_load(&f.budget.tier_used[tiers[i]]), 2 * cost(10));
+        assert_int_equal(hg_budget_used(&f.budget, (enum hg_tier)tiers[i]), 2 * cost(10));
         assert_int_equal(f.store.tier_count[tiers[i]], 2);
         fixture_finish(&f);
     }

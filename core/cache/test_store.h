@@ -52,7 +52,7 @@ static inline void fixture_finish(struct fixture *f)
     assert_int_equal(f->log.count, told); /* finish tells nobody */
     assert_int_equal(atomic_load(&f->budget.used), 0);
     for (size_t tier = 0; tier < HG_TIER_COUNT; tier++)
-        assert_int_equal(atomic_load(&f->budget.tier_used[tier]), 0);
+        assert_int_equal(hg_budget_used(&f->budget, (enum hg_tier)tier), 0);
 }
 
 static inline void assert_log(struct log *log, size_t index, const char *key,

@@ -50,7 +50,7 @@ void hg_shard_finish(struct hg_shard *shard)
 static size_t evict_from(struct hg_store *store, enum hg_tier tier, size_t bytes)
 {
     static const enum hg_tier order[HG_TIER_COUNT] = {HG_TIER_MAIN, HG_TIER_HOT, HG_TIER_NEGATIVE};
-    size_t used = atomic_load(&store->budget->tier_used[tier]);
+    size_t used = hg_budget_used(store->budget, tier);
 
     if (tier == HG_TIER_HOT && bytes + used > store->budget->hot_limit)
         return hg_store_evict(store, tier, bytes);
