@@ -7,41 +7,40 @@
 #define CAPACITY_MAX (1u << 30)
 
 struct hg_ghost_link {
+    uint64_t hash;
     uint32_t older, newer; /* of the list */
     uint32_t chain;        /* of the bucket, or of what is free */
+    uint32_t bucket;       /* of the hashes that belong at this index */
 };
 
 static uint32_t *bucket_of(const struct hg_ghost *ghost, uint64_t hash)
 {
-    return &ghost->buckets[(uint32_t)(hash ^ hash >> 32) & (ghost->capacity - 1)];
+    return &ghost->links[(uint32_t)(hash ^ hash >> 32) & (ghost->capacity - 1)].bucket;
 }
 
 void hg_ghost_finish(struct hg_ghost *ghost)
 {
-    hg_free(ghost->hashes);
+    hg_free(ghost->links);
     *ghost = (struct hg_ghost){0};
 }
 
 static bool ghost_make(struct hg_ghost *ghost, uint32_t capacity)
 {
     size_t bytes;
-    size_t each = sizeof(uint64_t) + sizeof(struct hg_ghost_link) + sizeof(uint32_t);
-    if (!hg_size_mul(capacity, each, &bytes))
+    if (!hg_size_mul(capacity, sizeof(struct hg_ghost_link), &bytes))
         return false;
-    uint64_t *block = hg_malloc(bytes);
-    if (block == NULL)
+    struct hg_ghost_link *links = hg_malloc(bytes);
+    if (links == NULL)
         return false;
     *ghost = (struct hg_ghost){
-        .hashes = block,
-        .links = (struct hg_ghost_link *)(void *)(block + capacity),
+        .links = links,
         .capacity = capacity,
         .oldest = NONE,
         .newest = NONE,
     };
-    ghost->buckets = (uint32_t *)(void *)(ghost->links + capacity);
     for (uint32_t i = 0; i < capacity; i++) {
-        ghost->buckets[i] = NONE;
-        ghost->links[i].chain = i + 1 < capacity ? i + 1 : NONE;
+        links[i].bucket = NONE;
+        links[i].chain = i + 1 < capacity ? i + 1 : NONE;
     }
     return true;
 }
@@ -55,7 +54,7 @@ static void resize(struct hg_ghost *ghost, uint32_t capacity)
         hg_ghost_forget_oldest(ghost);
     for (uint32_t at = ghost->count == 0 ? NONE : ghost->oldest; at != NONE;
          at = ghost->links[at].newer)
-        hg_ghost_push(&fitted, ghost->hashes[at], capacity);
+        hg_ghost_push(&fitted, ghost->links[at].hash, capacity);
     hg_ghost_finish(ghost);
     *ghost = fitted;
 }
@@ -73,7 +72,7 @@ void hg_ghost_trim(struct hg_ghost *ghost, size_t wanted)
 static uint32_t *find(const struct hg_ghost *ghost, uint64_t hash)
 {
     uint32_t *link = bucket_of(ghost, hash);
-    while (*link != NONE && ghost->hashes[*link] != hash)
+    while (*link != NONE && ghost->links[*link].hash != hash)
         link = &ghost->links[*link].chain;
     return link;
 }
@@ -109,12 +108,11 @@ bool hg_ghost_remove(struct hg_ghost *ghost, uint64_t hash)
 
 bool hg_ghost_forget_oldest(struct hg_ghost *ghost)
 {
-    return ghost->count > 0 && hg_ghost_remove(ghost, ghost->hashes[ghost->oldest]);
+    return ghost->count > 0 && hg_ghost_remove(ghost, ghost->links[ghost->oldest].hash);
 }
 
 void hg_ghost_push(struct hg_ghost *ghost, uint64_t hash, size_t limit)
 {
-    hg_ghost_remove(ghost, hash);
     if (ghost->count == ghost->capacity && limit > ghost->capacity &&
         ghost->capacity < CAPACITY_MAX)
         resize(ghost, ghost->capacity == 0 ? CAPACITY_MIN : ghost->capacity * 2);
@@ -127,8 +125,10 @@ void hg_ghost_push(struct hg_ghost *ghost, uint64_t hash, size_t limit)
     uint32_t at = ghost->free;
     uint32_t *bucket = bucket_of(ghost, hash);
     ghost->free = ghost->links[at].chain;
-    ghost->hashes[at] = hash;
-    ghost->links[at] = (struct hg_ghost_link){ghost->newest, NONE, *bucket};
+    ghost->links[at].hash = hash;
+    ghost->links[at].older = ghost->newest;
+    ghost->links[at].newer = NONE;
+    ghost->links[at].chain = *bucket;
     *bucket = at;
     if (ghost->newest == NONE)
         ghost->oldest = at;
@@ -141,11 +141,11 @@ void hg_ghost_push(struct hg_ghost *ghost, uint64_t hash, size_t limit)
 bool hg_ghost_validate(const struct hg_ghost *ghost)
 {
     if (ghost->capacity == 0)
-        return ghost->count == 0 && ghost->hashes == NULL;
+        return ghost->count == 0 && ghost->links == NULL;
     uint32_t count = 0, before = NONE;
     for (uint32_t at = ghost->oldest; at != NONE; before = at, at = ghost->links[at].newer) {
         if (++count > ghost->count || ghost->links[at].older != before ||
-            *find(ghost, ghost->hashes[at]) != at)
+            *find(ghost, ghost->links[at].hash) != at)
             return false;
     }
     uint32_t free_count = 0;

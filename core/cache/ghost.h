@@ -13,13 +13,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What it takes for each hash: hash, links, chain and bucket; twice, since it doubles. */
-#define HG_GHOST_BYTES (2 * (sizeof(uint64_t) + 4 * sizeof(uint32_t)))
+/* What it takes for each, with its bucket; twice, since it doubles. */
+#define HG_GHOST_BYTES (2 * 3 * sizeof(uint64_t))
 
 struct hg_ghost {
-    uint64_t *hashes; /* one block: hashes, links, buckets */
     struct hg_ghost_link *links;
-    uint32_t *buckets;
     uint32_t capacity; /* a power of two, or 0 */
     uint32_t count, free, oldest, newest;
 };
@@ -31,7 +29,7 @@ void hg_ghost_trim(struct hg_ghost *ghost, size_t wanted);
 bool hg_ghost_has(const struct hg_ghost *ghost, uint64_t hash);
 /* True if it was there. */
 bool hg_ghost_remove(struct hg_ghost *ghost, uint64_t hash);
-/* Remembers it as the newest and forgets the oldest beyond `limit` (and beyond what memory there is for). */
+/* Remembers it, which it does not yet, as the newest and forgets the oldest beyond `limit` (and beyond what memory there is for). */
 void hg_ghost_push(struct hg_ghost *ghost, uint64_t hash, size_t limit);
 /* False: it is empty. */
 bool hg_ghost_forget_oldest(struct hg_ghost *ghost);

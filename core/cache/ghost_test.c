@@ -69,6 +69,7 @@ static void test_random_steps_agree_with_a_model(void **state)
                     model_remove(&model, model.hashes[0]);
                 break;
             default:
+                hg_ghost_remove(&ghost, hash);
                 hg_ghost_push(&ghost, hash, limit);
                 model_push(&model, hash, limit);
             }
