@@ -41,6 +41,17 @@ bool hg_is_fresh(uint64_t until_ms, uint64_t now_ms)
     return now_ms < until_ms + hg_bug(HG_BUG_EXPIRY_OFF);
 }
 
+bool hg_is_retry_due(uint64_t until_ms, uint64_t failed_ms, uint64_t now_ms)
+{
+    uint64_t wait_ms = failed_ms > until_ms ? failed_ms - until_ms : 0;
+
+    if (wait_ms < HG_RETRY_MIN_MS)
+        wait_ms = HG_RETRY_MIN_MS;
+    if (wait_ms > HG_RETRY_MAX_MS)
+        wait_ms = HG_RETRY_MAX_MS;
+    return now_ms >= hg_time_add(failed_ms, wait_ms);
+}
+
 bool hg_value_is_good_on_error(const struct hg_value *value, uint64_t until_ms, uint64_t now_ms)
 {
     return hg_value_status(value) == HG_STATUS_VALUE &&

@@ -30,6 +30,14 @@ bool hg_value_is_good_on_error(const struct hg_value *value, uint64_t until_ms, 
 bool hg_value_is_good_on_timeout(const struct hg_value *value, uint64_t until_ms, uint64_t now_ms);
 
 /*
+ * Whether a stale entry whose last refresh failed at failed_ms is to be refreshed again: after as long as it was stale
+ * by then, so that the time between tries doubles, from HG_RETRY_MIN_MS up to HG_RETRY_MAX_MS.
+ */
+#define HG_RETRY_MIN_MS 50
+#define HG_RETRY_MAX_MS 10000
+bool hg_is_retry_due(uint64_t until_ms, uint64_t failed_ms, uint64_t now_ms);
+
+/*
  * XFetch (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015):
  * refresh now when now - load_time x beta x ln(u) >= expiry, u uniform in (0, 1].
  */

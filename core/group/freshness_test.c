@@ -145,6 +145,19 @@ static void test_windows_end_exactly(void **state)
     hg_value_unref(value);
 }
 
+static void test_a_retry_waits_as_long_as_it_was_stale_within_bounds(void **state)
+{
+    (void)state;
+    assert_false(hg_is_retry_due(1000, 1000, 1049));
+    assert_true(hg_is_retry_due(1000, 1000, 1050));
+    assert_true(hg_is_retry_due(1000, 900, 950)); /* failed before its end: an early refresh */
+    assert_false(hg_is_retry_due(1000, 1500, 1999));
+    assert_true(hg_is_retry_due(1000, 1500, 2000));
+    assert_false(hg_is_retry_due(1000, 100000, 109999));
+    assert_true(hg_is_retry_due(1000, 100000, 110000));
+    assert_false(hg_is_retry_due(0, HG_FOREVER - 1, HG_FOREVER - 1));
+}
+
 static void test_early_refresh_has_the_papers_odds(void **state)
 {
     uint64_t seed = 3;
@@ -220,6 +233,7 @@ int main(void)
         cmocka_unit_test(test_rows_of_errors_stay_between_error_ttl_and_its_bound),
         cmocka_unit_test(test_an_error_notes_its_life),
         cmocka_unit_test(test_windows_end_exactly),
+        cmocka_unit_test(test_a_retry_waits_as_long_as_it_was_stale_within_bounds),
         cmocka_unit_test(test_early_refresh_has_the_papers_odds),
         cmocka_unit_test(test_windows_are_filled_from_the_group),
     };

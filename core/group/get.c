@@ -151,6 +151,15 @@ static bool refresh_locked(struct lookup *lookup, struct hg_value *value,
     return true;
 }
 
+/* The last load failed a short while ago; who is served stale meanwhile need not ask again. */
+static bool has_just_failed(const struct lookup *lookup, uint64_t until_ms)
+{
+    const struct hg_past_load *last = hg_history_load(&lookup->shard->history, lookup->hash);
+
+    return last != NULL && last->status == HG_STATUS_ERROR &&
+           !hg_is_retry_due(until_ms, last->failed_ms, lookup->get->now_ms);
+}
+
 /* Once for each copy: whether or not the owner answers, it is an ordinary one then. */
 static bool renew_locked(struct lookup *lookup, struct hg_value *copy, uint64_t until_ms)
 {
@@ -311,6 +320,8 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
         is_refreshed = true;
         reason = HG_LOAD_EARLY;
     }
+    if (is_refreshed && reason == HG_LOAD_REFRESH && has_just_failed(&lookup, until_ms))
+        is_refreshed = false;
     if (is_refreshed)
         is_refreshed = refresh_locked(&lookup, value, reason);
     else if (how == HG_HOW_HOT && !get->from_peer &&

@@ -157,6 +157,38 @@ static void test_stale_hit_is_answered_and_refreshed_once(void **state)
     fake_finish(&fake);
 }
 
+/* Tried again after as long as the value was stale when it failed: at 0, 100, 200, 400 ms, and so on. */
+static void test_a_refresh_that_failed_is_tried_again_later_and_later(void **state)
+{
+    struct fake fake;
+    struct asker asker;
+
+    (void)state;
+    fake_init(&fake);
+    fake.config.stale_while_revalidate_ms = 100000;
+    fake.guard_config.breaker_failures = 100;
+    fake_start(&fake);
+    fill(&fake, "k", "old");
+    fake.now_ms += 60100;
+    for (uint64_t stale_ms = 100; stale_ms < 10000; stale_ms *= 2) {
+        assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
+        struct hg_load *load = next_load(&fake);
+        end(&fake, load, error_of(load, HG_CLASS_UNAVAILABLE, "down"));
+        uint64_t started = fake.loads_started;
+        fake.now_ms += stale_ms - 1;
+        assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
+        assert_string_equal(asker.data, "old");
+        assert_int_equal(asker.how, HG_HOW_STALE);
+        assert_int_equal(fake.loads_started, started);
+        fake.now_ms++;
+    }
+    assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
+    end_next(&fake, "new");
+    assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
+    assert_string_equal(asker.data, "new");
+    fake_finish(&fake);
+}
+
 static void test_refresh_that_cannot_start_is_silent(void **state)
 {
     struct fake fake;
@@ -172,8 +204,9 @@ static void test_refresh_that_cannot_start_is_silent(void **state)
     assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
     assert_int_equal(asker.how, HG_HOW_STALE);
     assert_int_equal(hg_groups_flight_count(fake.groups), 0);
-    assert_int_equal(ask(&fake, &asker, "k"),
-                     HG_OK); /* the old value is still there, and tried again */
+    fake.now_ms += 50;
+    /* The old value is still there, and tried again. */
+    assert_int_equal(ask(&fake, &asker, "k"), HG_OK);
     end_next(&fake, "new");
     fake_finish(&fake);
 }
@@ -402,6 +435,7 @@ int main(void)
         cmocka_unit_test(test_bad_keys_are_errors_at_once_and_count_as_nothing),
         cmocka_unit_test(test_peek_looks_only_and_is_not_counted),
         cmocka_unit_test(test_stale_hit_is_answered_and_refreshed_once),
+        cmocka_unit_test(test_a_refresh_that_failed_is_tried_again_later_and_later),
         cmocka_unit_test(test_refresh_that_cannot_start_is_silent),
         cmocka_unit_test(test_limits_of_flights_and_waiters_refuse),
         cmocka_unit_test(test_peers_requests_use_local_flights_only),

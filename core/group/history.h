@@ -1,7 +1,7 @@
 /*
  * history - what became of keys lately: the last load of each, its last error, why it was last evicted.
  *
- * For `hgcache explain` only. Two tables of fixed size, in sets of four by the key's hash; where a set is full the
+ * For `hgcache explain`, and for how soon a stale value is refreshed again (group/freshness.h). Two tables of fixed size, in sets of four by the key's hash; where a set is full the
  * record that was touched longest ago goes. So it knows much about few keys, or what happened a moment ago.
  *
  * Cost       written when a load ends and when an entry leaves; never on a hit, never allocates after init.
