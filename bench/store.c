@@ -5,6 +5,8 @@
  *                                  GLib hash table with a queue: all resident, and 100,000 entries. The contestants
  *                                  run by turns; medians over the rounds, ratios taken within one round.
  *                                  "x16" asks for sixteen at a time (hg_store_get_many).
+ *   bench_store threads            the same look-ups in 16 shards with a lock each and one budget, as a group has them, by
+ *                                  one thread and by two: wall time, all resident
  *   bench_store memory [POLICY]    process growth an entry for a million entries, less key and value
  *
  * CPU time, not wall time: the machine may be shared.
@@ -12,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <math.h>
+#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -236,6 +239,54 @@ static const struct contestant {
     {"s3-fifo", run_s3_fifo},
 };
 
+/* ---- threads ---- */
+
+#define SHARDS 16
+
+static struct shard {
+    _Alignas(64) pthread_mutex_t lock;
+    struct hg_store store;
+} shards[SHARDS];
+
+static void shard_get(const char *key)
+{
+    struct shard *shard = &shards[hg_hash(hg_bytes(key, KEY_BYTES)) >> 48 & (SHARDS - 1)];
+    pthread_mutex_lock(&shard->lock);
+    store_get(&shard->store, key);
+    pthread_mutex_unlock(&shard->lock);
+}
+
+/* Each thread asks for all of it, beginning at its own place. */
+static void *ask_all(void *arg)
+{
+    size_t first = *(const size_t *)arg;
+    for (size_t i = 0; i < GETS; i++)
+        shard_get(asked[(first + i) % GETS]);
+    return NULL;
+}
+
+static double wall_seconds(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+/* M operations a second. */
+static double run_threads(size_t thread_count)
+{
+    static size_t firsts[2] = {0, GETS / 2};
+    pthread_t threads[2];
+    double start = wall_seconds();
+    for (size_t i = 0; i < thread_count; i++) {
+        if (pthread_create(&threads[i], NULL, ask_all, &firsts[i]) != 0)
+            abort();
+    }
+    for (size_t i = 0; i < thread_count; i++)
+        pthread_join(threads[i], NULL);
+    return (double)thread_count * GETS / (wall_seconds() - start) / 1e6;
+}
+
 static int compare(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -261,6 +312,30 @@ static void run_rounds(const char *title, size_t capacity, size_t rounds)
     for (size_t i = 0; i < HG_COUNT(contestants); i++)
         printf("  %-8s %6.2f M operations a second, %5.2f x %s\n", contestants[i].name,
                median(speed[i], rounds), median(ratio[i], rounds), contestants[0].name);
+}
+
+static int run_two_threads(size_t rounds)
+{
+    static double one[ROUNDS_MAX], two[ROUNDS_MAX], ratio[ROUNDS_MAX];
+    struct hg_budget budget;
+    hg_budget_init(&budget, SIZE_MAX, 0, 0);
+    for (size_t i = 0; i < SHARDS; i++) {
+        pthread_mutex_init(&shards[i].lock, NULL);
+        if (hg_store_init(&shards[i].store, &budget, NULL, NULL) < 0)
+            abort();
+    }
+    for (size_t i = 0; i < KEYS; i++)
+        shard_get(keys[i]);
+    for (size_t round = 0; round < rounds; round++) {
+        one[round] = run_threads(1);
+        two[round] = run_threads(2);
+        ratio[round] = two[round] / one[round];
+    }
+    printf("one thread %.2f, two threads %.2f M operations a second, %.2f x\n", median(one, rounds),
+           median(two, rounds), median(ratio, rounds));
+    for (size_t i = 0; i < SHARDS; i++)
+        hg_store_finish(&shards[i].store);
+    return 0;
 }
 
 static size_t resident_bytes(void)
@@ -308,9 +383,11 @@ int main(int argc, char **argv)
     make_sequence();
     if (argc > 1 && strcmp(argv[1], "memory") == 0)
         return run_memory(argc > 2 ? argv[2] : "lru");
+    if (argc > 1 && strcmp(argv[1], "threads") == 0)
+        return run_two_threads(5);
     size_t rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 5;
     if (rounds < 1 || rounds > ROUNDS_MAX) {
-        fprintf(stderr, "usage: bench_store [ROUNDS] | memory [POLICY]\n");
+        fprintf(stderr, "usage: bench_store [ROUNDS] | threads | memory [POLICY]\n");
         return 2;
     }
     run_rounds("all resident", KEYS, rounds);

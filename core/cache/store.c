@@ -52,6 +52,38 @@ static inline bool is_flushed(const struct hg_store *store, const struct hg_valu
 }
 
 /*
+ * A use moves an entry to the front of its list, and so writes to it and to both neighbours, which for a big store are not
+ * in the processor's cache. They are fetched when it is used and written to some uses later; whoever looks at the order,
+ * or changes it otherwise, has what is late done first. So the order is exact.
+ */
+static void order_catch_up(struct hg_store *store)
+{
+    for (size_t i = 0; i < HG_LATE_USES; i++) {
+        struct hg_value **late = &store->late[store->late_next++ % HG_LATE_USES];
+        if (*late != NULL)
+            hg_order_to_front(&store->order[hg_value_tier(*late)], *late);
+        *late = NULL;
+    }
+}
+
+static inline void order_use(struct hg_store *store, struct hg_value *value)
+{
+    struct hg_value **late = &store->late[store->late_next++ % HG_LATE_USES];
+    struct hg_value *oldest = *late;
+    *late = value;
+    __builtin_prefetch(hg_order_prev(value), 1);
+    __builtin_prefetch(hg_order_next(value), 1);
+    if (oldest != NULL)
+        hg_order_to_front(&store->order[hg_value_tier(oldest)], oldest);
+}
+
+const struct hg_order *hg_store_order(struct hg_store *store, enum hg_tier tier)
+{
+    order_catch_up(store);
+    return &store->order[tier];
+}
+
+/*
  * Takes the entry out of table, order and budget, tells, and drops our reference. What was flushed is told as removed,
  * whatever it is that happens to come by.
  */
@@ -65,10 +97,12 @@ static void drop(struct hg_store *store, uint64_t hash, struct hg_value *value,
         store->flushed_count--;
     }
     hg_table_remove(&store->table, hash, value);
-    if (tier != HG_TIER_MAIN || store->is_lru)
+    if (tier != HG_TIER_MAIN || store->is_lru) {
+        order_catch_up(store);
         hg_order_remove(&store->order[tier], value);
-    else
+    } else {
         store->policy->ops->remove(store->policy, value);
+    }
     value->stored = false;
     store->tier_count[tier]--;
     hg_budget_release(store->budget, tier, hg_store_entry_cost(store, value) - is_short);
@@ -86,7 +120,7 @@ static size_t evict_next(struct hg_store *store, enum hg_tier tier)
 {
     struct hg_value *value = tier == HG_TIER_MAIN && !store->is_lru
                                  ? store->policy->ops->victim(store->policy)
-                                 : store->order[tier].last;
+                                 : hg_store_order(store, tier)->last;
     if (value == NULL)
         return 0;
     size_t cost_bytes = hg_store_entry_cost(store, value);
@@ -201,7 +235,7 @@ static inline void use(struct hg_store *store, struct hg_value *value)
             value->uses++;
         return;
     }
-    hg_order_to_front(&store->order[tier], value);
+    order_use(store, value);
 }
 
 struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_bytes key)
@@ -261,10 +295,12 @@ static int enter(struct hg_store *store, struct hg_value *value, uint64_t hash,
     if (err < 0)
         return err;
     value->queue = value->uses = 0;
-    if (tier != HG_TIER_MAIN || store->is_lru)
+    if (tier != HG_TIER_MAIN || store->is_lru) {
+        order_catch_up(store);
         hg_order_push_front(&store->order[tier], value);
-    else
+    } else {
         err = store->policy->ops->add(store->policy, value, past);
+    }
     if (err < 0)
         hg_table_remove(&store->table, hash, value);
     return err;

@@ -38,13 +38,17 @@ struct hg_store_counters {
     uint64_t rejected;    /* HG_ETOOBIG */
 };
 
+#define HG_LATE_USES 8
+
 struct hg_store {
     struct hg_budget *budget; /* borrowed */
     hg_evict_fn on_evict;     /* may be NULL */
     void *on_evict_ctx;
     struct hg_table table;
     size_t tier_count[HG_TIER_COUNT]; /* their sum is table.count */
-    struct hg_order order[HG_TIER_COUNT]; /* lru: first = most recently used */
+    struct hg_order order[HG_TIER_COUNT]; /* lru: first = most recently used; by hg_store_order */
+    struct hg_value *late[HG_LATE_USES];  /* a ring of the last uses that order does not show yet */
+    size_t late_next;
     struct hg_policy *policy;             /* of the main tier */
     uint8_t uses_max;                     /* of the policy */
     bool is_lru;                          /* of the main tier, too */
@@ -81,6 +85,8 @@ int hg_store_put(struct hg_store *store, struct hg_value *value, enum hg_tier ti
 bool hg_store_remove(struct hg_store *store, uint64_t hash, struct hg_bytes key, enum hg_evict_reason reason);
 /* Moves the moment from which the entry is stale; a hot copy is an ordinary one then. */
 void hg_store_set_expiry(struct hg_store *store, struct hg_value *value, uint64_t expires_ms);
+/* A tier's entries, the last to go first: of main only where its policy has one list. Good until the next operation. */
+const struct hg_order *hg_store_order(struct hg_store *store, enum hg_tier tier);
 /* Evicts entries of one tier, as its policy says, until `bytes` are freed or none is left; returns bytes freed. */
 size_t hg_store_evict(struct hg_store *store, enum hg_tier tier, size_t bytes);
 /*

@@ -165,12 +165,12 @@ static void compare_entry(const struct entry *entry, const struct hg_value *valu
 }
 
 /* Contents and order of use, tier by tier, and the bytes counted afresh. */
-static void compare_all(struct model *model, const struct hg_store *store)
+static void compare_all(struct model *model, struct hg_store *store)
 {
     assert_true(hg_store_validate(store));
     assert_int_equal(store->table.count, model->count);
     for (int tier = 0; tier < HG_TIER_COUNT; tier++) {
-        const struct hg_value *value = store->order[tier].last;
+        const struct hg_value *value = hg_store_order(store, (enum hg_tier)tier)->last;
         for (size_t i = 0; i < model->count; i++) {
             const struct entry *entry = &model->entries[i];
             if ((int)entry->tier != tier)

@@ -330,7 +330,8 @@ static void test_many_are_looked_up_as_one_by_one(void **state)
     for (size_t i = 0; i < COUNT; i++)
         assert_ptr_equal(found[i], i / 2 % 2 == 0 ? peek(&f, texts[i]) : NULL);
     assert_non_null(found[0]);
-    assert_true(hg_bytes_eq(hg_value_key(f.store.order[HG_TIER_MAIN].first), HG_BYTES("k24")));
+    assert_true(
+        hg_bytes_eq(hg_value_key(hg_store_order(&f.store, HG_TIER_MAIN)->first), HG_BYTES("k24")));
     hg_store_get_many(&f.store, hashes, keys, 0, found);
     fixture_finish(&f);
 }

@@ -206,7 +206,7 @@ void hg_group_flush(struct hg_group *group, uint64_t now_ms)
 /* No tag: all of the tier. */
 static void drop_tier_locked(struct hg_shard *shard, enum hg_tier tier, struct hg_bytes tag)
 {
-    for (struct hg_value *value = shard->store.order[tier].first, *next; value != NULL;
+    for (struct hg_value *value = hg_store_order(&shard->store, tier)->first, *next; value != NULL;
          value = next) {
         next = hg_order_next(value);
         if (tag.len == 0 || hg_value_has_tag(value, tag))
