@@ -2,7 +2,7 @@
 #include "cluster/answer.h"
 #include "cluster/changes.h"
 #include "fuzz.h"
-#include "wire/peer_message.h"
+#include "wire/peer_many.h"
 
 static void requests(struct hg_bytes message)
 {
@@ -101,6 +101,44 @@ static void changes(struct hg_bytes message)
     hg_buf_finish(&buf);
 }
 
+/* Part by part it is what it is as a whole, and what is read is written back as the same bytes, but for longer heads. */
+static void parts(struct hg_bytes message)
+{
+    struct hg_bytes rest = message, part;
+    struct hg_buf buf;
+    size_t count = 0, taken = 0;
+    int err = hg_peer_many_count(message, HG_MANY_KEYS_MAX, &count);
+
+    must(err == HG_OK || err == HG_EPROTO || err == HG_ELIMIT);
+    hg_buf_init(&buf, SIZE_MAX);
+    while (hg_peer_many_next(&rest, &part) == HG_OK) {
+        struct hg_peer_request request;
+        struct hg_peer_response response;
+        void *owner = NULL;
+        must(part.data >= message.data && part.data + part.len <= message.data + message.len);
+        taken++;
+        if (hg_peer_request_decode(part, &request, &owner) == HG_OK)
+            must(hg_peer_asks_append(&request, &buf) == HG_OK);
+        hg_peer_message_free(owner);
+        owner = NULL;
+        if (hg_peer_response_decode(part, &response, &owner) == HG_OK && response.number == 0) {
+            must(hg_peer_answers_append(part, 1 + (uint32_t)taken, &buf) == HG_OK);
+            struct hg_bytes last = hg_buf_bytes(&buf), again = HG_BYTES_NONE;
+            while (hg_peer_many_next(&last, &again) == HG_OK)
+                ;
+            void *second = NULL;
+            must(hg_peer_response_decode(again, &response, &second) == HG_OK);
+            must(response.number == 1 + (uint32_t)taken);
+            hg_peer_message_free(second);
+        }
+        hg_peer_message_free(owner);
+        hg_buf_clear(&buf);
+    }
+    must(err != HG_OK || (taken == count && rest.len == 0));
+    must(err != HG_ELIMIT || taken > HG_MANY_KEYS_MAX);
+    hg_buf_finish(&buf);
+}
+
 static void places(struct hg_bytes text)
 {
     struct hg_changes_place place, again;
@@ -145,7 +183,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t live = hg_alloc_live_count();
     char *copy = fuzz_copy(hg_bytes(data + 1, size - 1));
     struct hg_bytes message = hg_bytes(copy, size - 1);
-    switch (data[0] % 6) {
+    switch (data[0] % 7) {
     case 0:
         requests(message);
         break;
@@ -153,13 +191,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         responses(message);
         break;
     case 2:
-        answers(message, data[0] / 6);
+        answers(message, data[0] / 7);
         break;
     case 4:
         changes(message);
         break;
     case 5:
         places(message);
+        break;
+    case 6:
+        parts(message);
         break;
     default:
         paths(message);

@@ -111,6 +111,7 @@ int hg_peer_response_encode(const struct hg_peer_response *response, struct hg_b
     message.meta = hg_protobuf_binary(response->meta);
     message.n_tags = response->tag_count;
     message.tags = tags;
+    message.number = response->number;
     int err = hg_protobuf_pack(&message.base, buf);
     hg_free(strings);
     return err;
@@ -147,6 +148,7 @@ int hg_peer_response_decode(struct hg_bytes message, struct hg_peer_response *ou
         .key_hash = response->key_hash,
         .expire_unix_ns = response->expire,
         .minute_qps = response->minute_qps,
+        .number = response->number,
     };
     for (size_t i = 0; i < response->n_tags; i++)
         out_response->tags[i] = hg_protobuf_span(&response->tags[i]);

@@ -37,6 +37,7 @@ struct hg_peer_response {
     uint64_t ttl_ms, age_ms, version, retry_after_ms, key_hash; /* ttl_ms HG_FOREVER = without end */
     int64_t expire_unix_ns; /* groupcache-go's, 0 = none */
     double minute_qps;
+    uint32_t number; /* in a message of many keys (peer_many.h); else 0 */
 };
 
 int hg_peer_response_encode(const struct hg_peer_response *response, struct hg_buf *buf);

@@ -54,6 +54,7 @@ static const struct hg_peer_response full_response = {
     .key_hash = 42,
     .expire_unix_ns = -5,
     .minute_qps = 1.5,
+    .number = 300,
 };
 
 static void assert_bytes(struct hg_bytes a, struct hg_bytes b)
@@ -90,6 +91,7 @@ static void assert_same_response(const struct hg_peer_response *a, const struct 
     assert_true(a->ttl_ms == b->ttl_ms && a->age_ms == b->age_ms && a->version == b->version);
     assert_true(a->retry_after_ms == b->retry_after_ms && a->key_hash == b->key_hash);
     assert_true(a->expire_unix_ns == b->expire_unix_ns && a->minute_qps == b->minute_qps);
+    assert_int_equal(a->number, b->number);
 }
 
 static void test_requests_come_back_as_they_were(void **state)
@@ -449,7 +451,7 @@ static void test_every_cut_is_an_error_or_a_message_of_whole_fields(void **state
         hg_peer_message_free(owner);
         hg_buf_finish(&copy);
     }
-    assert_int_equal(whole, 17); /* fields 1 to 21 with two tags, and nothing at all */
+    assert_int_equal(whole, 18); /* fields 1 to 22 with two tags, and nothing at all */
     hg_buf_finish(&buf);
 }
 
