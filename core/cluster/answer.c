@@ -21,10 +21,31 @@ static uint64_t life_until(int64_t expire_unix_ns, uint64_t now_unix_ns)
     return ((uint64_t)expire_unix_ns - now_unix_ns) / NS_PER_MS;
 }
 
+static bool is_of_another_key(const struct hg_peer_response *response, struct hg_bytes key)
+{
+    return response->has_key_hash && response->key_hash != hg_xxh64(key);
+}
+
+static int take_response(const struct hg_peer_response *response, struct hg_bytes key,
+                         uint64_t now_unix_ns, struct hg_ask_answer *out_answer)
+{
+    struct hg_value *result = hg_peer_response_to_value(response, key);
+    if (result == NULL)
+        return HG_ENOMEM;
+    *out_answer = (struct hg_ask_answer){
+        .outcome = HG_ASK_TYPED,
+        .result = result,
+        .ttl_ms = response->has_ttl ? response->ttl_ms
+                                    : life_until(response->expire_unix_ns, now_unix_ns),
+        .age_ms = response->age_ms,
+        .minute_qps = response->minute_qps,
+    };
+    return HG_OK;
+}
+
 int hg_answer_from_http(int http_status, struct hg_bytes body, struct hg_bytes key,
                         uint64_t now_unix_ns, struct hg_ask_answer *out_answer)
 {
-    struct hg_ask_answer answer = {.outcome = HG_ASK_TRANSPORT};
     struct hg_peer_response response;
     void *owner = NULL;
     bool is_ok = http_status == 200;
@@ -34,27 +55,24 @@ int hg_answer_from_http(int http_status, struct hg_bytes body, struct hg_bytes k
         return err;
     if (err < 0 || (response.status == HG_STATUS_NONE && !is_ok)) {
         /* A Go node's plain text, a proxy's page. A 200 that does not decode is garbage. */
-        answer.outcome = is_ok ? HG_ASK_TRANSPORT : HG_ASK_UNTYPED;
-        goto done;
+        *out_answer = (struct hg_ask_answer){.outcome = is_ok ? HG_ASK_TRANSPORT : HG_ASK_UNTYPED};
+        err = HG_OK;
+    } else if (is_of_another_key(&response, key) && !hg_bug(HG_BUG_WRONG_KEY)) {
+        *out_answer = (struct hg_ask_answer){.outcome = HG_ASK_TRANSPORT};
+    } else {
+        err = take_response(&response, key, now_unix_ns, out_answer);
     }
-    if (response.has_key_hash && response.key_hash != hg_xxh64(key) && !hg_bug(HG_BUG_WRONG_KEY))
-        goto done;
-
-    uint64_t told_ms =
-        response.has_ttl ? response.ttl_ms : life_until(response.expire_unix_ns, now_unix_ns);
-    answer.result = hg_peer_response_to_value(&response, key);
-    if (answer.result == NULL) {
-        hg_peer_message_free(owner);
-        return HG_ENOMEM;
-    }
-    answer.outcome = HG_ASK_TYPED;
-    answer.ttl_ms = told_ms;
-    answer.age_ms = response.age_ms;
-    answer.minute_qps = response.minute_qps;
-
-done:
     hg_peer_message_free(owner);
-    *out_answer = answer;
+    return err;
+}
+
+int hg_answer_from_response(const struct hg_peer_response *response, struct hg_bytes key,
+                            uint64_t now_unix_ns, struct hg_ask_answer *out_answer)
+{
+    if (response->status != HG_STATUS_NONE &&
+        (!is_of_another_key(response, key) || hg_bug(HG_BUG_MANY_NUMBER)))
+        return take_response(response, key, now_unix_ns, out_answer);
+    *out_answer = (struct hg_ask_answer){.outcome = HG_ASK_TRANSPORT};
     return HG_OK;
 }
 

@@ -15,6 +15,10 @@
 int hg_answer_from_http(int http_status, struct hg_bytes body, struct hg_bytes key, uint64_t now_unix_ns,
                         struct hg_ask_answer *out_answer);
 
+/* The same of one Response in a message of many keys, which is either typed or a transport failure. */
+int hg_answer_from_response(const struct hg_peer_response *response, struct hg_bytes key, uint64_t now_unix_ns,
+                            struct hg_ask_answer *out_answer);
+
 /* The HTTP status and the encoded Response for a result. key: for key_hash. expose_errors: else the class's generic text. */
 int hg_answer_to_http(const struct hg_result *result, struct hg_bytes key, uint64_t now_ms, bool expose_errors,
                       double minute_qps, int *out_http_status, struct hg_buf *out_body);
