@@ -282,16 +282,57 @@ int hg_loop_finish(struct hg_loop *loop)
     return census.foreign;
 }
 
-void hg_loop_post(struct hg_loop *loop, struct hg_mail *mail)
+/* From `newest` on to `oldest`, newest first. */
+static void post_chain(struct hg_loop *loop, struct hg_mail *newest, struct hg_mail *oldest)
 {
     struct hg_mail *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
     do {
-        mail->next = head;
-    } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, mail, memory_order_release,
-                                                    memory_order_relaxed));
+        oldest->next = head;
+    } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, newest,
+                                                    memory_order_release, memory_order_relaxed));
     /* Who found it empty wakes; the others' mail is taken in the same turn. */
     if (head == NULL)
         uv_async_send(&loop->wakeup);
+}
+
+void hg_loop_post(struct hg_loop *loop, struct hg_mail *mail)
+{
+    if (current == NULL || !current->is_holding) {
+        post_chain(loop, mail, mail);
+        return;
+    }
+    mail->to = loop;
+    mail->next = current->held;
+    current->held = mail;
+}
+
+void hg_loop_hold(struct hg_loop *here)
+{
+    assert(here == current);
+    assert(!here->is_holding);
+    here->is_holding = true;
+}
+
+void hg_loop_release(struct hg_loop *here)
+{
+    assert(here->is_holding);
+    here->is_holding = false;
+    while (here->held != NULL) {
+        struct hg_mail *newest = here->held, *oldest = NULL;
+        struct hg_loop *to = newest->to;
+        for (struct hg_mail **at = &here->held; *at != NULL;) {
+            struct hg_mail *mail = *at;
+            if (mail->to != to) {
+                at = &mail->next;
+                continue;
+            }
+            *at = mail->next;
+            if (oldest != NULL)
+                oldest->next = mail;
+            oldest = mail;
+        }
+        post_chain(to, newest, oldest);
+    }
 }
 
 void hg_loop_post_list(struct hg_loop *loop, struct hg_list *list)

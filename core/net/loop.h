@@ -20,6 +20,7 @@ typedef void (*hg_mail_fn)(struct hg_mail *mail); /* on the receiving loop; may 
 struct hg_mail {
     struct hg_mail *next;
     hg_mail_fn deliver;
+    struct hg_loop *to; /* while it is held */
 };
 
 struct hg_loop;
@@ -42,6 +43,8 @@ struct hg_loop {
     char date[30];
     _Atomic uint64_t turned_ms; /* boot time of the last turn: the watchdog reads it */
     _Atomic bool stopping;
+    bool is_holding;         /* its own thread only, like held */
+    struct hg_mail *held;    /* newest first */
     void *user;              /* the owner's */
 };
 
@@ -60,6 +63,12 @@ int hg_loop_finish(struct hg_loop *loop);
 
 void hg_loop_post(struct hg_loop *loop, struct hg_mail *mail);
 void hg_loop_post_list(struct hg_loop *loop, struct hg_list *list);
+/*
+ * On `here`, the loop this thread runs: until the release, mail that it posts is held back. Then each loop gets all of
+ * its own in one turn. Holds do not nest.
+ */
+void hg_loop_hold(struct hg_loop *here);
+void hg_loop_release(struct hg_loop *here);
 
 /* The loop this thread runs, or NULL. */
 struct hg_loop *hg_loop_current(void);

@@ -58,6 +58,46 @@ static void test_all_mail_of_four_threads_arrives_in_order(void **state)
         free(mails[i]);
 }
 
+static struct hg_loop other;
+static struct numbered held[6];
+static unsigned held_received[2];
+static bool came_early;
+
+static void on_held(struct hg_mail *mail)
+{
+    struct numbered *numbered = hg_container_of(mail, struct numbered, mail);
+    out_of_order += numbered->number != held_received[numbered->sender]++;
+    if (numbered->sender == 0 && held_received[0] == 3)
+        hg_loop_stop(&receiver);
+}
+
+static void hold_and_release(struct hg_loop *loop)
+{
+    hg_loop_hold(loop);
+    for (unsigned i = 0; i < HG_COUNT(held); i++) {
+        held[i] = (struct numbered){.mail = {.deliver = on_held}, .sender = i % 2, .number = i / 2};
+        hg_loop_post(i % 2 == 0 ? loop : &other, &held[i].mail);
+        came_early |= atomic_load(&loop->inbox) != NULL || atomic_load(&other.inbox) != NULL;
+    }
+    hg_loop_release(loop);
+}
+
+static void test_held_mail_goes_to_each_loop_at_once(void **state)
+{
+    (void)state;
+    assert_int_equal(hg_loop_init(&receiver, "holds"), HG_OK);
+    assert_int_equal(hg_loop_init(&other, "other"), HG_OK);
+    assert_int_equal(hg_loop_start(&receiver, hold_and_release), HG_OK);
+    hg_loop_join(&receiver);
+    assert_false(came_early);
+    assert_int_equal(held_received[0], 3);
+    uv_run(&other.uv, UV_RUN_NOWAIT);
+    assert_int_equal(held_received[1], 3);
+    assert_int_equal(out_of_order, 0);
+    assert_int_equal(hg_loop_finish(&receiver), 0);
+    assert_int_equal(hg_loop_finish(&other), 0);
+}
+
 struct item {
     struct hg_list link;
 };
@@ -219,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_mail_of_four_threads_arrives_in_order),
+        cmocka_unit_test(test_held_mail_goes_to_each_loop_at_once),
         cmocka_unit_test(test_lists_are_handed_over_whole),
         cmocka_unit_test(test_finish_delivers_what_is_left),
         cmocka_unit_test(test_finish_counts_handles_left_open),
