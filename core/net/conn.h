@@ -14,6 +14,7 @@
 #define HG_NET_CONN_H
 
 #include "net/out.h"
+#include "base/buf.h"
 #include "net/server.h"
 
 #define HG_CONN_READ_BYTES                                                                         \
@@ -95,10 +96,10 @@ struct hg_server {
 struct hg_kept {
     struct hg_exchange exchange;
     struct hg_http1_request *request; /* owned */
-    char *answer;                     /* head and small body, once answered before its turn */
-    size_t answer_len;
+    struct hg_buf answer;   /* head and small body, once answered before its turn */
     struct hg_value *value; /* big body that follows */
     bool close_after;
+    bool is_begun; /* answered in pieces; answer: those that came before its turn */
 };
 
 /* One writer, the loop: no read-modify-write is needed. */

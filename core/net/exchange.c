@@ -5,14 +5,16 @@
  *   anything else                              -> a node on the queue until its turn
  */
 #include <assert.h>
+#include <stdio.h>
 
 #include "base/alloc.h"
 #include "net/address.h"
 #include "net/conn.h"
 #include "wire/reply.h"
 
-/* "Date: ...", "Content-Length: ...", "Connection: keep-alive", the empty line. */
+/* "Date: ...", "Content-Length: ..." or "Transfer-Encoding: chunked", "Connection: keep-alive", the empty line. */
 #define OWN_HEADERS_MAX 128
+#define CHUNK_HEAD_MAX  20
 
 static char *put(char *at, const char *data, size_t len)
 {
@@ -37,7 +39,7 @@ struct plan {
     struct hg_bytes status_line, body; /* body: what is copied behind the head */
     struct hg_value *value;            /* what is sent from place, or NULL */
     size_t content_length;
-    bool close, is_http10;
+    bool close, is_http10, is_chunked;
 };
 
 static struct plan plan_reply(const struct hg_reply *reply, bool is_http10, bool close)
@@ -76,7 +78,9 @@ static char *plan_write(const struct plan *plan, const struct hg_reply *reply, s
     at = PUT(at, "\r\n");
     if (reply->headers.len > 0)
         at = put(at, reply->headers.data, reply->headers.len);
-    if (!reply->no_length) {
+    if (plan->is_chunked) {
+        at = PUT(at, "Transfer-Encoding: chunked\r\n");
+    } else if (!reply->no_length) {
         at = PUT(at, "Content-Length: ");
         at = put_number(at, plan->content_length);
         at = PUT(at, "\r\n");
@@ -129,13 +133,12 @@ fail: /* out of memory: an answer that is cut short must not look whole */
 static bool answer_later(struct hg_kept *kept, const struct hg_reply *reply,
                          const struct plan *plan)
 {
-    kept->answer = hg_malloc(plan_size(plan, reply));
-    if (kept->answer == NULL) {
+    if (hg_buf_reserve(&kept->answer, plan_size(plan, reply)) < 0) {
         reply_release(reply);
         return false;
     }
-    char *end = plan_write(plan, reply, kept->exchange.server->loop, kept->answer);
-    kept->answer_len = (size_t)(end - kept->answer);
+    char *end = plan_write(plan, reply, kept->exchange.server->loop, kept->answer.data);
+    kept->answer.len = (size_t)(end - kept->answer.data);
     kept->value = plan->value;
     kept->close_after = plan->close;
     if (plan->value == NULL)
@@ -147,7 +150,7 @@ static void kept_free(struct hg_kept *kept)
 {
     hg_list_remove(&kept->exchange.link);
     hg_value_unref(kept->value);
-    hg_free(kept->answer);
+    hg_buf_finish(&kept->answer);
     hg_free(kept->request);
     hg_free(kept);
 }
@@ -208,6 +211,7 @@ static void answer_in_handler(struct hg_exchange *exchange, const struct hg_repl
     kept->exchange = *exchange;
     kept->exchange.request = NULL; /* nobody asks again */
     kept->exchange.is_kept = true;
+    hg_buf_init(&kept->answer, SIZE_MAX);
     hg_list_init(&kept->exchange.link);
     if (!answer_later(kept, reply, &plan)) {
         hg_free(kept);
@@ -251,6 +255,95 @@ void hg_exchange_answer(struct hg_exchange *exchange, const struct hg_reply *rep
     hg_conn_mark_dirty(conn);
 }
 
+/* --- an answer in pieces --- */
+
+static struct hg_kept *kept_of(const struct hg_exchange *exchange)
+{
+    assert(exchange->is_kept);
+    return hg_container_of(exchange, struct hg_kept, exchange);
+}
+
+/* To the socket, or behind what came before its turn. */
+static int pieces_append(struct hg_kept *kept, const char *data, size_t len)
+{
+    struct hg_conn *conn = kept->exchange.conn;
+    if (conn->queue.next == &kept->exchange.link)
+        return hg_out_append(&conn->out, &conn->server->pool, data, len);
+    return hg_buf_append(&kept->answer, data, len);
+}
+
+void hg_exchange_begin(struct hg_exchange *exchange, const struct hg_reply *reply)
+{
+    struct hg_kept *kept = kept_of(exchange);
+    struct hg_conn *conn = exchange->conn;
+
+    assert(!kept->is_begun);
+    kept->is_begun = true;
+    if (conn == NULL)
+        return;
+    assert(!exchange->request->is_http10);
+    kept->close_after = wants_close(exchange, reply);
+    struct plan plan = plan_reply(reply, false, kept->close_after);
+    plan.is_chunked = true;
+    plan.body = HG_BYTES_NONE;
+    if (!answer_later(kept, reply, &plan)) {
+        hg_conn_close(conn);
+        return;
+    }
+    if (kept->close_after)
+        conn->is_last_request = true;
+    hg_conn_queue_advance(conn);
+    hg_conn_mark_dirty(conn);
+}
+
+void hg_exchange_piece(struct hg_exchange *exchange, struct hg_bytes piece)
+{
+    struct hg_kept *kept = kept_of(exchange);
+    struct hg_conn *conn = exchange->conn;
+    char head[CHUNK_HEAD_MAX];
+
+    assert(kept->is_begun);
+    assert(piece.len > 0); /* an empty chunk is the end */
+    if (conn == NULL)
+        return;
+    int head_len = snprintf(head, sizeof(head), "%zx\r\n", piece.len);
+    int err = pieces_append(kept, head, (size_t)head_len);
+    if (err == HG_OK)
+        err = pieces_append(kept, piece.data, piece.len);
+    if (err == HG_OK)
+        err = pieces_append(kept, "\r\n", 2);
+    if (err < 0)
+        hg_conn_close(conn);
+    else
+        hg_conn_mark_dirty(conn);
+}
+
+void hg_exchange_end(struct hg_exchange *exchange)
+{
+    struct hg_kept *kept = kept_of(exchange);
+    struct hg_conn *conn = exchange->conn;
+    static const char last[] = "0\r\n\r\n";
+
+    assert(kept->is_begun);
+    exchange->is_answered = true;
+    if (conn == NULL) {
+        kept_free(kept);
+        return;
+    }
+    if (pieces_append(kept, last, sizeof(last) - 1) < 0) {
+        hg_conn_close(conn);
+        return;
+    }
+    hg_conn_queue_advance(conn);
+    hg_conn_mark_dirty(conn);
+}
+
+size_t hg_exchange_unsent(const struct hg_exchange *exchange)
+{
+    const struct hg_conn *conn = exchange->conn;
+    return conn == NULL ? 0 : conn->out.bytes + kept_of(exchange)->answer.len;
+}
+
 void hg_conn_queue_advance(struct hg_conn *conn)
 {
     static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -258,11 +351,17 @@ void hg_conn_queue_advance(struct hg_conn *conn)
 
     while (conn->state == HG_CONN_OPEN && !hg_list_is_empty(&conn->queue)) {
         struct hg_kept *kept = hg_container_of(conn->queue.next, struct hg_kept, exchange.link);
-        if (!kept->exchange.is_answered)
-            return;
-        kept_leave(kept);
         bool close_after = kept->close_after;
-        int err = hg_out_append(&conn->out, pool, kept->answer, kept->answer_len);
+        int err = HG_OK;
+        if (kept->answer.len > 0)
+            err = hg_out_append(&conn->out, pool, kept->answer.data, kept->answer.len);
+        if (!kept->exchange.is_answered) { /* the pieces so far; the next ones go straight on */
+            hg_buf_clear(&kept->answer);
+            if (err < 0)
+                hg_conn_close(conn);
+            return;
+        }
+        kept_leave(kept);
         if (err == HG_OK && kept->value != NULL) {
             err = hg_out_append_value(&conn->out, pool, kept->value);
             if (err == HG_OK)
@@ -335,6 +434,7 @@ struct hg_exchange *hg_exchange_keep(struct hg_exchange *exchange)
     kept->exchange = *exchange;
     kept->exchange.request = kept->request;
     kept->exchange.is_kept = exchange->is_kept = true;
+    hg_buf_init(&kept->answer, SIZE_MAX);
     hg_list_init(&kept->exchange.link);
     if (exchange->conn->state == HG_CONN_OPEN) {
         kept_join(kept);

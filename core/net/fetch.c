@@ -46,6 +46,7 @@ struct hg_fetcher {
     CURLM *multi; /* NULL before the first fetch, and once shut */
     uv_timer_t timer;
     struct hg_list fetches;
+    struct hg_list arrived; /* by fetch.arrived: a piece of the body is to be handed out */
     struct watch *watches[WATCH_BUCKETS];
     CURL *easy_pool[EASY_POOL_MAX];
     unsigned easy_count;
@@ -57,13 +58,14 @@ struct hg_fetcher {
 };
 
 struct hg_fetch {
-    struct hg_list link;
+    struct hg_list link, arrived;
     struct hg_fetcher *fetcher;
     CURL *easy;
     struct curl_slist *header_list;
     char *request_body;
     struct hg_buf headers, body;
     hg_fetch_fn done;
+    hg_fetch_data_fn data;
     void *ctx;
     uint64_t timeout_ms, started_ms;
     int cancel_err; /* not HG_OK: canceled with this, `mail` is under way */
@@ -219,8 +221,12 @@ static size_t on_curl_body(char *data, size_t size, size_t count, void *ctx)
 {
     struct hg_fetch *fetch = ctx;
     int err = hg_buf_append(&fetch->body, data, size * count);
-    if (err == HG_OK)
+    if (err == HG_OK) {
+        /* Not from here: libcurl may not be called from inside itself. */
+        if (fetch->data != NULL && hg_list_is_empty(&fetch->arrived))
+            hg_list_push_back(&fetch->fetcher->arrived, &fetch->arrived);
         return size * count;
+    }
     fetch->is_too_big = err == HG_ETOOBIG;
     fetch->is_out_of_memory = err != HG_ETOOBIG;
     return CURL_WRITEFUNC_ERROR;
@@ -253,6 +259,7 @@ int hg_fetcher_create(struct hg_loop *loop, struct hg_fetcher **out_fetcher)
     fetcher->loop = loop;
     fetcher->host_connections = HOST_CONNECTIONS;
     hg_list_init(&fetcher->fetches);
+    hg_list_init(&fetcher->arrived);
     uv_timer_init(&loop->uv, &fetcher->timer);
     fetcher->timer.data = fetcher;
     fetcher->open_handles = 1;
@@ -304,6 +311,7 @@ static void fetch_detach(struct hg_fetch *fetch)
     struct hg_fetcher *fetcher = fetch->fetcher;
     if (fetch->easy == NULL)
         return;
+    hg_list_remove(&fetch->arrived);
     hg_curl->multi_remove_handle(fetcher->multi, fetch->easy);
     hg_curl->easy_reset(fetch->easy);
     if (fetcher->easy_count < EASY_POOL_MAX && !fetcher->is_closing)
@@ -409,6 +417,19 @@ static void fetch_finish(struct hg_fetch *fetch, CURLcode code)
     fetch_end(fetch, &response);
 }
 
+static void fetcher_hand_out(struct hg_fetcher *fetcher)
+{
+    struct hg_list *link;
+
+    while ((link = hg_list_pop_front(&fetcher->arrived)) != NULL) {
+        struct hg_fetch *fetch = hg_container_of(link, struct hg_fetch, arrived);
+        long status = 0;
+        hg_curl->easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+        if (status == 200)
+            hg_buf_consume(&fetch->body, fetch->data(fetch->ctx, hg_buf_bytes(&fetch->body)));
+    }
+}
+
 /*
  * Calls done for what has finished. A done may close the fetcher, whose multi is then gone, and
  * with it the fetcher itself only after close callbacks: later.
@@ -418,6 +439,7 @@ static void fetcher_reap(struct hg_fetcher *fetcher)
     CURLMsg *message;
     int left;
 
+    fetcher_hand_out(fetcher);
     while (fetcher->multi != NULL &&
            (message = hg_curl->multi_info_read(fetcher->multi, &left)) != NULL) {
         if (message->msg != CURLMSG_DONE)
@@ -514,8 +536,10 @@ int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *op
     if (fetch == NULL)
         return HG_ENOMEM;
     hg_list_init(&fetch->link);
+    hg_list_init(&fetch->arrived);
     fetch->fetcher = fetcher;
     fetch->done = done;
+    fetch->data = options->data;
     fetch->ctx = ctx;
     fetch->timeout_ms = options->timeout_ms;
     fetch->started_ms = hg_loop_now(fetcher->loop);

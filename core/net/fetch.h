@@ -13,6 +13,12 @@
 struct hg_fetcher;
 struct hg_fetch;
 
+/*
+ * Bytes of the body of an answer with status 200, as they come; returns how many it is done with. The rest is given
+ * again with more behind it, and what is left in the end is the response's body. May start, cancel and close.
+ */
+typedef size_t (*hg_fetch_data_fn)(void *ctx, struct hg_bytes bytes);
+
 struct hg_fetch_options {
     const char *method;           /* "GET" */
     const char *url;
@@ -20,7 +26,8 @@ struct hg_fetch_options {
     struct hg_bytes body;         /* copied; data NULL = none */
     uint64_t timeout_ms;          /* whole exchange; 0 = none */
     uint64_t connect_timeout_ms;  /* default 250 */
-    size_t body_max;              /* HG_ETOOBIG beyond it */
+    size_t body_max;              /* HG_ETOOBIG beyond it; with data, of what it has not used */
+    hg_fetch_data_fn data;        /* with done's ctx; NULL: the body comes as a whole */
     bool fresh_connection;        /* not from the pool (probes) */
 };
 

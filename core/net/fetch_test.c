@@ -103,6 +103,117 @@ static void test_answers_come_with_status_headers_and_body(void **state)
     close_setting(&setting);
 }
 
+/* Takes whole words, each ended by a space. */
+struct words {
+    struct result result;
+    struct setting *setting;
+    struct hg_fetch *fetch;
+    char all[64];
+    unsigned count, calls;
+    bool cancels, closes;
+};
+
+static size_t on_words(void *ctx, struct hg_bytes bytes)
+{
+    struct words *words = hg_container_of(ctx, struct words, result);
+    size_t used = 0;
+    words->calls++;
+    assert_int_equal(words->result.calls, 0); /* never after done */
+    for (size_t i = 0; i < bytes.len; i++) {
+        if (bytes.data[i] != ' ')
+            continue;
+        strncat(words->all, bytes.data + used, i + 1 - used);
+        used = i + 1;
+        words->count++;
+    }
+    if (words->cancels)
+        hg_fetch_cancel(words->fetch, HG_ECANCELED);
+    if (words->closes)
+        hg_fetcher_close(words->setting->fetcher, on_fetcher_closed, words->setting);
+    return used;
+}
+
+static void say_words(struct words *words, struct setting *setting, int status)
+{
+    struct hg_fetch_options options = {
+        .url = url_of(setting, "/late"), .data = on_words, .body_max = 16};
+    struct hg_reply reply = {.status = status};
+    words->setting = setting;
+    assert_int_equal(
+        hg_fetch_start(setting->fetcher, &options, on_done, &words->result, &words->fetch), HG_OK);
+    test_wait(&setting->world->loop, setting->world->late_count == 1);
+    hg_exchange_begin(setting->world->late[0], &reply);
+    hg_exchange_piece(setting->world->late[0], HG_BYTES("one t"));
+}
+
+static void test_a_body_in_pieces_is_handed_out_as_it_comes(void **state)
+{
+    (void)state;
+    struct setting setting;
+    struct words words = {.count = 0};
+    open_setting(&setting);
+    say_words(&words, &setting, 200);
+    test_wait(&setting.world->loop, words.count == 1);
+    assert_string_equal(words.all, "one ");
+    hg_exchange_piece(setting.world->late[0], HG_BYTES("wo three "));
+    test_wait(&setting.world->loop, words.count == 3);
+    hg_exchange_piece(setting.world->late[0], HG_BYTES("four end"));
+    hg_exchange_end(setting.world->late[0]);
+    test_wait(&setting.world->loop, words.result.calls == 1);
+    assert_string_equal(words.all, "one two three four ");
+    assert_int_equal(words.result.err, HG_OK);
+    assert_string_equal(words.result.body, "end");
+    close_setting(&setting);
+}
+
+static void test_only_a_200_is_handed_out(void **state)
+{
+    (void)state;
+    struct setting setting;
+    struct words words = {.count = 0};
+    open_setting(&setting);
+    say_words(&words, &setting, 404);
+    hg_exchange_end(setting.world->late[0]);
+    test_wait(&setting.world->loop, words.result.calls == 1);
+    assert_int_equal(words.calls, 0);
+    assert_int_equal(words.result.status, 404);
+    assert_string_equal(words.result.body, "one t");
+    close_setting(&setting);
+}
+
+static void test_what_is_not_used_has_a_maximum(void **state)
+{
+    (void)state;
+    struct setting setting;
+    struct words words = {.count = 0};
+    open_setting(&setting);
+    say_words(&words, &setting, 200);
+    test_wait(&setting.world->loop, words.count == 1);
+    hg_exchange_piece(setting.world->late[0], HG_BYTES("oooooooooooooooooo"));
+    hg_exchange_end(setting.world->late[0]);
+    test_wait(&setting.world->loop, words.result.calls == 1);
+    assert_int_equal(words.result.err, HG_ETOOBIG);
+    close_setting(&setting);
+}
+
+static void test_data_may_cancel_and_close(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct setting setting;
+        struct words words = {.cancels = i == 0, .closes = i == 1};
+        open_setting(&setting);
+        say_words(&words, &setting, 200);
+        test_wait(&setting.world->loop, words.result.calls == 1);
+        assert_int_equal(words.result.err, HG_ECANCELED);
+        assert_int_equal(words.calls, 1);
+        hg_exchange_end(setting.world->late[0]);
+        if (i == 1)
+            test_wait(&setting.world->loop, setting.is_closed);
+        close_setting(&setting);
+    }
+}
+
 static void test_head_of_something_big_has_no_body(void **state)
 {
     (void)state;
@@ -459,6 +570,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_come_with_status_headers_and_body),
+        cmocka_unit_test(test_a_body_in_pieces_is_handed_out_as_it_comes),
+        cmocka_unit_test(test_only_a_200_is_handed_out),
+        cmocka_unit_test(test_what_is_not_used_has_a_maximum),
+        cmocka_unit_test(test_data_may_cancel_and_close),
         cmocka_unit_test(test_head_of_something_big_has_no_body),
         cmocka_unit_test(test_error_statuses_are_answers),
         cmocka_unit_test(test_bodies_over_the_maximum_are_refused),

@@ -77,6 +77,16 @@ void hg_server_close(struct hg_server *server, void (*closed)(void *ctx), void *
 struct hg_exchange *hg_exchange_keep(struct hg_exchange *exchange);
 /* Answers; the exchange is dead afterwards. Never fails towards the caller: a client that cannot be answered is closed. */
 void hg_exchange_answer(struct hg_exchange *exchange, const struct hg_reply *reply);
+/*
+ * Or, of a kept one of HTTP/1.1, the answer in pieces: status and headers of `reply`, pieces (none empty) that leave at
+ * the end of their turn, and the end, after which the exchange is dead. When memory is out the client is closed, and
+ * ops->gone called, inside these.
+ */
+void hg_exchange_begin(struct hg_exchange *exchange, const struct hg_reply *reply);
+void hg_exchange_piece(struct hg_exchange *exchange, struct hg_bytes piece);
+void hg_exchange_end(struct hg_exchange *exchange);
+/* What its client has not taken yet. */
+size_t hg_exchange_unsent(const struct hg_exchange *exchange);
 /* Only after gone: frees it without an answer. */
 void hg_exchange_drop(struct hg_exchange *exchange);
 /* "127.0.0.1:54321"; "unix" for unix sockets. */
