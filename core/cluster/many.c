@@ -72,6 +72,13 @@ void hg_many_destroy(struct hg_many *many)
     hg_free(many);
 }
 
+void hg_many_undo(struct hg_many *many, struct hg_list *asks)
+{
+    if (many != NULL)
+        hg_list_splice_back(asks, &many->pending);
+    hg_free(many);
+}
+
 int hg_many_encode(const struct hg_many *many, uint64_t now_ms, struct hg_buf *buf)
 {
     for (size_t i = 0; i < many->count; i++) {

@@ -47,7 +47,9 @@ struct hg_many {
 
 /* NULL: out of memory; `asks` stays as it was. */
 struct hg_many *hg_many_create(struct hg_list *asks, size_t count, size_t part_max);
-void hg_many_destroy(struct hg_many *many); /* NULL is fine */
+void hg_many_destroy(struct hg_many *many); /* nothing is pending; NULL is fine */
+/* It could not be sent: its asks go back to the end of `asks`, and it is destroyed. NULL is fine. */
+void hg_many_undo(struct hg_many *many, struct hg_list *asks);
 /* Appends the Asks. */
 int hg_many_encode(const struct hg_many *many, uint64_t now_ms, struct hg_buf *buf);
 

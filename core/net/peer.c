@@ -9,6 +9,8 @@
 #include "net/peer_state.h"
 
 #define NAME_MAX_BYTES 512
+#define MANY_AGAIN_MS                                                                              \
+    60000 /* a peer that knows no messages of many keys may be another program by then */
 
 struct hg_peer {
     pthread_mutex_t lock; /* health, silence_number */
@@ -17,7 +19,8 @@ struct hg_peer {
     _Atomic bool is_up; /* health.is_up for readers without the lock */
     _Atomic bool is_destroyed;
     _Atomic unsigned refs;
-    _Atomic uint64_t asks, errors, probes;
+    _Atomic uint64_t asks, asks_again, messages, many, many_keys, errors, probes;
+    _Atomic uint64_t many_again_ms; /* until then it is asked key by key */
     char *base_url;
     char name[];
 };
@@ -123,6 +126,10 @@ void hg_peer_stats(const struct hg_peer *peer, struct hg_peer_stats *out_stats)
     pthread_mutex_lock(lock);
     *out_stats = (struct hg_peer_stats){
         .asks = peer->asks,
+        .asks_again = peer->asks_again,
+        .messages = peer->messages,
+        .many = peer->many,
+        .many_keys = peer->many_keys,
         .errors = peer->errors,
         .probes = peer->probes,
         .downs = peer->health.downs,
@@ -149,9 +156,19 @@ static void log_down(const struct hg_peer *peer, const char *why)
     hg_log(HG_LOG_WARN, "peer down name=%s err=\"%s\"", peer->name, why);
 }
 
-uint64_t hg_peer_asked(struct hg_peer *peer, uint64_t now_ms)
+static void count(_Atomic uint64_t *counter, uint64_t amount)
 {
-    atomic_fetch_add_explicit(&peer->asks, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(counter, amount, memory_order_relaxed);
+}
+
+uint64_t hg_peer_asked(struct hg_peer *peer, size_t keys, bool is_again, uint64_t now_ms)
+{
+    count(is_again ? &peer->asks_again : &peer->asks, keys);
+    count(&peer->messages, 1);
+    if (keys > 1) {
+        count(&peer->many, 1);
+        count(&peer->many_keys, keys);
+    }
     peer_lock(peer);
     hg_health_asked(&peer->health, now_ms);
     uint64_t number = peer->silence_number;
@@ -212,7 +229,7 @@ enum hg_health_step hg_peer_tick(struct hg_peer *peer, uint64_t now_ms)
     if (step == HG_HEALTH_FAILED)
         log_down(peer, "silence");
     if (step == HG_HEALTH_PROBE)
-        atomic_fetch_add_explicit(&peer->probes, 1, memory_order_relaxed);
+        count(&peer->probes, 1);
     return step;
 }
 
@@ -226,5 +243,19 @@ uint64_t hg_peer_silence_number(struct hg_peer *peer)
 
 void hg_peer_count_error(struct hg_peer *peer)
 {
-    atomic_fetch_add_explicit(&peer->errors, 1, memory_order_relaxed);
+    count(&peer->errors, 1);
+}
+
+bool hg_peer_takes_many(const struct hg_peer *peer, uint64_t now_ms)
+{
+    return now_ms >= atomic_load_explicit(&peer->many_again_ms, memory_order_relaxed);
+}
+
+void hg_peer_refuses_many(struct hg_peer *peer, uint64_t now_ms)
+{
+    bool is_news = hg_peer_takes_many(peer, now_ms);
+    atomic_store_explicit(&peer->many_again_ms, hg_time_add(now_ms, MANY_AGAIN_MS),
+                          memory_order_relaxed);
+    if (is_news)
+        hg_log(HG_LOG_INFO, "peer asked key by key name=%s", peer->name);
 }

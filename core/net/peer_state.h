@@ -15,8 +15,11 @@ void hg_peer_unref(struct hg_peer *peer);
 bool hg_peer_is_destroyed(const struct hg_peer *peer);
 const char *hg_peer_base_url(const struct hg_peer *peer); /* "http://host:port" */
 
-/* Returns the silence number: an ask whose number is not the current one any more has failed. */
-uint64_t hg_peer_asked(struct hg_peer *peer, uint64_t now_ms);
+/*
+ * One message left, with so many keys; is_again: a key that went in a message of many before. Returns the silence
+ * number: a message whose number is not the current one any more has failed.
+ */
+uint64_t hg_peer_asked(struct hg_peer *peer, size_t keys, bool is_again, uint64_t now_ms);
 void hg_peer_done(struct hg_peer *peer, uint64_t now_ms);
 void hg_peer_heard(struct hg_peer *peer, uint64_t now_ms);
 void hg_peer_failed(struct hg_peer *peer, uint64_t now_ms, const char *why);
@@ -25,5 +28,8 @@ void hg_peer_probe_forget(struct hg_peer *peer); /* it ended for reasons of our 
 enum hg_health_step hg_peer_tick(struct hg_peer *peer, uint64_t now_ms);
 uint64_t hg_peer_silence_number(struct hg_peer *peer);
 void hg_peer_count_error(struct hg_peer *peer);
+/* Whether it takes messages of many keys, as far as is known; what it once refused is tried again after a minute. */
+bool hg_peer_takes_many(const struct hg_peer *peer, uint64_t now_ms);
+void hg_peer_refuses_many(struct hg_peer *peer, uint64_t now_ms);
 
 #endif

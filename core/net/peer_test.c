@@ -45,7 +45,7 @@ static void test_changes_between_up_and_down_are_counted_once(void **state)
     assert_int_equal(hg_peer_create(HG_BYTES("a:1"), &config, &peer, error, sizeof(error)), HG_OK);
     assert_string_equal(hg_peer_base_url(peer), "http://a:1");
     uint64_t now = hg_clock_boot_ms(); /* creation read it too */
-    uint64_t number = hg_peer_asked(peer, now);
+    uint64_t number = hg_peer_asked(peer, 1, false, now);
     hg_peer_failed(peer, now + 1, "refused");
     hg_peer_failed(peer, now + 2, "refused");
     assert_false(hg_peer_is_up(peer));

@@ -1,5 +1,7 @@
 /*
- * peers - asking other nodes over HTTP/1.1: GET <peer><base_path><group>/<key>.
+ * peers - asking other nodes over HTTP/1.1: GET <peer><base_path><group>/<key>, or, where several keys are asked of one peer
+ * in one turn of the loop, POST <peer><base_path>?many (cluster/many.h). A peer that does not take such a message (an older
+ * node, a Go node) is asked key by key, for a minute; that is no mark on its health.
  *
  * struct hg_peer is one member, shared by all loops: its health is decided by the pure cluster/health under a mutex.
  * struct hg_peer_client is one loop's connections.
@@ -36,7 +38,9 @@ void hg_peer_destroy(struct hg_peer *peer);
 bool hg_peer_is_up(const struct hg_peer *peer);
 const char *hg_peer_name(const struct hg_peer *peer);
 struct hg_peer_stats {
-    uint64_t asks, errors, probes, downs; /* counters */
+    /* Counters. asks are keys; asks + asks_again = many_keys + messages - many: what travelled in messages of many keys, and
+     * what alone. asks_again: those that had gone in a message of many and were left out of its answer. */
+    uint64_t asks, asks_again, messages, many, many_keys, errors, probes, downs;
     bool is_up;
     uint64_t outstanding, last_heard_ms;
 };

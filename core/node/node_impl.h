@@ -5,7 +5,7 @@
  *   workers.c   worker loops, accept        serve.c     answers of hg.serve
  *   drain.c     signals, leaving            call.c      function routes
  *   source.c    what groups need from us    peer_side.c what peers ask of us
- *   contact.c   what others changed         peer_changes.c  what they tell and ask of changes
+ *   contact.c   what others changed         peer_many.c  many keys in one message; peer_changes.c what they tell and ask of changes
  *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c, hot.c, explain.c its pages
  */
 #ifndef HG_NODE_NODE_IMPL_H
@@ -54,7 +54,7 @@ struct hg_node_route {
 };
 
 #define HG_NODE_COUNTERS(X)                                                                        \
-    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(no_memory) X(client_timeouts) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
+    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_many) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(no_memory) X(client_timeouts) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
 struct hg_node_counters {
 #define X(name) _Atomic uint64_t name;
     HG_NODE_COUNTERS(X)
@@ -168,6 +168,12 @@ struct hg_request {
 /* get, and reply now or later. reply gets target back. `get` is complete but for loop and now. */
 void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_get *get,
                     uint64_t timeout_ms, hg_request_reply_fn reply, void *target);
+/*
+ * A waiter's deadline passed. True: it is unlinked, and this is its answer (release out_stale once it is used). False: its
+ * answer is in this loop's mailbox.
+ */
+bool hg_request_give_up(struct hg_front *front, struct hg_waiter *waiter, struct hg_result *out_result,
+                        struct hg_hold *out_stale);
 
 /* serve.c */
 void hg_serve_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
@@ -185,8 +191,15 @@ void hg_peer_side_answer(struct hg_front *front, struct hg_exchange *exchange, i
                          uint64_t retry_after_s); /* an encoded message */
 void hg_peer_side_no_memory(struct hg_front *front, struct hg_exchange *exchange);
 void hg_peer_side_refuse(struct hg_front *front, struct hg_exchange *exchange, int status, const char *why);
+/* Header Hgcache-Request: the keys whose getters wait as hg_load.chain has them, and the time that is left. False: answered. */
+bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, struct hg_buf *chain,
+                         uint64_t *out_timeout_ms);
 bool hg_peer_side_is_path(const struct hg_node *node, struct hg_bytes path, struct hg_bytes *out_rest);
 void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_bytes rest);
+
+/* peer_many.c */
+bool hg_peer_many_is_asked(const struct hg_http1_request *request);
+void hg_peer_many_request(struct hg_front *front, struct hg_exchange *exchange);
 
 /* auth.c: "Authorization: Bearer" against a list, in constant time. An empty list allows all. */
 bool hg_auth_is_allowed(const struct hg_http1_request *request, const struct hg_strings *tokens);

@@ -1,6 +1,6 @@
 /*
- * What peers ask of this node: GET <base_path><group>/<key>[?explain] is answered here (law 4: never forwarded). Other nodes'
- * writes are in peer_changes.c.
+ * What peers ask of this node: GET <base_path><group>/<key>[?explain] is answered here (law 4: never forwarded). Asks for many
+ * keys are in peer_many.c, other nodes' writes in peer_changes.c.
  */
 #include "cluster/answer.h"
 #include "base/alloc.h"
@@ -69,19 +69,18 @@ static void answer_no_group(struct hg_front *front, struct hg_exchange *exchange
         hg_peer_side_answer(front, exchange, status, &front->body, 0);
 }
 
-/* The keys whose getters wait, as hg_load.chain has them. Into front->body. */
-static int encode_chain(struct hg_front *front, const struct hg_peer_request *peer)
+/* The keys whose getters wait, as hg_load.chain has them. */
+static int encode_chain(struct hg_buf *chain, const struct hg_peer_request *peer)
 {
-    hg_buf_clear(&front->body);
     for (size_t i = 0; i < peer->chain_count; i++) {
         struct hg_bytes link = peer->chain[i];
         if (link.len > UINT16_MAX)
             return HG_EPROTO;
-        int err = hg_buf_append_char(&front->body, (char)(link.len >> 8));
+        int err = hg_buf_append_char(chain, (char)(link.len >> 8));
         if (err == HG_OK)
-            err = hg_buf_append_char(&front->body, (char)(link.len & 255));
+            err = hg_buf_append_char(chain, (char)(link.len & 255));
         if (err == HG_OK)
-            err = hg_buf_append_bytes(&front->body, link);
+            err = hg_buf_append_bytes(chain, link);
         if (err < 0)
             return err;
     }
@@ -95,53 +94,62 @@ void hg_peer_side_refuse(struct hg_front *front, struct hg_exchange *exchange, i
     hg_front_error(front, exchange, NULL, status, why);
 }
 
+static void answer_myself(struct hg_front *front, struct hg_exchange *exchange)
+{
+    static struct hg_log_limit limit;
+    struct hg_node *node = front->node;
+    HG_COUNT_UP(node->counters.peer_self_requests);
+    hg_log_limited(&limit, 1, HG_LOG_ERROR,
+                   "peer request from ourselves self=%s: two nodes have one name, or the "
+                   "ring does not know this node",
+                   node->config->self);
+    hg_front_error(front, exchange, NULL, 400,
+                   "the request's origin is this very node: two nodes have the same cluster.self");
+}
+
+bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, struct hg_buf *chain,
+                         uint64_t *out_timeout_ms)
+{
+    const struct hg_config *config = front->node->config;
+    struct hg_bytes header = exchange->request->peer_request;
+    struct hg_peer_request peer;
+    void *owner = NULL;
+    size_t len = 0;
+
+    *out_timeout_ms = 0;
+    hg_buf_clear(chain);
+    if (header.data == NULL)
+        return true;
+    char *message = hg_malloc(header.len + 3);
+    int err = message == NULL ? HG_ENOMEM : hg_base64_decode(header, message, &len);
+    if (err == HG_OK)
+        err = hg_peer_request_decode(hg_bytes(message, len), &peer, &owner);
+    if (err == HG_OK && config->has_cluster && peer.origin.len > 0 &&
+        hg_bytes_eq(peer.origin, hg_bytes_str(config->self)))
+        err = HG_ECANCELED;
+    if (err == HG_OK)
+        err = encode_chain(chain, &peer);
+    if (err == HG_OK)
+        *out_timeout_ms = peer.deadline_ms;
+    hg_peer_message_free(owner);
+    hg_free(message);
+    if (err == HG_ENOMEM)
+        hg_peer_side_no_memory(front, exchange);
+    else if (err == HG_ECANCELED)
+        answer_myself(front, exchange);
+    else if (err < 0)
+        hg_peer_side_refuse(front, exchange, 400, "Hgcache-Request is malformed");
+    return err == HG_OK;
+}
+
 static void serve_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
                       struct hg_bytes key)
 {
-    struct hg_node *node = front->node;
-    struct hg_bytes header = exchange->request->peer_request;
     struct hg_get get = {.key = key, .from_peer = true};
-    uint64_t timeout_ms = 0;
-    struct hg_buf *chain = &front->body;
-    if (header.data != NULL) {
-        struct hg_peer_request peer;
-        void *owner = NULL;
-        size_t len = 0;
-        char *message = hg_malloc(header.len + 3);
-        int err = message == NULL ? HG_ENOMEM : hg_base64_decode(header, message, &len);
-        if (err == HG_OK)
-            err = hg_peer_request_decode(hg_bytes(message, len), &peer, &owner);
-        if (err == HG_OK && node->config->has_cluster && peer.origin.len > 0 &&
-            hg_bytes_eq(peer.origin, hg_bytes_str(node->config->self)))
-            err = HG_ECANCELED;
-        if (err == HG_OK)
-            err = encode_chain(front, &peer);
-        if (err == HG_OK)
-            timeout_ms = peer.deadline_ms;
-        hg_peer_message_free(owner);
-        hg_free(message);
-        if (err == HG_ENOMEM) {
-            hg_peer_side_no_memory(front, exchange);
-            return;
-        }
-        if (err == HG_ECANCELED) {
-            static struct hg_log_limit limit;
-            HG_COUNT_UP(node->counters.peer_self_requests);
-            hg_log_limited(&limit, 1, HG_LOG_ERROR,
-                           "peer request from ourselves self=%s: two nodes have one name, or the "
-                           "ring does not know this node",
-                           node->config->self);
-            hg_front_error(
-                front, exchange, NULL, 400,
-                "the request's origin is this very node: two nodes have the same cluster.self");
-            return;
-        }
-        if (err < 0) {
-            hg_peer_side_refuse(front, exchange, 400, "Hgcache-Request is malformed");
-            return;
-        }
-        get.chain = hg_buf_bytes(chain);
-    }
+    uint64_t timeout_ms;
+    if (!hg_peer_side_header(front, exchange, &front->body, &timeout_ms))
+        return;
+    get.chain = hg_buf_bytes(&front->body);
     hg_request_get(front, exchange, group, &get, timeout_ms, reply, NULL);
 }
 
@@ -175,6 +183,10 @@ void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange,
     }
     if (rest.len == 0 && hg_peer_changes_is_asked(request)) {
         hg_peer_changes_request(front, exchange);
+        return;
+    }
+    if (rest.len == 0 && hg_peer_many_is_asked(request)) {
+        hg_peer_many_request(front, exchange);
         return;
     }
     if (rest.len == 0) { /* a probe: any answer is a sign of life */

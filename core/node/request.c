@@ -167,28 +167,36 @@ static void on_answer(struct hg_waiter *waiter, const struct hg_result *result)
     request_destroy(request);
 }
 
+bool hg_request_give_up(struct hg_front *front, struct hg_waiter *waiter,
+                        struct hg_result *out_result, struct hg_hold *out_stale)
+{
+    hg_hold_init(out_stale);
+    if (!hg_waiter_cancel(waiter, hg_loop_now(front->loop), out_stale))
+        return false;
+    *out_result = (struct hg_result){.err = HG_ETIMEDOUT, .how = HG_HOW_MISS};
+    if (out_stale->value != NULL) {
+        *out_result = (struct hg_result){.err = HG_OK,
+                                         .how = HG_HOW_STALE,
+                                         .value = out_stale->value,
+                                         .created_ms = hg_value_created_ms(out_stale->value),
+                                         .expires_ms = hg_value_expires_ms(out_stale->value)};
+    } else {
+        HG_COUNT_UP(front->node->counters.client_timeouts);
+    }
+    return true;
+}
+
 /* The deadline passed: answer now; an answer that is already under way frees the request when it comes. */
 static void on_deadline(uv_timer_t *timer)
 {
     struct hg_request *request = hg_container_of(timer, struct hg_request, timer);
     struct hg_front *front = request->front;
+    struct hg_result result;
+    struct hg_hold stale;
     if (request->exchange == NULL)
         return;
-    struct hg_hold stale;
-    hg_hold_init(&stale);
-    bool is_unlinked = hg_waiter_cancel(&request->waiter, hg_loop_now(front->loop), &stale);
-    if (!is_unlinked)
+    if (!hg_request_give_up(front, &request->waiter, &result, &stale))
         return; /* its answer is in this loop's mailbox */
-    struct hg_result result = {.err = HG_ETIMEDOUT, .how = HG_HOW_MISS};
-    if (stale.value != NULL) {
-        result = (struct hg_result){.err = HG_OK,
-                                    .how = HG_HOW_STALE,
-                                    .value = stale.value,
-                                    .created_ms = hg_value_created_ms(stale.value),
-                                    .expires_ms = hg_value_expires_ms(stale.value)};
-    } else {
-        HG_COUNT_UP(front->node->counters.client_timeouts);
-    }
     struct hg_exchange *exchange = request->exchange;
     request->exchange = NULL;
     exchange->user = NULL;

@@ -50,6 +50,15 @@ static void on_ask_mail(struct hg_mail *mail)
     }
 }
 
+/* What one thread asks of one peer goes by one worker, so that it can travel together. */
+static struct hg_worker *worker_for(struct hg_node *node, const struct hg_load *load)
+{
+    uintptr_t thread = (uintptr_t)load->loop / sizeof(struct hg_loop);
+    if (load->loop == NULL)
+        return hg_node_any_worker(node);
+    return &node->workers[(thread + load->member) % node->worker_count];
+}
+
 static int source_ask(void *ctx, struct hg_load *load)
 {
     struct hg_node *node = ctx;
@@ -62,7 +71,7 @@ static int source_ask(void *ctx, struct hg_load *load)
     if (ask == NULL)
         return HG_ENOMEM;
     *ask = (struct ask_mail){
-        .mail = {.deliver = on_ask_mail}, .worker = hg_node_any_worker(node), .load = load};
+        .mail = {.deliver = on_ask_mail}, .worker = worker_for(node, load), .load = load};
     hg_loop_post(&ask->worker->loop, &ask->mail);
     return HG_OK;
 }

@@ -258,8 +258,10 @@ int hg_lib_get_many(lua_State *L)
     if (hg_time_add(now_ms, timeout_ms) < many->deadline_ms)
         many->deadline_ms = hg_time_add(now_ms, timeout_ms);
     struct hg_load *parent = task->kind == HG_TASK_LOAD ? task->load : NULL;
+    hg_loop_hold(&thread->loop); /* what other nodes are asked for travels together */
     for (size_t i = 0; i < count; i++)
         begin_one(&many->ones[i], group, parent, now_ms);
+    hg_loop_release(&thread->loop);
     hg_thread_leave_core(thread);
     if (many->pending > 0)
         return hg_task_wait(L, task, &many->op, many->deadline_ms);
