@@ -54,7 +54,7 @@ struct hg_node_route {
 };
 
 #define HG_NODE_COUNTERS(X)                                                                        \
-    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_many) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(no_memory) X(client_timeouts) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
+    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(no_memory) X(client_timeouts) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
 struct hg_node_counters {
 #define X(name) _Atomic uint64_t name;
     HG_NODE_COUNTERS(X)

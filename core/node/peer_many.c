@@ -295,7 +295,7 @@ static void begin(struct many *many, struct hg_exchange *exchange)
     many->exchange = exchange;
     exchange->user = &many->pending;
     atomic_fetch_add_explicit(&node->counters.peer_many_keys, many->count, memory_order_relaxed);
-    HG_COUNT_UP(node->counters.peer_many);
+    HG_COUNT_UP(node->counters.peer_many_requests);
     hg_exchange_begin(exchange, &head);
     for (size_t i = 0; i < many->count && many->exchange != NULL; i++)
         begin_one(&many->ones[i]);

@@ -3,6 +3,9 @@
 local node = require "spec.support.node"
 local http = require "spec.support.http"
 local cjson = require "cjson"
+local posix = require "spec.support.posix"
+local fake = require "spec.support.fake"
+local protobuf = require "spec.support.protobuf"
 
 local CONFIG = [[
 return {
@@ -77,6 +80,69 @@ return {
     },
 }
 ]]
+
+-- A table of k1 to k1000 in a new SQLite database. -> its path
+local function scores()
+    local db = node.dir() .. "/scores.db"
+    local values = {}
+    for i = 1, 1000 do
+        values[i] = ("('k%d', %d)"):format(i, i)
+    end
+    local connection = assert(require("luasql.sqlite3").sqlite3():connect(db))
+    assert(connection:execute "CREATE TABLE scores (name TEXT PRIMARY KEY, score)")
+    assert(connection:execute("INSERT INTO scores VALUES " .. table.concat(values, ",")))
+    connection:close()
+    return db
+end
+
+local SQLITE = [[
+local load_many = require("loaders.sqlite").many {
+    path = hg.args.db, query = "SELECT name, score FROM scores WHERE name IN (?)",
+}
+return {
+    node = { listen = listen(), scripts = { getters = 1, routes = 1, sql = 2 } },
+    cluster = cluster {},
+    groups = {
+        scores = {
+            pool = "sql", source = { concurrency = 2 },
+            get_many = function(keys)
+                hg.log.info("asking for %d scores", #keys)
+                return load_many(keys)
+            end,
+            batch = { window = "2ms", max = 100 },
+        },
+    },
+    routes = {
+        ["GET /all"] = function()
+            local keys = {}
+            for i = 1, 1000 do
+                keys[i] = "k" .. i
+            end
+            local values, errors = hg.group("scores"):get_many(keys)
+            return hg.json.encode { values = values, errors = errors }
+        end,
+    },
+}
+]]
+
+-- A counter of the whole node, or the sum of one over its peers.
+local function metric(n, name)
+    local total
+    for value in n:admin("/metrics").body:gmatch("\nhgcache_" .. name .. "[^%w_\n]-{?[^\n]-}? (%d+)") do
+        total = (total or 0) + tonumber(value)
+    end
+    return assert(total, name)
+end
+
+-- What it has asked of its peers so far; the counters add up.
+local function asked(n)
+    local of = {}
+    for _, name in ipairs { "asks", "asks_again", "messages", "many_messages", "many_asks" } do
+        of[name] = metric(n, "peer_" .. name .. "_total")
+    end
+    assert.equal(of.asks + of.asks_again, of.many_asks + of.messages - of.many_messages)
+    return of
+end
 
 local function runs(nodes)
     local total = 0
@@ -190,15 +256,7 @@ describe("get_many", function()
     end)
 
     it("over SQLite: 1,000 cold keys are about ten IN queries", function()
-        local db = node.dir() .. "/scores.db"
-        local values = {}
-        for i = 1, 1000 do
-            values[i] = ("('k%d', %d)"):format(i, i)
-        end
-        local connection = assert(require("luasql.sqlite3").sqlite3():connect(db))
-        assert(connection:execute "CREATE TABLE scores (name TEXT PRIMARY KEY, score)")
-        assert(connection:execute("INSERT INTO scores VALUES " .. table.concat(values, ",")))
-        connection:close()
+        local db = scores()
         local n = node.start { file = "examples/batch/config.lua", args = { db = db, peer = false } }
         local names = {}
         for i = 1, 1000 do
@@ -216,5 +274,156 @@ describe("get_many", function()
         assert.same({ Tom = "630", Jack = "589" }, cjson.decode(n:get("/board?names=Tom,Jack,Nobody").body))
         assert.equal(404, n:get("/scores/x%27%29%3B%20DROP%20TABLE%20scores%3B--").status)
         assert.equal("567", n:get("/scores/Sam").body)
+    end)
+
+    it("over SQLite and three nodes: a few queries for each owner, a message for each peer", function()
+        local nodes = node.cluster { config = SQLITE, args = { db = scores() } }
+        local r = cjson.decode(nodes[1]:get("/all", { timeout = 30 }).body)
+        assert.is_nil(r.errors)
+        for i = 1, 1000 do
+            assert.equal(tostring(i), r.values["k" .. i])
+        end
+        assert.equal(1000, node.sum(nodes, "scores", "local_loads"))
+        for i, n in ipairs(nodes) do
+            local queries = n:count("asking for ")
+            assert.is_true(queries >= 3 and queries <= 12, queries .. " queries on node " .. i)
+        end
+        local of = asked(nodes[1])
+        assert.equal(1000 - nodes[1]:stats("scores").local_loads, of.asks)
+        assert.equal(of.asks, of.many_asks)
+        assert.is_true(of.messages >= 2 and of.messages <= 12, of.messages .. " messages")
+        assert.equal(of.many_messages, metric(nodes[2], "peer_many_requests_total") + metric(nodes[3], "peer_many_requests_total"))
+        assert.equal(of.many_asks, metric(nodes[2], "peer_many_keys_total") + metric(nodes[3], "peer_many_keys_total"))
+        assert.equal(of.asks, node.sum(nodes, "scores", "peer_requests"))
+        assert.equal(0, node.sum(nodes, "scores", "peer_errors"))
+        assert.equal(0, node.sum(nodes, "scores", "flights"))
+
+        -- Once more, from another node: each key is asked for, none is loaded.
+        r = cjson.decode(nodes[2]:get("/all", { timeout = 30 }).body)
+        assert.equal("777", r.values.k777)
+        assert.equal(1000, node.sum(nodes, "scores", "local_loads"))
+        assert.is_true(asked(nodes[2]).messages <= 12)
+        for _, n in ipairs(nodes) do
+            assert.equal(0, n:stop())
+        end
+    end)
+
+    it("asked of a peer that stops in the middle costs only its keys, and they fall back", function()
+        local nodes = node.cluster { config = CONFIG }
+        local client = http.connect(nodes[1].api_port)
+        client:send("GET /many?count=1000 HTTP/1.1\r\nHost: t\r\n\r\n")
+        node.until_true(function()
+            return nodes[2]:stats("test").local_loads >= 10
+        end, 10, "a batch on the second node")
+        nodes[2]:signal(posix.SIGSTOP)
+        local r = cjson.decode(client:response("GET", 30).body)
+        nodes[2]:signal(posix.SIGCONT)
+        client:close()
+        assert.equal(1000, r.count)
+        assert.is_nil(r.errors)
+        assert.equal("value of k777", r.values.k777)
+        local stats = nodes[1]:stats("test")
+        assert.is_true(stats.peer_errors >= 1 and stats.peer_errors < 1000)
+        assert.equal(0, stats.flights)
+        assert.equal(1, metric(nodes[1], "peer_downs_total"))
+        asked(nodes[1])
+        -- Nobody else's keys were loaded twice.
+        node.until_true(function()
+            return node.sum(nodes, "test", "flights") == 0
+        end, 10, "no flight is left")
+        assert.is_true(node.sum(nodes, "test", "local_loads") < 1500)
+    end)
+
+    it("asked of a peer that does not know the message goes key by key", function()
+        local own, other = posix.free_port(), posix.free_port()
+        local notes = node.dir() .. "/notes"
+        local peer = fake.http(other, notes, function(path)
+            local key = path:match("^/_hgcache/test/(%w+)$")
+            local body = key and protobuf.bytes(1, "go " .. key) or "bad request\n"
+            return ("HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s"):format(key and "200 OK" or "400 Bad Request",
+                #body, body)
+        end)
+        local members = { "http://127.0.0.1:" .. own, "http://127.0.0.1:" .. other }
+        local n = node.start { config = CONFIG, peer_port = own, args = {
+            self = members[1], peers = table.concat(members, ","), peer = "127.0.0.1:" .. own,
+        } }
+        for round = 1, 2 do
+            local r = cjson.decode(n:get("/many?count=100&prefix=r" .. round, { timeout = 30 }).body)
+            assert.equal(100, r.count)
+            assert.is_nil(r.errors)
+        end
+        local _, many = node.read(notes):gsub("%?many\n", "")
+        assert.is_true(many >= 1 and many <= 4, many .. " messages that it does not know")
+        local stats, of = n:stats("test"), asked(n)
+        peer:stop()
+        assert.equal(200, stats.local_loads + of.asks)
+        assert.equal(of.many_asks, of.asks_again)
+        assert.equal(0, stats.peer_errors)
+        assert.equal(0, metric(n, "peer_downs_total"))
+        assert.equal(0, n:stop())
+    end)
+
+    it("in a message of its own: each key is answered by itself, and limits have answers", function()
+        local n = node.start { config = CONFIG }
+        local function ask(body, headers, method)
+            return http.request(n.peer_port, { method = method or "POST", path = "/_hgcache/?many", body = body,
+                headers = headers })
+        end
+        local function part(group, key, deadline)
+            return protobuf.bytes(1, protobuf.bytes(1, group) .. protobuf.bytes(2, key)
+                .. (deadline and protobuf.number(10, deadline) or ""))
+        end
+        local r = ask(part("test", "a") .. part("test", "bad") .. part("test", "none") .. part("nowhere", "a")
+            .. part("test", "") .. part("test", ("x"):rep(2000)) .. part("test", "late", 10) .. part("test", "a"))
+        assert.equal(200, r.status)
+        assert.equal("application/x-protobuf", r.headers["content-type"])
+        assert.equal("chunked", r.headers["transfer-encoding"])
+        local answers = {}
+        for _, bytes in ipairs(protobuf.decode(r.body)["1*"]) do
+            local answer = protobuf.decode(bytes)
+            assert.is_nil(answers[answer[22]])
+            answers[answer[22]] = answer
+        end
+        assert.equal("value of a", answers[1][1])
+        assert.equal(1, answers[1][10])
+        assert.equal(3, answers[2][10])
+        assert.equal("denied", answers[2][14])
+        assert.equal(2, answers[3][10])
+        assert.equal(4, answers[4][10])
+        assert.is_nil(answers[5])
+        assert.is_nil(answers[6])
+        assert.equal("timeout", answers[7][14])
+        assert.equal("value of a", answers[8][1])
+        assert.equal(1, metric(n, "peer_many_requests_total"))
+        assert.equal(8, metric(n, "peer_many_keys_total"))
+        assert.equal(2, metric(n, "peer_many_left_out_total"))
+        assert.equal(5, n:stats("test").peer_requests)
+
+        local refused = {
+            { "", 400 }, { "garbage", 400 }, { part("test", "a") .. "\10", 400 }, { protobuf.bytes(1, "\255\255"), 400 },
+            { part("test", "a"):rep(513), 413 }, { part("test", ("x"):rep(1000)):rep(300), 413 },
+        }
+        for i, case in ipairs(refused) do
+            assert.equal(case[2], ask(case[1]).status, "case " .. i)
+        end
+        assert.equal(405, ask(nil, nil, "GET").status)
+        assert.equal(400, ask(part("test", "a"), { ["Hgcache-Request"] = "!" }).status)
+        assert.equal(#refused + 1, metric(n, "peer_many_refused_total"))
+        assert.equal(#refused + 2, metric(n, "peer_bad_requests_total"))
+        assert.equal(200, ask(part("test", "a"):rep(512)).status)
+
+        -- Who leaves in the middle leaves nothing behind.
+        local client = http.connect(n.peer_port)
+        local body = part("test", "gone1") .. part("test", "gone2")
+        client:send(("POST /_hgcache/?many HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body))
+        node.until_true(function()
+            return n:stats("test").waiters == 2
+        end, 10, "two that wait")
+        client:reset()
+        node.until_true(function()
+            local stats = n:stats("test")
+            return stats.waiters == 0 and stats.flights == 0
+        end, 10, "nobody who waits")
+        assert.equal(0, n:stop())
     end)
 end)
