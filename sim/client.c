@@ -173,12 +173,38 @@ static void visit_soon(struct world *world, unsigned key)
         after(world, below(world, 3), visit->node, visits, visit);
 }
 
+/* get_many: several keys, asked for in one turn of one node. */
+struct visit_many {
+    struct node *node;
+    unsigned count, keys[20];
+};
+
+static void visits_many(struct world *world, void *arg)
+{
+    const struct visit_many *many = arg;
+    for (unsigned i = 0; i < many->count; i++) {
+        struct visit visit = {many->node, many->keys[i]};
+        visits(world, &visit);
+    }
+}
+
 static unsigned any_key(struct world *world)
 {
     uint64_t number = below(world, world->options.keys);
     for (uint64_t i = 0; i < world->options.zipf; i++)
         number = below(world, number + 1);
     return (unsigned)below(world, GROUPS) * KEYS_MAX + (unsigned)number;
+}
+
+static void visit_many_soon(struct world *world)
+{
+    struct visit_many *many = arena_get(world, sizeof(*many));
+    many->node = &world->nodes[below(world, world->options.nodes)];
+    many->count = 2 + (unsigned)below(world, HG_COUNT(many->keys) - 1);
+    for (unsigned i = 0; i < many->count; i++)
+        many->keys[i] = any_key(world);
+    if (many->node->is_alive)
+        after(world, below(world, 3), many->node, visits_many, many);
 }
 
 static void arrives(struct world *world, void *arg)
@@ -191,6 +217,8 @@ static void arrives(struct world *world, void *arg)
         return;
     while (count-- > 0)
         visit_soon(world, key);
+    if (chance(world, world->options.p_many))
+        visit_many_soon(world);
     after(world, below(world, 2 * world->options.gets_each_ms + 1), NULL, arrives, NULL);
 }
 

@@ -174,7 +174,9 @@ void node_init(struct world *world, unsigned index)
     for (unsigned i = 0; i < NODES_MAX; i++) {
         node->peers[i].from = node;
         node->peers[i].to = i;
+        hg_list_init(&node->peers[i].waiting);
         hg_list_init(&node->peers[i].calls);
+        hg_list_init(&node->peers[i].bundles);
     }
 }
 
@@ -237,8 +239,10 @@ void node_start(struct node *node)
     node->paused_until = 0;
     set_clock(node);
     hg_guard_init(&node->guard, &guard);
-    for (unsigned i = 0; i < world->options.nodes; i++)
+    for (unsigned i = 0; i < world->options.nodes; i++) {
         hg_health_init(&node->peers[i].health, o->health_ms, node_now(node));
+        node->peers[i].many_again_at = 0;
+    }
     if (hg_groups_create(&limits, &node->source, &node->groups) != HG_OK)
         world_fail(world, "sim", "groups");
     for (unsigned g = 0; g < GROUPS; g++) {
@@ -265,6 +269,8 @@ void node_stop(struct node *node)
     must(world, "I8", node->guard.running == 0 && node->guard.queued == 0,
          "node %s: guard has %u running, %u queued", node->name, node->guard.running,
          node->guard.queued);
+    must(world, "I8", node->calls == 0, "node %s: %u asks left", node->name, node->calls);
+    calls_end(node); /* messages whose end has not come */
     for (unsigned i = 0; i < LOOPS_MAX; i++)
         must(world, "I8", hg_list_is_empty(&node->loops[i].mail), "node %s: mail left", node->name);
     check_node(node);
@@ -431,8 +437,7 @@ static void drained(struct world *world, void *arg)
     bool is_idle = hg_groups_flight_count(node->groups) == 0;
     hg_list_for_each(it, &world->clients) is_idle &=
         hg_container_of(it, struct client, link)->node != node;
-    for (unsigned i = 0; i < NODES_MAX; i++)
-        is_idle &= hg_list_is_empty(&node->peers[i].calls);
+    is_idle &= node->calls == 0;
     if (!is_idle) {
         after(world, 50, node, drained, node);
         return;

@@ -10,17 +10,6 @@
 #define ASK_SLACK_MS 250
 #define BASE_PATH    HG_BYTES("/hgcache/")
 
-struct call {
-    struct hg_list link; /* of peer->calls */
-    struct peer *peer;
-    struct hg_load *load; /* until it is over */
-    unsigned key;
-    uint64_t sent_ms;
-    struct hg_bytes path, message;
-    struct client *server; /* who waits for it at the owner, or NULL */
-    bool is_over;
-};
-
 struct packet {
     struct call *call;
     struct hg_bytes body;
@@ -46,7 +35,7 @@ unsigned link_fate(struct world *world, unsigned from, unsigned to, uint64_t out
     return world->is_cut[from][to] || chance(world, o->p_loss) ? 0 : count;
 }
 
-static struct hg_bytes damage(struct world *world, struct hg_bytes bytes)
+struct hg_bytes call_damage(struct world *world, struct hg_bytes bytes)
 {
     struct hg_bytes copy = arena_copy(world, bytes);
     char *data = (char *)(uintptr_t)copy.data;
@@ -62,7 +51,7 @@ static struct hg_bytes damage(struct world *world, struct hg_bytes bytes)
     return copy;
 }
 
-static bool is_damaged(struct world *world)
+bool call_is_damaged(struct world *world)
 {
     return !world->is_healed &&
            (chance(world, world->options.p_flip) || chance(world, world->options.p_cut_short));
@@ -73,13 +62,18 @@ static bool is_damaged(struct world *world)
 static struct hg_load *call_close(struct call *call)
 {
     struct node *from = call->peer->from;
-    struct hg_load *load = call->load;
+    struct hg_load *load = call->ask.load;
 
     call->is_over = true;
-    call->load = NULL;
-    hg_list_remove(&call->link);
-    hg_health_done(&call->peer->health, node_now(from));
+    call->ask.load = NULL;
+    if (!bundle_drop(call))
+        hg_list_remove(&call->ask.link);
+    if (!hg_list_is_empty(&call->link)) {
+        hg_list_remove(&call->link);
+        hg_health_done(&call->peer->health, node_now(from));
+    }
     from->calls--;
+    from->is_asking[call->key] = false;
     from->world->open_calls--;
     return load;
 }
@@ -88,8 +82,8 @@ static void server_leaves(struct world *world, void *arg)
 {
     struct call *call = arg;
     (void)world;
-    if (call->server != NULL)
-        client_cancel(call->server);
+    if (call->alone.client != NULL)
+        client_cancel(call->alone.client);
 }
 
 /* What is fenced begins anew, and that may fall back. */
@@ -100,7 +94,7 @@ static bool has_fallen_back(struct node *node, unsigned key, const struct hg_gro
     return stats.fallbacks != before->fallbacks && stats.fenced == before->fenced;
 }
 
-static void call_report(struct call *call, const struct hg_ask_answer *told)
+void call_report(struct call *call, const struct hg_ask_answer *told)
 {
     struct node *from = call->peer->from;
     struct world *world = from->world;
@@ -111,7 +105,8 @@ static void call_report(struct call *call, const struct hg_ask_answer *told)
     struct hg_load *load = call_close(call);
     trace(world, (int)from->index, "asked", call->key, (uint64_t)answer.outcome);
     answer.sent_ms = call->sent_ms;
-    if (answer.outcome != HG_ASK_TYPED && !world->is_healed && chance(world, world->options.p_gone))
+    if (answer.outcome != HG_ASK_TYPED && !world->is_healed && call->bundle == NULL &&
+        chance(world, world->options.p_gone))
         after(world, below(world, 20), &world->nodes[call->peer->to], server_leaves, call);
     hg_group_stats(from->group[key_group(call->key)], &before);
     hg_load_asked(load, &answer, node_now(from), from->is_alive ? here : NULL);
@@ -120,19 +115,31 @@ static void call_report(struct call *call, const struct hg_ask_answer *told)
          "node %s: a deadline is taken for a failed peer", from->name);
 }
 
-static void call_fails(struct call *call, enum hg_ask_outcome outcome)
+void call_fails(struct call *call, enum hg_ask_outcome outcome)
 {
     struct hg_ask_answer answer = {.outcome = outcome};
     if (!call->is_over)
         call_report(call, &answer);
 }
 
+/* All that are there now; what is begun meanwhile is not meant. */
+static void peer_fails(struct peer *peer, enum hg_ask_outcome outcome)
+{
+    uint64_t count = 0;
+    hg_list_for_each(it, &peer->calls) count++;
+    while (count-- > 0 && !hg_list_is_empty(&peer->calls))
+        call_fails(hg_container_of(peer->calls.next, struct call, link), outcome);
+    bundles_fail(peer, outcome);
+}
+
 void calls_end(struct node *node)
 {
     for (unsigned i = 0; i < NODES_MAX; i++) {
-        while (!hg_list_is_empty(&node->peers[i].calls))
-            call_fails(hg_container_of(node->peers[i].calls.next, struct call, link),
-                       HG_ASK_DEADLINE);
+        struct peer *peer = &node->peers[i];
+        peer_fails(peer, HG_ASK_DEADLINE);
+        while (!hg_list_is_empty(&peer->waiting))
+            call_fails(hg_container_of(peer->waiting.next, struct call, ask.link), HG_ASK_DEADLINE);
+        peer->is_sending = false;
     }
 }
 
@@ -147,7 +154,7 @@ static void call_reset(struct world *world, void *arg)
     call_fails(call, HG_ASK_TRANSPORT);
 }
 
-static void call_deadline(struct world *world, void *arg)
+void call_deadline(struct world *world, void *arg)
 {
     (void)world;
     call_fails(arg, HG_ASK_DEADLINE);
@@ -179,12 +186,13 @@ static void response_arrives(struct world *world, void *arg)
 }
 
 /* How often the owner is asked for it. */
-static double minute_of(struct node *node, unsigned key)
+double call_minute(struct node *node, unsigned key)
 {
     return (double)hg_group_minute(node->group[key_group(key)], key_name(key), node_now(node));
 }
 
-static int encode_request(struct node *node, const struct hg_load *load, struct call *call)
+int call_encode(struct node *node, const struct hg_load *load, struct hg_bytes *out_message,
+                struct hg_bytes *out_path)
 {
     struct world *world = node->world;
     struct hg_buf path, message;
@@ -207,14 +215,16 @@ static int encode_request(struct node *node, const struct hg_load *load, struct 
     must(world, "I6", !is_bad && chain.len == 0, "a chain of more than %d loads", HG_CHAIN_MAX);
     hg_buf_init(&path, 16384);
     hg_buf_init(&message, 32768);
-    int err = hg_peer_path_encode(&path, BASE_PATH, hg_bytes_str(hg_group_name(load->group)),
+    int err = HG_OK;
+    if (out_path != NULL)
+        err = hg_peer_path_encode(&path, BASE_PATH, hg_bytes_str(hg_group_name(load->group)),
                                   load->flight.key);
     if (err == HG_OK)
         err = hg_peer_request_encode(&request, &message);
-    if (err == HG_OK) {
-        call->path = arena_copy(world, hg_buf_bytes(&path));
-        call->message = arena_copy(world, hg_buf_bytes(&message));
-    }
+    if (err == HG_OK && out_path != NULL)
+        *out_path = arena_copy(world, hg_buf_bytes(&path));
+    if (err == HG_OK)
+        *out_message = arena_copy(world, hg_buf_bytes(&message));
     hg_buf_finish(&path);
     hg_buf_finish(&message);
     return err;
@@ -222,12 +232,41 @@ static int encode_request(struct node *node, const struct hg_load *load, struct 
 
 static void request_lands(struct world *world, void *arg);
 
+int call_send_alone(struct call *call)
+{
+    struct peer *peer = call->peer;
+    struct node *node = peer->from;
+    struct world *world = node->world;
+    uint64_t now_ms = node_now(node), delays[2];
+
+    int err = call_encode(node, call->ask.load, &call->message, &call->path);
+    if (err < 0)
+        return err;
+    hg_list_push_back(&peer->calls, &call->link);
+    if (peer->health.outstanding == 0)
+        peer->silent_since = world->now;
+    hg_health_asked(&peer->health, now_ms);
+    after(world, node_wait(node, call->ask.load->deadline_ms - now_ms + ASK_SLACK_MS), node,
+          call_deadline, call);
+    unsigned count = link_fate(world, node->index, peer->to, delays);
+    if (!world->is_healed && chance(world, world->options.p_reset)) {
+        after(world, delays[0], node, call_reset, call);
+        return HG_OK;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct packet *packet = arena_get(world, sizeof(*packet));
+        *packet = (struct packet){.call = call, .is_damaged = call_is_damaged(world)};
+        after(world, delays[i], NULL, request_lands, packet);
+    }
+    return HG_OK;
+}
+
 int source_ask(void *ctx, struct hg_load *load)
 {
     struct node *node = ctx;
     struct world *world = node->world;
     struct peer *peer = load->view->peers[load->member];
-    uint64_t now_ms = node_now(node), delays[2];
+    uint64_t now_ms = node_now(node);
     unsigned key;
 
     if (!key_find(node, load->group, load->flight.key, &key))
@@ -237,43 +276,30 @@ int source_ask(void *ctx, struct hg_load *load)
          "node %s asks itself", node->name);
     if (!node->is_alive)
         return HG_ECANCELED;
-    for (unsigned i = 0; i < world->options.nodes; i++)
-        hg_list_for_each(it, &node->peers[i].calls)
-            must(world, "I1", hg_container_of(it, struct call, link)->key != key,
-                 "node %s asks for key %u twice at a time", node->name, key);
+    must(world, "I1", !node->is_asking[key], "node %s asks for key %u twice at a time", node->name,
+         key);
     check_ask_start(node, load);
     if (!peer->health.is_up)
         return HG_EPEER;
     if (now_ms >= load->deadline_ms)
         return HG_ETIMEDOUT;
     struct call *call = arena_get(world, sizeof(*call));
-    *call = (struct call){.peer = peer, .load = load, .key = key, .sent_ms = now_ms};
-    int err = encode_request(node, load, call);
-    if (err < 0)
-        return err;
-    hg_list_push_back(&peer->calls, &call->link);
-    if (peer->health.outstanding == 0)
-        peer->silent_since = world->now;
-    hg_health_asked(&peer->health, now_ms);
+    *call = (struct call){
+        .ask = {.load = load, .group = hg_bytes_str(hg_group_name(load->group))},
+        .peer = peer,
+        .key = key,
+        .sent_ms = now_ms,
+        .alone = {.call = call},
+    };
+    hg_list_init(&call->link);
+    node->is_asking[key] = true;
     node->calls++;
     world->open_calls++;
     world->report->asks++;
     trace(world, (int)node->index, "ask", key, peer->to);
     if (cluster_owner(world, key) != (int)peer->to)
         world->odd_at = world->now;
-
-    after(world, node_wait(node, load->deadline_ms - now_ms + ASK_SLACK_MS), node, call_deadline,
-          call);
-    unsigned count = link_fate(world, node->index, peer->to, delays);
-    if (!world->is_healed && chance(world, world->options.p_reset)) {
-        after(world, delays[0], node, call_reset, call);
-        return HG_OK;
-    }
-    for (unsigned i = 0; i < count; i++) {
-        struct packet *packet = arena_get(world, sizeof(*packet));
-        *packet = (struct packet){.call = call, .is_damaged = is_damaged(world)};
-        after(world, delays[i], NULL, request_lands, packet);
-    }
+    asks_wait(call);
     return HG_OK;
 }
 
@@ -296,9 +322,9 @@ static void respond(struct world *world, struct node *node, struct call *call, i
     trace(world, (int)node->index, "respond", call->key, (uint64_t)status);
     for (unsigned i = 0; i < count; i++) {
         struct packet *packet = arena_get(world, sizeof(*packet));
-        bool is_hurt = is_damaged(world);
+        bool is_hurt = call_is_damaged(world);
         *packet = (struct packet){.call = call,
-                                  .body = is_hurt ? damage(world, body) : body,
+                                  .body = is_hurt ? call_damage(world, body) : body,
                                   .status = status,
                                   .sent = world->now,
                                   .is_damaged = is_hurt,
@@ -307,44 +333,53 @@ static void respond(struct world *world, struct node *node, struct call *call, i
     }
 }
 
-/* The answer that another key got lately goes to this one. */
-static bool cross(struct world *world, struct node *node, struct call *call, struct hg_bytes body)
+struct hg_bytes call_crossed(struct world *world, struct node *node, unsigned key,
+                             struct hg_bytes body)
 {
     struct hg_bytes last = world->last_body[node->index];
     unsigned last_key = world->last_key[node->index];
 
     world->last_body[node->index] = body;
-    world->last_key[node->index] = call->key;
+    world->last_key[node->index] = key;
     if (world->is_healed || !chance(world, world->options.p_crossed) || last.data == NULL ||
-        hg_bytes_eq(key_name(last_key), key_name(call->key)))
-        return false;
-    respond(world, node, call, 200, last, false);
-    return true;
+        hg_bytes_eq(key_name(last_key), key_name(key)))
+        return HG_BYTES_NONE;
+    return last;
 }
 
-void call_answer(struct call *call, struct node *node, const struct hg_result *result)
+void call_answer(struct served *served, struct node *node, const struct hg_result *result)
 {
+    struct call *call = served->call;
     struct world *world = node->world;
     struct hg_buf body;
     int status = 0;
 
-    call->server = NULL;
+    served->client = NULL;
+    if (served->bundle != NULL) {
+        bundle_answer(served, node, result);
+        return;
+    }
     if (!world->is_healed && chance(world, world->options.p_untyped)) {
         respond(world, node, call, chance(world, 500) ? 500 : 404, HG_BYTES("500 oops\n"), true);
         return;
     }
     hg_buf_init(&body, 1 << 20);
     int err = hg_answer_to_http(result, key_name(call->key), node_now(node), true,
-                                minute_of(node, call->key), &status, &body);
+                                call_minute(node, call->key), &status, &body);
     struct hg_bytes bytes = arena_copy(world, hg_buf_bytes(&body));
     hg_buf_finish(&body);
-    if (err < 0)
+    if (err < 0) {
         respond(world, node, call, 503, HG_BYTES("out of memory\n"), true);
-    else if (!cross(world, node, call, bytes))
+        return;
+    }
+    struct hg_bytes other = call_crossed(world, node, call->key, bytes);
+    if (other.data != NULL)
+        respond(world, node, call, 200, other, false);
+    else
         respond(world, node, call, status, bytes, false);
 }
 
-static int chain_of(const struct hg_peer_request *request, struct hg_buf *chain)
+int call_decode_chain(const struct hg_peer_request *request, struct hg_buf *chain)
 {
     int err = HG_OK;
     for (size_t i = 0; i < request->chain_count && err == HG_OK; i++) {
@@ -363,8 +398,9 @@ static void request_served(struct world *world, void *arg)
     struct packet *packet = arg;
     struct call *call = packet->call;
     struct node *node = &world->nodes[call->peer->to];
-    struct hg_bytes path = packet->is_damaged ? damage(world, call->path) : call->path;
-    struct hg_bytes message = packet->is_damaged ? damage(world, call->message) : call->message;
+    struct hg_bytes path = packet->is_damaged ? call_damage(world, call->path) : call->path;
+    struct hg_bytes message =
+        packet->is_damaged ? call_damage(world, call->message) : call->message;
     struct hg_peer_request request;
     struct hg_bytes group = HG_BYTES_NONE, name = HG_BYTES_NONE;
     struct hg_buf chain;
@@ -379,7 +415,7 @@ static void request_served(struct world *world, void *arg)
                             &group, &name) == HG_OK;
     int err = hg_peer_request_decode(message, &request, &owner);
     if (err == HG_OK)
-        err = chain_of(&request, &chain);
+        err = call_decode_chain(&request, &chain);
     if (packet->is_damaged) {
         respond(world, node, call, 400, HG_BYTES("bad request\n"), true);
     } else if (err < 0) {
@@ -395,8 +431,8 @@ static void request_served(struct world *world, void *arg)
         uint64_t stays_ms = request.deadline_ms;
         if (stays_ms == 0 || stays_ms > world->options.deadline_ms)
             stays_ms = world->options.deadline_ms;
-        struct client *client = client_start(node, CLIENT_PEER, key, &get, stays_ms, call);
-        call->server = client->is_done ? NULL : client;
+        struct client *client = client_start(node, CLIENT_PEER, key, &get, stays_ms, &call->alone);
+        call->alone.client = client->is_done ? NULL : client;
     }
     hg_peer_message_free(owner);
     hg_buf_finish(&chain);
@@ -418,15 +454,8 @@ static void request_lands(struct world *world, void *arg)
 
 static void fail_all(struct peer *peer)
 {
-    struct hg_list calls = HG_LIST_INIT(calls);
-    struct world *world = peer->from->world;
-
-    trace(world, (int)peer->from->index, "peer down", peer->to, 0);
-    /* What is begun meanwhile is not meant. */
-    uint64_t count = 0;
-    hg_list_for_each(it, &peer->calls) count++;
-    while (count-- > 0 && !hg_list_is_empty(&peer->calls))
-        call_fails(hg_container_of(peer->calls.next, struct call, link), HG_ASK_TRANSPORT);
+    trace(peer->from->world, (int)peer->from->index, "peer down", peer->to, 0);
+    peer_fails(peer, HG_ASK_TRANSPORT);
 }
 
 static void probe_answered(struct world *world, void *arg)

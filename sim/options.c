@@ -153,6 +153,16 @@ static void draw_hot(struct world *world)
     o->changes_kept = ONE_OF(world, 4, 16, 256);
 }
 
+/* Who asks for several keys at a time, and how many one message may have (1: the peers do not know it). */
+static void draw_many(struct world *world)
+{
+    struct options *o = &world->options;
+
+    o->p_many = maybe(world, 600, 600);
+    o->many_keys = ONE_OF(world, 1, 2, 5, HG_MANY_KEYS_MAX, HG_MANY_KEYS_MAX, HG_MANY_KEYS_MAX);
+    o->p_left_out = maybe(world, 200, 100);
+}
+
 void options_draw(struct world *world, unsigned nodes_max)
 {
     draw_size(world, nodes_max);
@@ -162,6 +172,7 @@ void options_draw(struct world *world, unsigned nodes_max)
     draw_hot(world);
     if (world->options.error_ttl_ms > 0)
         world->options.error_ttl_max_ms = ONE_OF(world, 0, 300, 2000);
+    draw_many(world);
 }
 
 void options_print(FILE *out, const struct options *options)

@@ -4,8 +4,9 @@
  *   world.c    event heap, random numbers, trace, failing      options.c  what a seed switches on
  *   cluster.c  nodes: start, crash, pause, views, clocks       origin.c   keys, versions, getters
  *   client.c   who asks: clients, getters, peers' requests     net.c      links, asks, health
- *   change.c   writes that reach the whole cluster             check.c    invariants I1..I14
- *   run.c      one seed from birth to silence                  main.c     command line, processes
+ *   many.c     asks that travel together                       check.c    invariants I1..I14
+ *   change.c   writes that reach the whole cluster             main.c     command line, processes
+ *   run.c      one seed from birth to silence
  *
  * Time       `now` is true virtual milliseconds; each node has a clock of its own (node_now).
  * Memory     objects of the simulator live in an arena until the seed is over, so events may refer to what has
@@ -23,6 +24,7 @@
 #include "cluster/answer.h"
 #include "cluster/contact.h"
 #include "cluster/health.h"
+#include "cluster/many.h"
 #include "cluster/membership.h"
 #include "cluster/write.h"
 #include "group/hot.h"
@@ -50,7 +52,8 @@
     X(load_ms) X(p_load_slow) X(p_load_never) X(p_load_fails) X(p_load_unstarted) X(p_oversized)   \
     X(p_odd_ttl) X(p_odd_end) X(p_keep) X(p_absent) X(p_nested) X(is_dag) X(write_each_ms) X(p_silent_write)    \
     X(change_each_ms) X(p_cancel) X(p_short) X(p_burst) X(p_peek) X(big_values) X(health_ms)       \
-    X(p_gone) X(hot_minute) X(contact_ms) X(changes_kept) X(batch) X(error_ttl_max_ms)
+    X(p_gone) X(hot_minute) X(contact_ms) X(changes_kept) X(batch) X(error_ttl_max_ms)             \
+    X(p_many) X(many_keys) X(p_left_out)
 
 struct options {
 #define X(name) uint64_t name;
@@ -62,6 +65,7 @@ struct world;
 struct node;
 struct client;
 struct job;
+struct bundle;
 struct call;
 
 typedef void (*event_fn)(struct world *world, void *arg);
@@ -86,8 +90,33 @@ struct peer {
     struct node *from;
     unsigned to;
     struct hg_health health;
-    struct hg_list calls; /* outstanding, by call.link */
+    struct hg_list waiting; /* asks that have not left, by call.ask.link */
+    struct hg_list calls;   /* those that travel alone, by call.link */
+    struct hg_list bundles; /* messages of several */
+    bool is_sending;
+    uint64_t many_again_at; /* until then it is asked key by key */
     uint64_t probed_at, silent_since; /* it was last heard, or asked when nothing was to be heard */
+};
+
+/* A key that a peer was asked for, there. */
+struct served {
+    struct call *call;
+    struct bundle *bundle; /* NULL: it came alone */
+    unsigned number;       /* in it */
+    struct client *client; /* who waits for it, or NULL */
+};
+
+/* A key that a peer is asked for. */
+struct call {
+    struct hg_ask ask; /* load: until it is over */
+    struct hg_list link;
+    struct peer *peer;
+    unsigned key;
+    uint64_t sent_ms;
+    struct hg_bytes path, message;
+    struct served alone;
+    struct bundle *bundle; /* whose message it travels in now */
+    bool is_over;
 };
 
 struct node {
@@ -108,6 +137,7 @@ struct node {
     unsigned view_count;
     unsigned view_mask; /* members of the view it follows */
     unsigned running[ALL_KEYS];
+    bool is_asking[ALL_KEYS];
     unsigned jobs, calls;
     uint64_t gets_counted[GROUPS], loads_counted[GROUPS], asks_counted[GROUPS];
     unsigned evicted, told_hot;
@@ -235,7 +265,7 @@ struct client {
     uint64_t number, started, floor, floor_absent, deadline_ms /* of the node's clock */;
     uint64_t must_come_by; /* 0: not yet */
     bool is_waiting, is_done;
-    void *owner; /* job or call */
+    void *owner; /* job or served */
 };
 struct client *client_start(struct node *node, enum client_kind kind, unsigned key, const struct hg_get *with,
                             uint64_t stays_ms, void *owner);
@@ -246,11 +276,30 @@ void clients_proof(struct world *world);
 /* net.c */
 int source_ask(void *ctx, struct hg_load *load);
 bool source_is_up(void *ctx, const struct hg_view *view, size_t member);
-void call_answer(struct call *call, struct node *node, const struct hg_result *result);
+void call_answer(struct served *served, struct node *node, const struct hg_result *result);
+/* An ask is over. */
+void call_report(struct call *call, const struct hg_ask_answer *answer);
+void call_fails(struct call *call, enum hg_ask_outcome outcome);
+void call_deadline(struct world *world, void *call);
+int call_send_alone(struct call *call);
+/* Encodes the Request that goes with asks of this load; the key's path where `path` is not NULL. */
+int call_encode(struct node *node, const struct hg_load *load, struct hg_bytes *out_message, struct hg_bytes *path);
+int call_decode_chain(const struct hg_peer_request *request, struct hg_buf *chain);
+bool call_is_damaged(struct world *world);
+struct hg_bytes call_damage(struct world *world, struct hg_bytes bytes);
+double call_minute(struct node *node, unsigned key); /* how often it is asked for it */
+/* The answer to another key that this node gave lately; data NULL: none. Remembers this one. */
+struct hg_bytes call_crossed(struct world *world, struct node *node, unsigned key, struct hg_bytes body);
 void calls_end(struct node *node); /* all outstanding ones, by deadline */
 void peers_tick(struct node *node);
 /* How often it comes (0: lost), and when. */
 unsigned link_fate(struct world *world, unsigned from, unsigned to, uint64_t out_delays[2]);
+
+/* many.c */
+void asks_wait(struct call *call); /* until the end of this turn */
+bool bundle_drop(struct call *call); /* false: it travels in none */
+void bundles_fail(struct peer *peer, enum hg_ask_outcome outcome);
+void bundle_answer(struct served *served, struct node *node, const struct hg_result *result);
 
 /* change.c */
 void changes_start(struct world *world);

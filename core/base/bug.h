@@ -58,7 +58,7 @@
     X(COPY_OUTLIVES, "a hot copy lives on when its owner's value has ended")                        \
     X(CONTACT_UNCHECKED, "a hot copy is served although nothing is heard of the cluster")           \
     X(RENEW_ALWAYS, "each hit of a hot copy asks its owner")                                        \
-    X(ERROR_UNBOUNDED, "errors in a row are remembered longer and longer")                         \
+    X(ERROR_UNBOUNDED, "errors in a row are remembered longer and longer")                          \
     X(MANY_NUMBER, "of a message of many keys an answer is given to the next key")                  \
     X(MANY_CUT, "keys of a message that was cut wait for ever")
 
