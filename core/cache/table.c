@@ -113,7 +113,8 @@ static void swap_slots(struct hg_bucket *a, unsigned slot_a, struct hg_bucket *b
     slot_set(b, slot_b, value, tag);
 }
 
-struct hg_value *hg_table_use(struct hg_table *table, uint64_t hash, struct hg_bytes key)
+static __attribute__((noinline)) struct hg_value *use_any(struct hg_table *table, uint64_t hash,
+                                                          struct hg_bytes key)
 {
     struct place at;
     if (!find(table, hash, key, NULL, &at))
@@ -123,6 +124,19 @@ struct hg_value *hg_table_use(struct hg_table *table, uint64_t hash, struct hg_b
     if (at.bucket != first)
         swap_slots(at.bucket, at.slot, first, at.slot);
     return value;
+}
+
+/* Nearly always it is the first with its tag in the first line. */
+struct hg_value *hg_table_use(struct hg_table *table, uint64_t hash, struct hg_bytes key)
+{
+    const struct hg_bucket *bucket = bucket_of(table, hash);
+    uint64_t found = matches(bucket, tag_of(hash));
+    if (found != 0) {
+        struct hg_value *value = value_at(bucket, (unsigned)__builtin_ctzll(found) / 8);
+        if (hg_bytes_eq(hg_value_key(value), key))
+            return value;
+    }
+    return use_any(table, hash, key);
 }
 
 struct hg_value *hg_table_find_hash(const struct hg_table *table, uint64_t hash)
