@@ -323,8 +323,8 @@ static void test_flush_hides_all_at_once_and_sweeps_free_it(void **state)
     assert_int_equal(set(&fake, "k7", "new"), HG_OK); /* in the same millisecond */
     for (int i = 0; i < 10000; i++) {
         char key[16];
-        struct hg_get get = {.key = hg_bytes_str(key), .now_ms = fake.now_ms, .is_peek = true};
         snprintf(key, sizeof(key), "k%d", i);
+        struct hg_get get = {.key = hg_bytes_str(key), .now_ms = fake.now_ms, .is_peek = true};
         assert_int_equal(get_with(&fake, fake.group, &asker, &get), i == 7 ? HG_OK : HG_ENOENT);
     }
     assert_false(hg_group_remove(fake.group, HG_BYTES("k8"), fake.now_ms));
