@@ -507,6 +507,10 @@ static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *o
         hg_curl->easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
         hg_curl->easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
     }
+    if (options->accept_compressed)
+        hg_curl->easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
+    if (options->ca_file != NULL)
+        hg_curl->easy_setopt(easy, CURLOPT_CAINFO, options->ca_file);
     if (options->body.data != NULL) {
         fetch->request_body = hg_strndup(options->body.data, options->body.len);
         if (fetch->request_body == NULL)
@@ -516,7 +520,7 @@ static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *o
     }
     if (strcmp(method, "HEAD") == 0) {
         hg_curl->easy_setopt(easy, CURLOPT_NOBODY, 1L);
-    } else {
+    } else if (!options->accept_compressed) {
         /* A length that is too big is refused before the first byte. */
         hg_curl->easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)fetch->body.max_bytes);
     }
@@ -573,25 +577,4 @@ void hg_fetcher_close(struct hg_fetcher *fetcher, void (*closed)(void *ctx), voi
     }
     hg_list_for_each(link, &fetcher->fetches)
         hg_fetch_cancel(hg_container_of(link, struct hg_fetch, link), HG_ECANCELED);
-}
-
-struct hg_bytes hg_fetch_header(const struct hg_fetch_response *response, const char *name)
-{
-    struct hg_bytes rest = response->headers, wanted = hg_bytes_str(name);
-    while (rest.len > 0) {
-        const char *end = memchr(rest.data, '\n', rest.len);
-        size_t len = end == NULL ? rest.len : (size_t)(end - rest.data) + 1;
-        struct hg_bytes line = hg_bytes(rest.data, len);
-        const char *colon = memchr(line.data, ':', line.len);
-        if (colon != NULL &&
-            hg_bytes_eq_nocase(hg_bytes(line.data, (size_t)(colon - line.data)), wanted)) {
-            struct hg_bytes value = hg_bytes(colon + 1, line.len - (size_t)(colon - line.data) - 1);
-            while (value.len > 0 &&
-                   (value.data[value.len - 1] == '\n' || value.data[value.len - 1] == '\r'))
-                value.len--;
-            return hg_bytes_trim(value);
-        }
-        rest = hg_bytes(rest.data + len, rest.len - len);
-    }
-    return HG_BYTES_NONE;
 }

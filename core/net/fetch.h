@@ -29,6 +29,8 @@ struct hg_fetch_options {
     size_t body_max;              /* HG_ETOOBIG beyond it; with data, of what it has not used */
     hg_fetch_data_fn data;        /* with done's ctx; NULL: the body comes as a whole */
     bool fresh_connection;        /* not from the pool (probes) */
+    bool accept_compressed;       /* asks for gzip and deflate; body is what they unpack to, and body_max counts that */
+    const char *ca_file;          /* instead of the system's certificates; lives as long as the fetcher. NULL = those */
 };
 
 struct hg_fetch_response {
@@ -46,6 +48,9 @@ void hg_fetcher_close(struct hg_fetcher *fetcher, void (*closed)(void *ctx), voi
 int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *options, hg_fetch_fn done, void *ctx,
                    struct hg_fetch **out_fetch);
 void hg_fetch_cancel(struct hg_fetch *fetch, int err); /* done is called, later, with err */
-struct hg_bytes hg_fetch_header(const struct hg_fetch_response *response, const char *name);
+
+/* fetch_headers.c. The next field of response->headers, or of what the last call left of them. False: no more. */
+bool hg_fetch_next_header(struct hg_bytes *rest, struct hg_bytes *out_name, struct hg_bytes *out_value);
+struct hg_bytes hg_fetch_header(const struct hg_fetch_response *response, const char *name); /* the first; else empty */
 
 #endif

@@ -1,0 +1,109 @@
+#include "net/url.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "base/alloc.h"
+#include "base/err.h"
+#include "net/curl_library.h"
+
+static const char form[] =
+    "expected a URL such as \"https://example.com/path\", without a name and a password";
+
+/* A part of the URL as libcurl has it, or NULL; to be freed with hg_curl->free. */
+static char *part(CURLU *handle, CURLUPart what)
+{
+    char *text = NULL;
+    return hg_curl->url_get(handle, what, &text, 0) == CURLUE_OK ? text : NULL;
+}
+
+static bool is_own_port(const char *scheme, const char *port)
+{
+    return strcmp(port, strcmp(scheme, "https") == 0 ? "443" : "80") == 0;
+}
+
+static char *make_origin(const char *scheme, const char *host, const char *port)
+{
+    bool has_port = port != NULL && !is_own_port(scheme, port);
+    size_t size = strlen(scheme) + strlen(host) + (has_port ? strlen(port) : 0) + sizeof("://:");
+    char *origin = hg_malloc(size);
+    if (origin == NULL)
+        return NULL;
+    snprintf(origin, size, "%s://%s%s%s", scheme, host, has_port ? ":" : "", has_port ? port : "");
+    for (char *c = origin; *c != '\0'; c++)
+        *c = *c >= 'A' && *c <= 'Z' ? (char)(*c + 32) : *c;
+    return origin;
+}
+
+static int fill(CURLU *handle, struct hg_url *out_url, const char **out_error)
+{
+    char *scheme = part(handle, CURLUPART_SCHEME), *host = part(handle, CURLUPART_HOST),
+         *port = part(handle, CURLUPART_PORT), *text = part(handle, CURLUPART_URL);
+    struct hg_url url = {0};
+    int err = HG_OK;
+
+    if (scheme != NULL && strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0) {
+        err = HG_EINVAL;
+        *out_error = "only http and https are spoken";
+    } else if (scheme == NULL || host == NULL || text == NULL) {
+        err = HG_EINVAL;
+        *out_error = form;
+    } else if (strlen(text) > HG_URL_MAX) {
+        err = HG_EINVAL;
+        *out_error = "the URL is longer than 8192 bytes";
+    } else {
+        url.origin = make_origin(scheme, host, port);
+        url.text = hg_strndup(text, strlen(text));
+        err = url.origin == NULL || url.text == NULL ? HG_ENOMEM : HG_OK;
+    }
+    hg_curl->free(scheme);
+    hg_curl->free(host);
+    hg_curl->free(port);
+    hg_curl->free(text);
+    if (err < 0)
+        hg_url_finish(&url);
+    else
+        *out_url = url;
+    return err;
+}
+
+int hg_url_parse(const char *base, const char *text, struct hg_url *out_url, const char **out_error)
+{
+    const unsigned flags = CURLU_PATH_AS_IS | CURLU_DISALLOW_USER | CURLU_NON_SUPPORT_SCHEME;
+
+    *out_error = "out of memory";
+    if (hg_curl_load() < 0)
+        return HG_ENOMEM;
+    *out_error = form;
+    /* Bytes that no URL has; libcurl lets some of them pass. */
+    for (const char *c = text; *c != '\0'; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return HG_EINVAL;
+    CURLU *handle = hg_curl->url();
+    if (handle == NULL) {
+        *out_error = "out of memory";
+        return HG_ENOMEM;
+    }
+    CURLUcode code = CURLUE_OK;
+    if (base != NULL)
+        code = hg_curl->url_set(handle, CURLUPART_URL, base, flags);
+    if (code == CURLUE_OK)
+        code = hg_curl->url_set(handle, CURLUPART_URL, text, flags);
+    int err = code == CURLUE_OUT_OF_MEMORY ? HG_ENOMEM : HG_EINVAL;
+    if (code == CURLUE_OK)
+        err = fill(handle, out_url, out_error);
+    hg_curl->url_cleanup(handle);
+    return err;
+}
+
+void hg_url_finish(struct hg_url *url)
+{
+    hg_free(url->text);
+    hg_free(url->origin);
+    *url = (struct hg_url){0};
+}
+
+bool hg_url_is_same_scheme(const struct hg_url *a, const struct hg_url *b)
+{
+    size_t len = strcspn(a->origin, ":");
+    return strncmp(a->origin, b->origin, len + 1) == 0;
+}
