@@ -38,6 +38,12 @@ return {
             budget = "100ms",  -- CPU a script may use between two waits
             jit = false,
         },
+        http = { -- what scripts may ask by hg.http
+            origins = nil,     -- { "https://example.com" }: nobody else; default: anybody
+            concurrency = 256, -- requests under way in the node
+            per_load = 1000,   -- requests of one load
+            ca = nil,          -- "/etc/ssl/own.pem"; default: the system's certificates
+        },
         admin = {
             tokens = {}, -- newest first; needed when the admin listener is not on loopback
             hosts = {},  -- further names that the Host header may have

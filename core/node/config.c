@@ -166,6 +166,25 @@ static struct hg_config_cors read_cors(struct reader *r)
     return cors;
 }
 
+static void read_http(struct reader *r)
+{
+    struct hg_fetch_limits *fetch = &r->config->fetch;
+    enter_or_fail(r, "http");
+    fetch->has_origins = push(r, "origins") == LUA_TTABLE;
+    lua_pop(r->L, 1);
+    struct hg_strings origins = strings(r, "origins");
+    const char **texts = take_array(r, origins.count, sizeof(*texts));
+    for (size_t i = 0; i < origins.count; i++)
+        texts[i] = origins.items[i].data;
+    fetch->origins = texts;
+    fetch->origin_count = origins.count;
+    fetch->concurrency = whole(r, "concurrency");
+    fetch->per_load = whole(r, "per_load");
+    fetch->ca_file = text_or_null(r, "ca");
+    fetch->body_max = r->config->limits.value;
+    lua_pop(r->L, 1);
+}
+
 static void read_node(struct reader *r)
 {
     struct hg_config *c = r->config;
@@ -222,6 +241,7 @@ static void read_node(struct reader *r)
     c->script_budget_ms = whole(r, "budget");
     c->script_jit = flag(r, "jit");
     lua_pop(r->L, 1);
+    read_http(r);
 
     enter_or_fail(r, "admin");
     c->admin_tokens = strings(r, "tokens");

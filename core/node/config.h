@@ -66,6 +66,7 @@ struct hg_config {
     size_t script_memory;
     uint64_t script_budget_ms;
     bool script_jit;
+    struct hg_fetch_limits fetch; /* body_max is limits.value */
     struct hg_strings admin_tokens, admin_hosts;
     bool insecure;
 

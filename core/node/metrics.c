@@ -155,7 +155,14 @@ static int runtime_metrics(struct hg_node *node, struct hg_buf *buf)
         err = single(buf, "script_threads", "gauge", stats.threads);
     if (err == HG_OK)
         err = single(buf, "script_running", "gauge", stats.running);
-    return err == HG_OK ? single(buf, "script_memory_bytes", "gauge", stats.memory_bytes) : err;
+    if (err == HG_OK)
+        err = single(buf, "script_memory_bytes", "gauge", stats.memory_bytes);
+#define X(name)                                                                                    \
+    if (err == HG_OK)                                                                              \
+        err = single(buf, "fetch_" #name "_total", "counter", stats.fetch.name);
+    HG_FETCH_COUNTERS(X)
+#undef X
+    return err == HG_OK ? single(buf, "fetch_running", "gauge", stats.fetch.running) : err;
 }
 
 /* Peer names are the configuration's member strings. */

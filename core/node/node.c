@@ -167,6 +167,7 @@ static int runtime_start(struct hg_node *node, const struct hg_node_options *opt
         .change = hg_node_change,
         .change_ctx = node,
         .reply_max = config->limits.value,
+        .fetch = config->fetch,
     };
     runtime.vm.memory_bytes = config->script_memory;
     runtime.vm.jit = config->script_jit;

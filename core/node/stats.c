@@ -57,6 +57,22 @@ static int source_stats(struct hg_node *node, size_t source, struct hg_buf *buf)
     return err;
 }
 
+/* What scripts asked of the world. */
+static int fetch_stats(struct hg_node *node, struct hg_buf *buf)
+{
+    struct hg_runtime_stats stats;
+    hg_runtime_stats(node->runtime, &stats);
+    int err = hg_buf_append_str(buf, "\"fetch\":{");
+#define X(name)                                                                                    \
+    if (err == HG_OK)                                                                              \
+        err = hg_buf_printf(buf, "\"" #name "\":%llu,", (unsigned long long)stats.fetch.name);
+    HG_FETCH_COUNTERS(X)
+#undef X
+    return err == HG_OK ? hg_buf_printf(buf, "\"running\":%llu}",
+                                        (unsigned long long)stats.fetch.running)
+                        : err;
+}
+
 int hg_stats_format(struct hg_node *node, struct hg_buf *buf)
 {
     int err = hg_buf_append_str(buf, "{\"node\":");
@@ -74,7 +90,11 @@ int hg_stats_format(struct hg_node *node, struct hg_buf *buf)
         err = hg_buf_append_str(buf, "},\"sources\":[");
     for (size_t i = 0; i < node->config->source_count && err == HG_OK; i++)
         err = source_stats(node, i, buf);
-    return err == HG_OK ? hg_buf_append_str(buf, "]}\n") : err;
+    if (err == HG_OK)
+        err = hg_buf_append_str(buf, "],");
+    if (err == HG_OK)
+        err = fetch_stats(node, buf);
+    return err == HG_OK ? hg_buf_append_str(buf, "}\n") : err;
 }
 
 static int ring_member(struct hg_node *node, size_t index, struct hg_buf *buf)

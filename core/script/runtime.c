@@ -132,6 +132,13 @@ int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime 
     runtime->change = config->change;
     runtime->change_ctx = config->change_ctx;
     runtime->reply_max = config->reply_max > 0 ? config->reply_max : (size_t)8 << 20;
+    runtime->fetch_limits = config->fetch;
+    if (runtime->fetch_limits.concurrency == 0)
+        runtime->fetch_limits.concurrency = 256;
+    if (runtime->fetch_limits.per_load == 0)
+        runtime->fetch_limits.per_load = 1000;
+    if (runtime->fetch_limits.body_max == 0)
+        runtime->fetch_limits.body_max = (size_t)8 << 20;
     pthread_mutex_init(&runtime->evict_lock, NULL);
     pthread_mutex_init(&runtime->watch_lock, NULL);
     hg_list_init(&runtime->refused);
@@ -206,6 +213,11 @@ void hg_runtime_stats(struct hg_runtime *runtime, struct hg_runtime_stats *out_s
     out_stats->name = atomic_load_explicit(&runtime->counters.name, memory_order_relaxed);
     HG_RUNTIME_COUNTERS(X)
 #undef X
+#define X(name)                                                                                    \
+    out_stats->fetch.name = atomic_load_explicit(&runtime->fetch.name, memory_order_relaxed);
+    HG_FETCH_COUNTERS(X)
+#undef X
+    out_stats->fetch.running = atomic_load(&runtime->fetch.running);
     out_stats->running = atomic_load(&runtime->task_count);
     for (size_t i = 0; i < runtime->pool_count; i++) {
         struct hg_pool *pool = &runtime->pools[i];

@@ -28,6 +28,17 @@ struct hg_pool_config {
     unsigned threads; /* at least 1 */
 };
 
+/* What scripts may ask of the world (hg.http); texts are borrowed. */
+struct hg_fetch_limits {
+    bool has_origins; /* only these; else any */
+    const char *const *origins; /* as hg_url has them */
+    size_t origin_count;
+    size_t concurrency;    /* requests under way in the node; 0 = 256 */
+    size_t per_load;       /* of one load or one call of a route; 0 = 1000 */
+    size_t body_max;       /* bytes of an answer where the script says nothing; 0 = 8 MiB */
+    const char *ca_file;   /* NULL: the system's */
+};
+
 struct hg_runtime_config {
     struct hg_vm_config vm;            /* file, args, memory, jit; is_control is ignored */
     uint64_t budget_ms;                /* default 100 */
@@ -41,6 +52,7 @@ struct hg_runtime_config {
     void (*change)(void *ctx, struct hg_change *change); /* carries out a cluster-wide write */
     void *change_ctx;
     size_t reply_max;                  /* bytes a function route may answer with (limits.value) */
+    struct hg_fetch_limits fetch;
 };
 
 /* Starts the threads; each has run the chunk when this returns. HG_EINVAL: *out_error says which data differs or what failed. */
@@ -83,11 +95,23 @@ void hg_route_call_finish(struct hg_route_call *call);
 #define HG_RUNTIME_COUNTERS(X)                                                                     \
     X(tasks) X(errors) X(budget_exceeded) X(abandoned) X(quarantined) X(blocked) X(memory_errors)  \
     X(states_discarded) X(late_answers) X(evict_dropped) X(hot_dropped) X(score_errors)
+/*
+ * Of hg.http: requests begun; those without an answer, given up ones too; bytes of bodies as scripts got them; answers over their
+ * limit (failures as well); requests not begun: origin not allowed, too many at a time or of one load.
+ */
+#define HG_FETCH_COUNTERS(X)                                                                       \
+    X(requests) X(failures) X(received_bytes) X(too_large) X(refused_origin) X(refused_limit)
 struct hg_runtime_stats {
 #define X(name) uint64_t name;
     HG_RUNTIME_COUNTERS(X)
 #undef X
     uint64_t threads, running, memory_bytes; /* gauges */
+    struct {
+#define X(name) uint64_t name;
+        HG_FETCH_COUNTERS(X)
+#undef X
+        uint64_t running; /* gauge */
+    } fetch;
 };
 void hg_runtime_stats(struct hg_runtime *runtime, struct hg_runtime_stats *out_stats);
 

@@ -7,7 +7,7 @@
  *   watchdog.c    budget, blocking, refusals      evict.c       on_evict's and on_hot's queue
  *   batch.c       what get_many returned          score.c       eviction by the user's score
  *   abandon.c     giving a thread up              convert.c     Lua values to hg_value
- *   quarantine.c  keys that hung a thread         lib_*.c       what scripts call
+ *   quarantine.c  keys that hung a thread         lib_*.c       what scripts call (lib_http.c: hg.http)
  *
  * Who answers. A task owes one report: to its load or to its route call. Who takes it out of the
  * task under the thread's lock reports it: the thread when the task ends, or the watchdog when the
@@ -90,6 +90,7 @@ struct hg_task {
     enum hg_task_state state;
     lua_State *co; /* anchored in the VM */
     unsigned attempt;
+    size_t fetch_count; /* requests of hg.http so far */
     size_t batch_count; /* LOAD of a group with get_many: keys of the run; 0: not gathered yet */
     bool has_waited;    /* and it has waited its window */
     uint64_t run_deadline_ms; /* of this run: the task fails with a time-out */
@@ -127,6 +128,7 @@ struct hg_thread {
     pid_t tid;
     atomic_bool has_begun;
     struct hg_hold hold; /* of an answer at once */
+    struct hg_fetcher *fetcher; /* of hg.http; NULL before the first request */
     char error[HG_VM_ERROR_MAX];
     struct hg_list link; /* runtime->abandoned */
     /* The watchdog's own. */
@@ -183,6 +185,13 @@ struct hg_runtime {
         HG_RUNTIME_COUNTERS(X)
 #undef X
     } counters;
+    struct hg_fetch_limits fetch_limits;
+    struct {
+        atomic_size_t running;
+#define X(name) atomic_uint_fast64_t name;
+        HG_FETCH_COUNTERS(X)
+#undef X
+    } fetch;
     struct hg_quarantine quarantine;
 
     pthread_mutex_t evict_lock;
@@ -274,6 +283,8 @@ void hg_task_run(struct hg_task *task, hg_task_push_fn push, void *ud); /* a new
 void hg_task_resume(struct hg_task *task, hg_task_push_fn push, void *ud);
 /* The task whose coroutine calls, or NULL while loading. */
 struct hg_task *hg_task_running(lua_State *L);
+/* Why what runs may not wait here, to follow a name and "cannot"; NULL: it may. */
+const char *hg_task_why_no_wait(lua_State *L);
 /*
  * First thing in a binding that waits: the running task, or raises: while loading, or where a
  * yield cannot pass.  [-0, +0, v]

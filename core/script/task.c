@@ -161,19 +161,24 @@ struct hg_task *hg_task_running(lua_State *L)
     return thread == NULL ? NULL : thread->resuming;
 }
 
-struct hg_task *hg_task_check_wait(lua_State *L, const char *name)
+const char *hg_task_why_no_wait(lua_State *L)
 {
     struct hg_vm *vm = hg_vm_of(L);
-    struct hg_task *task = hg_task_running(L);
 
-    if (vm->is_loading || task == NULL)
-        luaL_error(L, "%s cannot be used while the configuration is loading", name);
+    if (vm->is_loading || hg_task_running(L) == NULL)
+        return "be used while the configuration is loading";
     if (vm->unyieldable > 0 || !lua_isyieldable(L))
-        luaL_error(L,
-                   "%s cannot wait here: a C function (table.sort, string.gsub, require, ...) is "
-                   "in between",
-                   name);
-    return task;
+        return "wait here: a C function (table.sort, string.gsub, require, ...) is in between";
+    return NULL;
+}
+
+struct hg_task *hg_task_check_wait(lua_State *L, const char *name)
+{
+    const char *why = hg_task_why_no_wait(L);
+
+    if (why != NULL)
+        luaL_error(L, "%s cannot %s", name, why);
+    return hg_task_running(L);
 }
 
 /* Its timer rings at the wait's end or the run's, whichever is first. */

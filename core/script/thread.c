@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include "base/alloc.h"
 #include "net/clock.h"
+#include "net/fetch.h"
 #include "net/log.h"
 
 /* Between two attempts to make a VM anew. */
@@ -329,6 +330,8 @@ bool hg_thread_destroy(struct hg_thread *thread)
         return false;
     hg_list_for_each_safe(it, &thread->tasks)
         hg_task_end(hg_container_of(it, struct hg_task, link));
+    if (thread->fetcher != NULL)
+        hg_fetcher_close(thread->fetcher, NULL, NULL); /* done when the loop has finished */
     hg_loop_finish(&thread->loop);
     hg_vm_destroy(thread->vm);
     pthread_mutex_destroy(&thread->lock);

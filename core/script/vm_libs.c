@@ -180,6 +180,7 @@ void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args)
     lua_setfield(L, -2, "args");
     hg_lib_core_open(L);
     hg_lib_group_open(L);
+    hg_lib_http_open(L);
 
     /* boot.lua(core) closes what a script must not have and puts core into package.loaded. */
     lua_pushcfunction(L, l_module);

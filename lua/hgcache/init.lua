@@ -128,20 +128,31 @@ hg.args = setmetatable({}, {
 })
 
 -- Functions of the contract that this version lacks say so, instead of being nil.
-local later = set "etcd dns file http socket shared every at_start source_http source_redis counter gauge histogram"
+local later = set "etcd dns file socket shared every at_start source_redis counter gauge histogram"
 
--- lua-cjson is loaded when it is first used.
+-- Loaded when they are first used.
+local lazy = {
+    json = function()
+        return require "cjson"
+    end,
+    http = function()
+        return require("hgcache.http").hg
+    end,
+    source_http = function()
+        return require "hgcache.source_http"
+    end,
+}
+
 setmetatable(hg, {
     __index = function(self, name)
         if later[name] then
             error(("hg.%s is not in this version"):format(name), 2)
         end
-        if name == "json" then
-            local json = require "cjson"
-            rawset(self, "json", json)
-            return json
+        local load = lazy[name]
+        if load then
+            rawset(self, name, load())
         end
-        return nil
+        return rawget(self, name)
     end,
 })
 

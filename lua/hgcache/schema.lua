@@ -231,6 +231,40 @@ M.script = {
         { default = "100ms", help = "CPU a script may use between two waits" }),
     field("jit", T.boolean, { default = false, help = "compile scripts" }),
 }
+local HTTP_ORIGIN = 'an origin such as "https://example.com" or "http://127.0.0.1:8080", without a path'
+-- -> as core/net/url.h has it: lower case, without the port that is the scheme's own.
+local http_origin = {
+    kind = "string",
+    expected = HTTP_ORIGIN,
+    check = function(value, at)
+        local scheme, rest = (type(value) == "string" and #value <= 255 and value:lower() or ""):match("^(https?)://(.+)$")
+        if not scheme then
+            T.expect(HTTP_ORIGIN, value, at)
+        end
+        local host = rest:match("^([%w._-]+)$") or rest:match("^(%[[%x:.]+%])$")
+        local port = scheme == "https" and 443 or 80
+        if not host then
+            host, port = rest:match("^([%w._-]+):(%d+)$")
+            if not host then
+                host, port = rest:match("^(%[[%x:.]+%]):(%d+)$")
+            end
+            port = tonumber(port)
+        end
+        if not host or port < 1 or port > 65535 then
+            T.expect(HTTP_ORIGIN, value, at)
+        end
+        return port == (scheme == "https" and 443 or 80) and ("%s://%s"):format(scheme, host)
+            or ("%s://%s:%d"):format(scheme, host, port)
+    end,
+}
+M.http = {
+    field("origins", T.list(http_origin, "a list of origins", { max = 1000, unique = true }),
+        { help = "whom hg.http may ask, redirects too; absent: anybody" }),
+    field("concurrency", count(1, 100000), { default = 256, help = "requests under way in the node" }),
+    field("per_load", count(1), { default = 1000, help = "requests of one load, or of one call of a function route" }),
+    field("ca", T.string("a file of certificates in PEM"),
+        { help = "certificates to trust; absent: the system's" }),
+}
 M.admin = {
     field("tokens", tokens, { default = {}, help = "shared secrets of the admin listener, newest first" }),
     field("hosts", T.list(T.string('a host such as "cache.example:8792"', { pattern = "^[%w.:%[%]_-]+$", max = 255 }),
@@ -250,6 +284,7 @@ M.node = {
     field("log", T.section(M.log), { default = {} }),
     field("limits", T.section(M.limits), { default = {} }),
     field("script", T.section(M.script), { default = {} }),
+    field("http", T.section(M.http), { default = {} }),
     field("admin", T.section(M.admin), { default = {} }),
     field("insecure", T.boolean,
         { default = false, help = "allow peer and admin listeners off loopback without a token" }),
@@ -478,7 +513,8 @@ M.root = {
 --- Sections by the path of their keys, in reading order: what the documentation and its spec walk over.
 M.sections = {
     { "", M.root }, { "node", M.node }, { "node.listen", M.listen }, { "node.log", M.log }, { "node.limits", M.limits },
-    { "node.script", M.script }, { "node.admin", M.admin }, { "cluster", M.cluster }, { "cluster.ring", M.ring },
+    { "node.script", M.script }, { "node.http", M.http },
+    { "node.admin", M.admin }, { "cluster", M.cluster }, { "cluster.ring", M.ring },
     { "groups.NAME", M.group }, { "groups.NAME.source", M.source }, { "groups.NAME.source.breaker", M.breaker },
     { "groups.NAME.batch", M.batch },
     { "hg.serve", M.serve }, { "routes.handler", M.handler }, { "cors", M.cors },

@@ -64,7 +64,8 @@ describe("defaults", function()
                 streams = 128, flights = 65536, waiters = 10000, peer_message = 16777216, header_timeout = 10000,
                 idle_timeout = 60000, write_timeout = 30000,
             },
-            script = { memory = 134217728, budget = 100, jit = false }, admin = { tokens = {}, hosts = {} },
+            script = { memory = 134217728, budget = 100, jit = false },
+            http = { concurrency = 256, per_load = 1000 }, admin = { tokens = {}, hosts = {} },
                 insecure = false,
         }, n.node)
         assert.is_nil(n.cluster)
@@ -143,6 +144,9 @@ describe("values", function()
         { { "node", "log", "level" }, "debug", "debug" },
         { { "node", "limits", "key" }, "2KiB", 2048 },
         { { "node", "script", "budget" }, 0.05, 50 },
+        { { "node", "http", "origins" }, { "HTTPS://Example.com:443", "http://[::1]:80", "http://a:443" },
+            { "https://example.com", "http://[::1]", "http://a:443" } },
+        { { "node", "http", "origins" }, {}, {} },
         { { "node", "admin", "hosts" }, { "cache.example:8792" }, { "cache.example:8792" } },
     }
     for _, row in ipairs(rows) do
@@ -514,6 +518,18 @@ describe("what is wrong", function()
         { { "node", "limits" }, { pipeline = 0 }, "expected a whole number" },
         { { "node", "script" }, { memory = 1 }, "expected a size of at least 1MiB, found 1" },
         { { "node", "script" }, { budget = 0 }, "expected a duration above 0" },
+        { { "node", "http" }, { origin = {} }, 'did you mean "origins"?' },
+        { { "node", "http" }, { concurrency = 0 }, "node.http.concurrency: expected a whole number from 1" },
+        { { "node", "http" }, { per_load = 0.5 }, "node.http.per_load: expected a whole number from 1" },
+        { { "node", "http" }, { ca = 1 }, "node.http.ca: expected a file of certificates in PEM, found 1" },
+        { { "node", "http" }, { origins = "https://a" }, "node.http.origins: expected a list of origins" },
+        { { "node", "http" }, { origins = { "example.com" } }, "node.http.origins[1]: expected an origin such as" },
+        { { "node", "http" }, { origins = { "https://a/path" } }, "expected an origin such as" },
+        { { "node", "http" }, { origins = { "ftp://a" } }, "expected an origin such as" },
+        { { "node", "http" }, { origins = { "http://u:p@a" } }, "expected an origin such as" },
+        { { "node", "http" }, { origins = { "http://a:0" } }, "expected an origin such as" },
+        { { "node", "http" }, { origins = { "http://a:65536" } }, "expected an origin such as" },
+        { { "node", "http" }, { origins = { "http://a", "HTTP://A:80" } }, '"http://a" is listed twice' },
         { { "node", "log" }, { level = "verbose" }, 'expected "debug", "info", "warn" or "error", found "verbose"' },
         { { "node", "admin" }, { tokens = { "" } }, "node.admin.tokens[1]: expected a secret" },
         { { "node", "admin" }, { tokens = { "a b" } }, "expected a secret" },

@@ -66,6 +66,20 @@ describe("docs/lua.md", function()
         end
     end)
 
+    it("has every function of hg.http, and every option", function()
+        local source = text_of("lua/hgcache/http.lua")
+        local part = text:sub(text:find("### `hg.http`", 1, true), text:find("\n## Time", 1, true))
+        for name in source:gmatch("\nfunction M%.hg%.([%w_]+)") do
+            assert.is_truthy(part:find("hg.http." .. name, 1, true), name)
+        end
+        for name in source:match("\nlocal options = (%b{})"):gmatch("([%w_]+) =") do
+            assert.is_truthy(part:find("`" .. name .. "`", 1, true), name)
+        end
+        for name in text_of("lua/hgcache/source_http.lua"):match("\nlocal own = (%b{})"):gmatch("([%w_]+) =") do
+            assert.is_truthy(part:find("`" .. name .. "`", 1, true), name)
+        end
+    end)
+
     it("has every loader", function()
         for path in io.popen("ls scripts/loaders/*.lua"):lines() do
             local name = path:match("([%w_]+)%.lua$")

@@ -8,6 +8,7 @@ local shipped = {
     "configs/minimal.lua", "configs/cluster.lua", "configs/full.lua", "examples/scores/config.lua",
     "examples/envelope/config.lua",
     "examples/sqlite/config.lua", "examples/batch/config.lua", "examples/files/config.lua", "examples/function/config.lua",
+    "examples/origin/config.lua",
 }
 
 -- The library over a stand-in for the program's C functions.
@@ -16,6 +17,9 @@ local function library(args)
         null = {}, args = args or {}, log = {}, now = os.time, monotonic = os.clock, sleep = function() end,
             spawn = function() end,
         group = function() end, module = function() end,
+        url = function(_, text)
+            return text, text
+        end,
     }
     for _, level in ipairs { "debug", "info", "warn", "error" } do
         core.log[level] = function() end

@@ -1,0 +1,267 @@
+--- hg.http: requests to the world, by the C of core/script/lib_http.c; here are the options and what leads from one exchange to
+-- the next: redirects and retries.
+--
+--   get(url, opts), post(url, body, opts), request{ method =, url =, body =, ... } -> answer | nil, message, code
+--
+-- answer: { status =, headers = { [lower-case name] = value }, body =, url = where it came from }. A header that comes again is
+-- joined by ", "; set-cookie is always a list. Any status is an answer; only where there is none, nil and why.
+-- code: "timeout", "too_large", "denied" (origin, redirect), "unavailable" (connection, limits), "internal" (no HTTP).
+
+local core = require "hgcache.core"
+local units = require "hgcache.units"
+
+local M = {}
+
+local MAX_HEADERS = 100
+local MAX_BODY = 2 ^ 31 - 1
+local DEFAULT_TIMEOUT, DEFAULT_CONNECT = 10000, 3000
+local FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1 -- seconds before a retry; doubling
+
+-- Who may be asked twice without harm, and who sends a body even where there is none.
+local is_idempotent = { GET = true, HEAD = true, PUT = true, DELETE = true, OPTIONS = true }
+local has_body = { POST = true, PUT = true, PATCH = true }
+local methods = { GET = true, HEAD = true, POST = true, PUT = true, DELETE = true, PATCH = true, OPTIONS = true }
+-- Of the exchange itself.
+local reserved = {
+    ["content-length"] = true, ["transfer-encoding"] = true, connection = true, ["keep-alive"] = true, upgrade = true,
+    te = true, trailer = true, host = true, expect = true, ["proxy-connection"] = true,
+}
+-- Not for another origin.
+local secret = { authorization = true, cookie = true, ["proxy-authorization"] = true }
+local redirects = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
+
+local options = {
+    method = true, url = true, headers = true, body = true, timeout = true, connect_timeout = true, max_body = true,
+    compression = true, redirects = true, retries = true,
+}
+
+local function show(value)
+    local kind = type(value)
+    if kind == "string" then
+        return ("%q"):format(#value > 60 and value:sub(1, 60) .. "..." or value)
+    end
+    return (kind == "number" or kind == "boolean") and tostring(value) or "a " .. kind
+end
+
+-- Level 1 is the check itself, 2 what called it, and so on up to the script.
+local function wrong(name, level, option, expected, value)
+    error(("%s: %s: expected %s, found %s"):format(name, option, expected, show(value)), level + 1)
+end
+
+local function whole(name, level, option, value, default, max)
+    if value == nil then
+        return default
+    elseif type(value) ~= "number" or value < 0 or value > max or value ~= math.floor(value) then
+        wrong(name, level + 1, option, ("a whole number from 0 to %d"):format(max), value)
+    end
+    return value
+end
+
+local function duration(name, level, option, value, default)
+    if value == nil then
+        return default
+    end
+    local ms = units.duration(value)
+    if not ms or ms < 1 then
+        wrong(name, level + 1, option, 'a duration above 0 such as 10, "250ms" or "5m"', value)
+    end
+    return ms
+end
+
+-- { name = value or list of values } -> list of { lower-case name, line }
+local function header_lines(name, level, headers)
+    if headers ~= nil and type(headers) ~= "table" then
+        wrong(name, level + 1, "headers", "a table of header names and values", headers)
+    end
+    local out, has_agent = {}, false
+    local function add(field, value)
+        if type(value) == "number" then
+            value = ("%.14g"):format(value)
+        end
+        if type(value) ~= "string" or value:find("[%z\1-\8\10-\31\127]") then
+            wrong(name, level + 2, "headers." .. field, "a text without control characters", value)
+        end
+        -- libcurl leaves a field out that has nothing behind its colon.
+        out[#out + 1] = { field:lower(), value:find("%S") and field .. ": " .. value or field .. ";" }
+    end
+    for field, value in pairs(headers or {}) do
+        if type(field) ~= "string" or not field:find("^[%w!#$%%&'*+.^_`|~-]+$") then
+            wrong(name, level + 1, "headers", "header names", field)
+        elseif reserved[field:lower()] then
+            error(("%s: headers.%s: this header is the request's own"):format(name, field), level + 1)
+        end
+        has_agent = has_agent or field:lower() == "user-agent"
+        if type(value) == "table" then
+            for _, one in ipairs(value) do
+                add(field, one)
+            end
+        else
+            add(field, value)
+        end
+    end
+    if #out > MAX_HEADERS then
+        error(("%s: headers: more than %d"):format(name, MAX_HEADERS), level + 1)
+    end
+    if not has_agent then
+        out[#out + 1] = { "user-agent", "User-Agent: hgcache" }
+    end
+    return out
+end
+
+local function check_body(name, level, method, body)
+    if body == nil then
+        return has_body[method] and "" or nil
+    elseif type(body) ~= "string" then
+        wrong(name, level + 1, "body", "a string", body)
+    elseif method == "GET" or method == "HEAD" then
+        error(("%s: body: %s has none"):format(name, method), level + 1)
+    end
+    return body
+end
+
+--- Checks everything a request says, for callers that keep it: level is that of the script above the caller, as error() counts
+-- from here. -> request for M.run
+function M.check(name, opts, level)
+    level = level + 1
+    if type(opts) ~= "table" then
+        error(("%s: expected a table of options, found %s"):format(name, show(opts)), level)
+    end
+    for key in pairs(opts) do
+        if not options[key] then
+            error(("%s: unknown option '%s'"):format(name, tostring(key)), level)
+        end
+    end
+    local method = opts.method or "GET"
+    if not methods[method] then
+        wrong(name, level, "method", "GET, HEAD, POST, PUT, DELETE, PATCH or OPTIONS", method)
+    end
+    if opts.compression ~= nil and type(opts.compression) ~= "boolean" then
+        wrong(name, level, "compression", "true or false", opts.compression)
+    end
+    local max_body = opts.max_body and units.size(opts.max_body)
+    if opts.max_body ~= nil and not (max_body and max_body >= 1 and max_body <= MAX_BODY) then
+        wrong(name, level, "max_body", 'a size such as 67108864 or "64MiB"', opts.max_body)
+    end
+    return {
+        method = method,
+        headers = header_lines(name, level, opts.headers),
+        body = check_body(name, level, method, opts.body),
+        timeout = duration(name, level, "timeout", opts.timeout, DEFAULT_TIMEOUT),
+        connect = duration(name, level, "connect_timeout", opts.connect_timeout, DEFAULT_CONNECT),
+        max_body = max_body,
+        compression = opts.compression == true,
+        redirects = whole(name, level, "redirects", opts.redirects, 0, 10),
+        retries = whole(name, level, "retries", opts.retries, 0, 10),
+    }
+end
+
+local function check_url(name, url, level)
+    if type(url) ~= "string" then
+        error(("%s: url: expected a text, found %s"):format(name, show(url)), level + 1)
+    end
+    local whole_url, why = core.url(nil, url)
+    if not whole_url then
+        error(("%s: url: %s, found %s"):format(name, why, show(url)), level + 1)
+    end
+end
+
+local function check_wait(name, level)
+    local why = core.why_no_wait()
+    if why then
+        error(name .. " cannot " .. why, level + 1)
+    end
+end
+
+local function lines_of(headers, is_elsewhere, has_no_body)
+    local lines = {}
+    for _, header in ipairs(headers) do
+        if not (is_elsewhere and secret[header[1]]) and not (has_no_body and header[1] == "content-type") then
+            lines[#lines + 1] = header[2]
+        end
+    end
+    return lines
+end
+
+-- Exchanges until one is no redirect to be followed.
+local function follow(request, url, until_ms)
+    local method, body, from, left = request.method, request.body, nil, request.redirects
+    local _, first_origin = core.url(nil, url)
+    local is_elsewhere = false
+    while true do
+        local timeout = until_ms - core.monotonic() * 1000
+        if timeout < 1 then
+            return nil, "the origin did not answer in time", "timeout"
+        end
+        local answer, message, code = core.fetch(method, url, from, lines_of(request.headers, is_elsewhere, not body), body,
+            timeout, request.connect, request.max_body, request.compression)
+        local location = answer and redirects[answer.status] and answer.headers.location
+        if not location or left == 0 then
+            return answer, message, code
+        end
+        if answer.status == 303 and method ~= "HEAD" or method == "POST" and answer.status < 303 then
+            method, body = "GET", nil
+        end
+        url, from, left = location, answer.url, left - 1
+        local _, origin = core.url(from, url)
+        is_elsewhere = is_elsewhere or origin ~= first_origin -- and it stays so
+    end
+end
+
+--- Does what M.check made of the options. -> answer | nil, message, code
+function M.run(request, url)
+    local until_ms = core.monotonic() * 1000 + request.timeout
+    local tries, pause = is_idempotent[request.method] and request.retries or 0, FIRST_PAUSE
+    while true do
+        local answer, message, code = follow(request, url, until_ms)
+        if answer or code ~= "unavailable" or tries == 0 or until_ms - core.monotonic() * 1000 <= pause * 1000 then
+            return answer, message, code
+        end
+        core.sleep(pause)
+        tries, pause = tries - 1, math.min(pause * 2, LONGEST_PAUSE)
+    end
+end
+
+local function begin(name, opts, level)
+    local request = M.check(name, opts, level + 1)
+    check_url(name, opts.url, level + 1)
+    check_wait(name, level + 1)
+    return request
+end
+
+local function with(name, opts, more, level)
+    if opts ~= nil and type(opts) ~= "table" then
+        error(("%s: expected a table of options, found %s"):format(name, show(opts)), level + 1)
+    end
+    local out = {}
+    for key, value in pairs(opts or {}) do
+        if more[key] ~= nil or key == "method" or key == "url" or key == "body" then
+            error(("%s: unknown option '%s'"):format(name, key), level + 1)
+        end
+        out[key] = value
+    end
+    for key, value in pairs(more) do
+        out[key] = value
+    end
+    return out
+end
+
+M.hg = {}
+
+function M.hg.get(url, opts)
+    local all = with("hg.http.get", opts, { url = url }, 2)
+    local request = begin("hg.http.get", all, 2)
+    return M.run(request, url)
+end
+
+function M.hg.post(url, body, opts)
+    local all = with("hg.http.post", opts, { url = url, body = body, method = "POST" }, 2)
+    local request = begin("hg.http.post", all, 2)
+    return M.run(request, url)
+end
+
+function M.hg.request(opts)
+    local request = begin("hg.http.request", opts, 2)
+    return M.run(request, opts.url)
+end
+
+return M
