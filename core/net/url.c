@@ -53,7 +53,8 @@ static int fill(CURLU *handle, struct hg_url *out_url, const char **out_error)
     } else {
         url.origin = make_origin(scheme, host, port);
         url.text = hg_strndup(text, strlen(text));
-        err = url.origin == NULL || url.text == NULL ? HG_ENOMEM : HG_OK;
+        if (url.origin == NULL || url.text == NULL)
+            err = HG_ENOMEM;
     }
     hg_curl->free(scheme);
     hg_curl->free(host);
@@ -70,7 +71,7 @@ int hg_url_parse(const char *base, const char *text, struct hg_url *out_url, con
 {
     const unsigned flags = CURLU_PATH_AS_IS | CURLU_DISALLOW_USER | CURLU_NON_SUPPORT_SCHEME;
 
-    *out_error = "out of memory";
+    *out_error = hg_err_text(HG_ENOMEM);
     if (hg_curl_load() < 0)
         return HG_ENOMEM;
     *out_error = form;
@@ -79,12 +80,8 @@ int hg_url_parse(const char *base, const char *text, struct hg_url *out_url, con
         if ((unsigned char)*c <= ' ' || *c == 0x7f)
             return HG_EINVAL;
     CURLU *handle = hg_curl->url();
-    if (handle == NULL) {
-        *out_error = "out of memory";
-        return HG_ENOMEM;
-    }
-    CURLUcode code = CURLUE_OK;
-    if (base != NULL)
+    CURLUcode code = handle == NULL ? CURLUE_OUT_OF_MEMORY : CURLUE_OK;
+    if (code == CURLUE_OK && base != NULL)
         code = hg_curl->url_set(handle, CURLUPART_URL, base, flags);
     if (code == CURLUE_OK)
         code = hg_curl->url_set(handle, CURLUPART_URL, text, flags);
@@ -92,6 +89,8 @@ int hg_url_parse(const char *base, const char *text, struct hg_url *out_url, con
     if (code == CURLUE_OK)
         err = fill(handle, out_url, out_error);
     hg_curl->url_cleanup(handle);
+    if (err == HG_ENOMEM)
+        *out_error = hg_err_text(err);
     return err;
 }
 

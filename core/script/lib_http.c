@@ -79,7 +79,7 @@ static int push_error(lua_State *L, const struct exchange *exchange, int err, co
     }
     if (err == HG_EPROTO)
         return push_failure(L, text, "internal");
-    return push_failure(L, text, "unavailable");
+    return push_failure(L, err == HG_EPEER ? text : hg_err_text(err), "unavailable");
 }
 
 /* The name in lower case.   [-0, +1, m] */

@@ -37,6 +37,7 @@ struct world {
     struct hg_guard_config guard_config;
     struct hg_group_config group_config;
     bool jit;
+    struct hg_fetch_limits fetch;
     void (*change)(void *ctx, struct hg_change *change);
 
     char folder[64], file[96];
@@ -200,6 +201,7 @@ static UNUSED void world_start(struct world *world, const char *text)
         .change = world->change,
         .change_ctx = world,
         .reply_max = 1 << 20,
+        .fetch = world->fetch,
     };
     assert_int_equal(hg_loop_init(&world->loop, "test"), HG_OK);
     world->loop.on_list = world_on_list;

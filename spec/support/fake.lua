@@ -4,7 +4,8 @@
 -- line each
 --   f:stop()
 --
--- After bytes without a Content-Length the connection is closed. nil: the request is never answered.
+-- After bytes without a Content-Length the connection is closed. nil: the request is never answered. A second result
+-- "reset" ends the connection behind the bytes with a reset.
 
 local posix = require "spec.support.posix"
 
@@ -18,7 +19,7 @@ local function note(file, path)
     out:close()
 end
 
--- One request out of a connection's data, answered. -> whether the connection stays
+-- One request out of a connection's data, answered. -> whether the connection stays, whether it is reset
 local function serve(fd, one, notes, answer)
     while true do
         local _, stop = one.data:find("\r\n\r\n", 1, true)
@@ -34,7 +35,7 @@ local function serve(fd, one, notes, answer)
         local request = one.data:sub(1, stop + length)
         one.data = one.data:sub(stop + length + 1)
         note(notes, path or "?")
-        local reply = answer(path, request)
+        local reply, ending = answer(path, request)
         local from = 1
         while reply and from <= #reply do
             local n = posix.send(fd, reply, from)
@@ -43,7 +44,9 @@ local function serve(fd, one, notes, answer)
             end
             from = from + n
         end
-        if reply and not reply:find("Content%-Length") then
+        if ending == "reset" then
+            return false, true
+        elseif reply and not reply:find("Content%-Length") then
             return false
         end
     end
@@ -66,13 +69,13 @@ local function loop(listener, notes, answer)
                 end
             elseif (ready[i] or 0) ~= 0 then
                 local bytes, message = posix.recv(fd)
-                local stays = bytes ~= "" and not message
+                local stays, is_reset = bytes ~= "" and not message, false
                 if stays and bytes then
                     open[fd].data = open[fd].data .. bytes
-                    stays = serve(fd, open[fd], notes, answer)
+                    stays, is_reset = serve(fd, open[fd], notes, answer)
                 end
                 if not stays then
-                    posix.close(fd)
+                    (is_reset and posix.reset or posix.close)(fd)
                     open[fd] = nil
                 end
             end
