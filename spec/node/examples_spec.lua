@@ -2,6 +2,7 @@
 
 local node = require "spec.support.node"
 local posix = require "spec.support.posix"
+local fake = require "spec.support.fake"
 local cjson = require "cjson"
 
 describe("examples", function()
@@ -103,6 +104,31 @@ describe("examples", function()
         assert.equal(404, n:get("/match/Tom/Nobody").status)
         assert.equal(2, n:stats("scores").local_loads - 1)
         assert.equal(0, n:stop())
+    end)
+
+    it("origin: an HTTP origin behind the cache", function()
+        local port, dir = posix.free_port(), node.dir()
+        local origin = fake.http(port, dir .. "/notes", function(path, request)
+            local body = path == "/items/42" and '{"name":"lamp"}' or path == "/stock/42" and '{"left":3}' or nil
+            local status = body and "200 OK" or "404 Not Found"
+            assert(request:find("^GET "))
+            return ("HTTP/1.1 %s\r\nContent-Type: application/json\r\nCache-Control: max-age=60\r\nContent-Length: %d\r\n\r\n%s")
+                :format(status, body and #body or 0, body or "")
+        end)
+        local n = node.start { file = "examples/origin/config.lua", args = { origin = "http://127.0.0.1:" .. port } }
+        for _ = 1, 2 do
+            local r = n:get("/items/42")
+            assert.equal(200, r.status)
+            assert.equal('{"name":"lamp"}', r.body)
+            assert.equal("application/json", r.headers["content-type"])
+            assert.equal(404, n:get("/items/43").status)
+        end
+        assert.same({ item = { name = "lamp" }, stock = { left = 3 } }, cjson.decode(n:get("/summary/42").body))
+        assert.equal(404, n:get("/summary/43").status)
+        local _, asked = node.read(dir .. "/notes"):gsub("\n", "")
+        assert.equal(5, asked)
+        assert.equal(0, n:stop())
+        origin:stop()
     end)
 
     it("configs/minimal.lua is a node in five minutes", function()

@@ -41,7 +41,7 @@ end
 local CONFIG = [[
 return {
     node = {
-        listen = listen(), limits = { value = "1MiB" }, script = { budget = "5s" },
+        listen = listen(), drain_delay = 0, limits = { value = "1MiB" }, script = { budget = "5s" },
         http = {
             origins = hg.args.origins and hg.json.decode(hg.args.origins) or nil,
             concurrency = tonumber(hg.args.concurrency), per_load = tonumber(hg.args.per_load), ca = hg.args.ca,
@@ -49,7 +49,7 @@ return {
     },
     groups = {
         items = {
-            ttl = "1h", ttl_jitter = 0, source = { timeout = "2s", breaker = { failures = 0 } }, deadline = "3s", expose_errors = true,
+            ttl = "1h", ttl_jitter = 0, deadline = "3s", source = { timeout = "2s", breaker = { failures = 0 } },
             getter = hg.source_http {
                 url = hg.args.origin .. "/{key}", timeout = hg.args.timeout, compression = hg.args.compression == "yes",
             },
@@ -126,8 +126,10 @@ describe("hg.http", function()
         assert.is_truthy(a.body:find("^POST /p HTTP/1.1\r\n"))
         a = run [[local r = hg.http.request { method = "PUT", url = origin .. "/x", body = "b",
             headers = { ["X-A"] = { "1", 2 }, ["X-Empty"] = "" } }.body
-            return { status = (r:find("\r\nX-A: 1\r\n") and r:find("\r\nX-A: 2\r\n") and r:find("\r\nX-Empty:\r\n")
-                and r:find("\r\nUser-Agent: hgcache\r\n") and r:find("\r\n\r\nb$") and not r:find("Accept%-Encoding")) and 1 or r }]]
+            for _, line in ipairs { "X-A: 1", "X-A: 2", "X-Empty:", "User-Agent: hgcache", "Content-Length: 1", "\r\nb" } do
+                assert(r:find("\r\n" .. line, 1, true), line)
+            end
+            return { status = r:find("Accept-Encoding", 1, true) and 0 or 1 }]]
         assert.equal(1, a.status)
         calm()
     end)
@@ -380,8 +382,8 @@ describe("hg.http", function()
             assert.equal(0, n:stop())
             start { origin = url, ca = dir .. "/cert.pem" }
             assert.equal(200, run([[return hg.http.get(origin .. "/")]]).status)
-            _, _, code = run(("return hg.http.get('https://localhost:%d/')"):format(port))
-            assert.equal("unavailable", code) -- the name is not in the certificate
+            local _, _, elsewhere = run(("return hg.http.get('https://localhost:%d/')"):format(port))
+            assert.equal("unavailable", elsewhere) -- the name is not in the certificate
             calm()
         end)
         posix.kill(pid, posix.SIGKILL)
@@ -493,13 +495,13 @@ describe("hg.source_http", function()
             assert.equal(times, #o.seen(), key)
         end
         local function ttl(key)
-            return tonumber(n:get("/api?key=" .. key).headers["cache-status"]:match("ttl=(%d+)"))
+            local said_so = n:get("/api?key=" .. key).headers["cache-status"]
+            return assert(tonumber(said_so:match("ttl=(%d+)")), key .. ": " .. said_so)
         end
         assert.is_true(ttl("plain") > 3000)
         assert.is_true(ttl("shared") > 50 and ttl("shared") <= 60)
         assert.is_true(ttl("quoted") > 50 and ttl("quoted") <= 60)
         assert.is_true(ttl("aged") <= 10)
-        assert.is_true(ttl("long") > 1e6)
         calm()
     end)
 end)
