@@ -188,32 +188,35 @@ static int push_answer(lua_State *L, struct hg_task *task, void *ud)
     return 1;
 }
 
+static bool is_given_up(const struct exchange *exchange)
+{
+    pthread_mutex_lock(&exchange->thread->lock);
+    bool answer = exchange->is_given_up;
+    pthread_mutex_unlock(&exchange->thread->lock);
+    return answer;
+}
+
 static void on_fetched(void *ctx, const struct hg_fetch_response *response)
 {
     struct exchange *exchange = ctx;
     struct hg_thread *thread = exchange->thread;
 
-    pthread_mutex_lock(&thread->lock);
-    bool is_given_up = exchange->is_given_up;
-    pthread_mutex_unlock(&thread->lock);
     exchange->is_done = true;
-    if (is_given_up) {
+    struct hg_task *task = is_given_up(exchange) ? NULL : hg_task_answered(thread, &exchange->op);
+    if (task == NULL) {
         if (exchange->is_stopped)
             destroy(&exchange->op);
         return;
     }
-    struct hg_task *task = hg_task_answered(thread, &exchange->op);
-    if (task != NULL) {
-        struct hg_runtime *runtime = thread->runtime;
-        atomic_fetch_sub(&runtime->fetch.running, 1);
-        COUNT(runtime, received_bytes, response->body.len);
-        if (response->err < 0)
-            COUNT(runtime, failures, 1);
-        if (response->err == HG_ETOOBIG)
-            COUNT(runtime, too_large, 1);
-        struct answer answer = {exchange, response};
-        hg_task_resume(task, push_answer, &answer);
-    }
+    struct hg_runtime *runtime = thread->runtime;
+    atomic_fetch_sub(&runtime->fetch.running, 1);
+    COUNT(runtime, received_bytes, response->body.len);
+    if (response->err < 0)
+        COUNT(runtime, failures, 1);
+    if (response->err == HG_ETOOBIG)
+        COUNT(runtime, too_large, 1);
+    struct answer answer = {exchange, response};
+    hg_task_resume(task, push_answer, &answer);
     destroy(&exchange->op);
 }
 
