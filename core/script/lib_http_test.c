@@ -281,9 +281,10 @@ static void test_a_load_that_ends_first_leaves_no_transfer(void **state)
     world.guard_config.timeout_ms = 100;
     origin_open(&origin);
     start(&world, &origin,
-          CHUNK("k.hang = function() return told(hg.http.get(origin .. '/hang')) end\n"
+          CHUNK("k.hang = function() return told(hg.http.get(origin .. '/hang', { timeout = '1h' "
+                "})) end\n"
                 "k.lost = function() local co = coroutine.create(function() hg.http.get(origin .. "
-                "'/hang') end)\n"
+                "'/hang', { timeout = '1h' }) end)\n"
                 "  coroutine.resume(co) return 'not reached' end\n"
                 "k.next = function() return told(hg.http.get(origin .. '/x')) end\n"));
     struct answer answer = get(&world, "hang");
@@ -310,8 +311,9 @@ static void test_shutdown_ends_requests(void **state)
     world_init(&world);
     origin_open(&origin);
     start(&world, &origin,
-          CHUNK("k.any = function() hg.spawn(function() hg.http.get(origin .. '/hang') end)\n"
-                "  return told(hg.http.get(origin .. '/hang')) end\n"));
+          CHUNK("k.any = function() hg.spawn(function() hg.http.get(origin .. '/hang', { timeout = "
+                "'1h' }) end)\n"
+                "  return told(hg.http.get(origin .. '/hang', { timeout = '1h' })) end\n"));
     asker_get(&asker, &world, "test", HG_BYTES("a"));
     WAIT_UNTIL(atomic_load(&origin.hanging) == 2);
     assert_int_equal(stats(&world).fetch.running, 2);
@@ -339,7 +341,8 @@ static void test_requests_of_an_abandoned_thread_are_given_up(void **state)
         &world, &origin,
         CHUNK(
             "local function find(n) return (('a'):rep(n)):find(('a?'):rep(n) .. ('a'):rep(n)) end\n"
-            "k.beside = function() return told(hg.http.get(origin .. '/hang')) end\n"
+            "k.beside = function() return told(hg.http.get(origin .. '/hang', { timeout = '1h' })) "
+            "end\n"
             "k.held = function() local n, took = 12, 0\n"
             " while took < 0.004 do n = n + 1 local at = os.clock() find(n) took = os.clock() - at "
             "end\n"
@@ -374,7 +377,7 @@ static void test_requests_are_bounded(void **state)
                 "  a, m, c = hg.http.get(origin .. '/x') n = n + (a and 1 or 0) end return n .. "
                 "'|' .. m .. '|' .. c end\n"
                 "k.wide = function() for _ = 1, 2 do hg.spawn(function() hg.http.get(origin .. "
-                "'/hang') end) end\n"
+                "'/hang', { timeout = '1h' }) end) end\n"
                 "  hg.sleep(0.05) return told(hg.http.get(origin .. '/x')) end\n"
                 "k.spawned = function() local n = 0 hg.spawn(function() for _ = 1, 5 do\n"
                 "    n = n + (hg.http.get(origin .. '/x') and 1 or 0) end end)\n"

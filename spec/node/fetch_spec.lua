@@ -307,12 +307,14 @@ describe("hg.http", function()
                 return answer(200, nil, request:find("Authorization: x") and "told" or "kept")
             elseif path == "/see" then
                 return answer(303, "Location: " .. friend.url .. "/method\r\n")
+            elseif path == "/tls" then
+                return answer(302, "Location: " .. friend.url:gsub("^http", "https") .. "/\r\n")
             elseif path == "/again" then
                 return answer(307, "Location: " .. friend.url .. "/method\r\n")
             end
             return answer(302, "Location: " .. stranger.url .. "/\r\n")
         end)
-        start { origin = o.url, origins = cjson.encode { o.url, friend.url } }
+        start { origin = o.url, origins = cjson.encode { o.url, friend.url, (friend.url:gsub("^http", "https")) } }
         local headers = "headers = { Authorization = 'x', Cookie = 'y' }"
         assert.equal("kept", run("return hg.http.get(origin .. '/friend', { redirects = 1, " .. headers .. " })").body)
         assert.equal("told", run("return hg.http.get(origin .. '/near', { redirects = 1, " .. headers .. " })").body)
@@ -324,7 +326,10 @@ describe("hg.http", function()
         _, _, code = run(("return hg.http.get(%q)"):format(stranger.url))
         assert.equal("denied", code)
         assert.equal(0, #stranger.seen())
-        assert.equal(2, fetch_stats().refused_origin)
+        _, message, code = run [[return hg.http.get(origin .. "/tls", { redirects = 1 })]]
+        assert.equal("denied", code)
+        assert.equal("redirected to another protocol", message)
+        assert.equal(3, fetch_stats().refused_origin)
         calm()
     end)
 
