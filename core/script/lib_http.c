@@ -153,7 +153,8 @@ static void push_headers(lua_State *L, const struct exchange *exchange,
         if (line.len == 0)
             return; /* what follows are trailers */
         const char *colon = memchr(line.data, ':', line.len);
-        if (colon != NULL) {
+        bool is_folded = rest.data[0] == ' ' || rest.data[0] == '\t'; /* obsolete: left out */
+        if (colon != NULL && !is_folded) {
             size_t name_len = (size_t)(colon - line.data);
             struct hg_bytes name = hg_bytes(line.data, name_len);
             if (!is_packed || !is_of_packing(name))

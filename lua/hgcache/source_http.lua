@@ -195,7 +195,8 @@ return function(opts)
         local line = how.conditional and condition(ctx) or nil
         local answer, message, code = http.run(line and with_condition(request, line) or request, url)
         if not answer then
-            return hg.fail { class = code, message = message }
+            -- Whom we may ask is no concern of the client's.
+            return hg.fail { class = code == "denied" and "internal" or code, message = message }
         elseif answer.status == 200 then
             return value_of(answer, how)
         elseif answer.status == 304 and line then

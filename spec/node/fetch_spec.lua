@@ -326,6 +326,7 @@ describe("hg.http", function()
         _, _, code = run(("return hg.http.get(%q)"):format(stranger.url))
         assert.equal("denied", code)
         assert.equal(0, #stranger.seen())
+        assert.equal(502, n:get("/api?key=" .. http.encode("x")).status) -- a redirect is no value
         _, message, code = run [[return hg.http.get(origin .. "/tls", { redirects = 1 })]]
         assert.equal("denied", code)
         assert.equal("redirected to another protocol", message)
@@ -448,6 +449,17 @@ describe("hg.source_http", function()
         assert.equal(404, n:get("/api?key=..").status)
         assert.equal(404, n:get("/api?key=.").status)
         assert.equal(before, #o.seen())
+        calm()
+    end)
+
+    it("fails where the origin is not allowed, and tells no client that it is denied", function()
+        local o = origin(function()
+            return answer(200)
+        end)
+        start { origin = o.url, origins = "[]" }
+        assert.equal(502, n:get("/api?key=x").status)
+        assert.equal(0, #o.seen())
+        assert.equal(1, fetch_stats().refused_origin)
         calm()
     end)
 
