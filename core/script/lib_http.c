@@ -140,28 +140,13 @@ static bool is_of_packing(struct hg_bytes name)
 static void push_headers(lua_State *L, const struct exchange *exchange,
                          const struct hg_fetch_response *response)
 {
-    struct hg_bytes rest = response->headers;
+    struct hg_bytes rest = response->headers, name, value;
     bool is_packed = exchange->is_unpacked && hg_fetch_header(response, "content-encoding").len > 0;
 
     lua_newtable(L);
-    while (rest.len > 0) {
-        const char *end = memchr(rest.data, '\n', rest.len);
-        size_t len = end == NULL ? rest.len : (size_t)(end - rest.data) + 1;
-        struct hg_bytes line = hg_bytes_trim(hg_bytes(rest.data, len));
-        while (line.len > 0 && (line.data[line.len - 1] == '\n' || line.data[line.len - 1] == '\r'))
-            line.len--;
-        if (line.len == 0)
-            return; /* what follows are trailers */
-        const char *colon = memchr(line.data, ':', line.len);
-        bool is_folded = rest.data[0] == ' ' || rest.data[0] == '\t'; /* obsolete: left out */
-        if (colon != NULL && !is_folded) {
-            size_t name_len = (size_t)(colon - line.data);
-            struct hg_bytes name = hg_bytes(line.data, name_len);
-            if (!is_packed || !is_of_packing(name))
-                add_field(L, name, hg_bytes_trim(hg_bytes(colon + 1, line.len - name_len - 1)));
-        }
-        rest = hg_bytes(rest.data + len, rest.len - len);
-    }
+    while (hg_fetch_next_header(&rest, &name, &value))
+        if (!is_packed || !is_of_packing(name))
+            add_field(L, name, value);
 }
 
 struct answer {
