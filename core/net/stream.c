@@ -1,0 +1,287 @@
+#include "net/stream.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include "base/alloc.h"
+
+/* Room that is offered to the kernel for one read. */
+#define READ_BYTES_MIN 4096
+#define READ_BYTES_MAX 65536
+/* An empty buffer larger than this is given back. */
+#define KEPT_BYTES_MAX 16384
+
+struct hg_stream_write {
+    uv_write_t request;
+    struct hg_stream *stream;
+    char data[];
+};
+
+static void try_next(struct hg_stream *stream);
+
+void hg_stream_init(struct hg_stream *stream, struct hg_loop *loop, size_t in_max,
+                    const struct hg_stream_calls *calls)
+{
+    *stream = (struct hg_stream){.loop = loop, .calls = calls};
+    hg_buf_init(&stream->in, in_max);
+}
+
+static int fail(struct hg_stream *stream, int uv_error)
+{
+    stream->error = uv_error == UV_EOF ? "closed" : uv_strerror(uv_error);
+    return hg_err_from_uv(uv_error);
+}
+
+static void finish_if_done(struct hg_stream *stream)
+{
+    if (stream->has_handle || stream->is_resolving)
+        return;
+    if (stream->addresses != NULL)
+        uv_freeaddrinfo(stream->addresses);
+    hg_buf_finish(&stream->in);
+    stream->calls->closed(stream);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct hg_stream *stream = handle->data;
+
+    stream->has_handle = false;
+    if (stream->is_closing)
+        finish_if_done(stream);
+    else
+        try_next(stream);
+}
+
+static void on_connect(uv_connect_t *request, int status)
+{
+    struct hg_stream *stream = hg_container_of(request, struct hg_stream, connect);
+
+    if (stream->is_closing)
+        return;
+    if (status == 0) {
+        if (!stream->is_pipe)
+            uv_tcp_nodelay(&stream->uv.tcp, 1);
+        stream->calls->connected(stream, HG_OK);
+        return;
+    }
+    int err = fail(stream, status);
+    if (stream->next_address != NULL)
+        uv_close(&stream->uv.handle, on_handle_closed);
+    else
+        stream->calls->connected(stream, err);
+}
+
+static int connect_tcp(struct hg_stream *stream, const struct sockaddr *address)
+{
+    int rc = uv_tcp_init(&stream->loop->uv, &stream->uv.tcp);
+    if (rc < 0)
+        return rc;
+    stream->has_handle = true;
+    stream->uv.handle.data = stream;
+    return uv_tcp_connect(&stream->connect, &stream->uv.tcp, address, on_connect);
+}
+
+static void try_next(struct hg_stream *stream)
+{
+    struct addrinfo *address = stream->next_address;
+
+    stream->next_address = address->ai_next;
+    int rc = connect_tcp(stream, address->ai_addr);
+    if (rc == 0)
+        return;
+    int err = fail(stream, rc);
+    if (stream->next_address == NULL)
+        stream->calls->connected(stream, err);
+    else if (stream->has_handle)
+        uv_close(&stream->uv.handle, on_handle_closed);
+    else
+        try_next(stream);
+}
+
+static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *addresses)
+{
+    struct hg_stream *stream = hg_container_of(request, struct hg_stream, resolve);
+
+    stream->is_resolving = false;
+    stream->addresses = stream->next_address = addresses;
+    stream->calls->resolved(stream);
+    if (stream->is_closing) {
+        finish_if_done(stream);
+        return;
+    }
+    if (status < 0 || addresses == NULL)
+        stream->calls->connected(stream, fail(stream, status < 0 ? status : UV_EAI_NONAME));
+    else
+        try_next(stream);
+}
+
+int hg_stream_connect(struct hg_stream *stream, const char *host, uint16_t port)
+{
+    struct sockaddr_storage address;
+    char service[8];
+
+    if (uv_ip4_addr(host, port, (struct sockaddr_in *)&address) == 0 ||
+        uv_ip6_addr(host, port, (struct sockaddr_in6 *)&address) == 0) {
+        int rc = connect_tcp(stream, (struct sockaddr *)&address);
+        return rc < 0 ? fail(stream, rc) : HG_PENDING;
+    }
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    snprintf(service, sizeof(service), "%u", port);
+    int rc =
+        uv_getaddrinfo(&stream->loop->uv, &stream->resolve, on_resolved, host, service, &hints);
+    if (rc < 0)
+        return fail(stream, rc);
+    stream->is_resolving = true;
+    return HG_PENDING;
+}
+
+int hg_stream_connect_path(struct hg_stream *stream, const char *path)
+{
+    if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+        return fail(stream, UV_ENAMETOOLONG);
+    int rc = uv_pipe_init(&stream->loop->uv, &stream->uv.pipe, 0);
+    if (rc < 0)
+        return fail(stream, rc);
+    stream->has_handle = stream->is_pipe = true;
+    stream->uv.handle.data = stream;
+    uv_pipe_connect(&stream->connect, &stream->uv.pipe, path, on_connect);
+    return HG_PENDING;
+}
+
+static void on_write(uv_write_t *request, int status)
+{
+    struct hg_stream_write *write = hg_container_of(request, struct hg_stream_write, request);
+    struct hg_stream *stream = write->stream;
+
+    hg_free(write);
+    stream->writing = NULL;
+    if (!stream->is_closing)
+        stream->calls->written(stream, status < 0 ? fail(stream, status) : HG_OK);
+}
+
+int hg_stream_write(struct hg_stream *stream, struct hg_bytes data)
+{
+    uv_buf_t piece = uv_buf_init((char *)data.data, (unsigned)data.len);
+
+    if (data.len == 0)
+        return HG_OK;
+    if (data.len > UINT32_MAX / 2)
+        return fail(stream, UV_E2BIG);
+    int sent = uv_try_write(&stream->uv.stream, &piece, 1);
+    if (sent < 0 && sent != UV_EAGAIN)
+        return fail(stream, sent);
+    if (sent < 0)
+        sent = 0;
+    size_t left = data.len - (size_t)sent;
+    if (left == 0)
+        return HG_OK;
+    struct hg_stream_write *write = hg_malloc(sizeof(*write) + left);
+    if (write == NULL)
+        return fail(stream, UV_ENOMEM);
+    write->stream = stream;
+    memcpy(write->data, data.data + sent, left);
+    piece = uv_buf_init(write->data, (unsigned)left);
+    int rc = uv_write(&write->request, &stream->uv.stream, &piece, 1, on_write);
+    if (rc < 0) {
+        hg_free(write);
+        return fail(stream, rc);
+    }
+    stream->writing = write;
+    return HG_PENDING;
+}
+
+/* The front that was taken goes, then there is room as far as the maximum allows. */
+static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *out_room)
+{
+    struct hg_stream *stream = handle->data;
+    struct hg_buf *in = &stream->in;
+    (void)suggested;
+
+    *out_room = uv_buf_init(NULL, 0);
+    hg_buf_consume(in, stream->taken);
+    stream->taken = 0;
+    size_t room = in->len < READ_BYTES_MIN   ? READ_BYTES_MIN
+                  : in->len > READ_BYTES_MAX ? READ_BYTES_MAX
+                                             : in->len;
+    if (room > in->max_bytes - in->len)
+        room = in->max_bytes - in->len;
+    if (room > 0 && hg_buf_reserve(in, room) == HG_OK)
+        *out_room = uv_buf_init(in->data + in->len, (unsigned)room);
+}
+
+static void on_read(uv_stream_t *handle, ssize_t count, const uv_buf_t *room)
+{
+    struct hg_stream *stream = handle->data;
+    (void)room;
+
+    if (count > 0) {
+        stream->in.len += (size_t)count;
+        stream->calls->arrived(stream, HG_OK);
+    } else if (count < 0) {
+        uv_read_stop(handle);
+        int err = fail(stream, (int)count);
+        if (count == UV_EOF)
+            err = HG_ECLOSED;
+        if (count == UV_ENOBUFS) {
+            bool is_full = stream->in.len >= stream->in.max_bytes;
+            stream->error = is_full ? "too large" : hg_err_text(HG_ENOMEM);
+            err = is_full ? HG_ETOOBIG : HG_ENOMEM;
+        }
+        stream->calls->arrived(stream, err);
+    }
+}
+
+int hg_stream_want(struct hg_stream *stream)
+{
+    int rc = uv_read_start(&stream->uv.stream, on_room, on_read);
+    return rc < 0 && rc != UV_EALREADY ? fail(stream, rc) : HG_OK;
+}
+
+void hg_stream_pause(struct hg_stream *stream)
+{
+    uv_read_stop(&stream->uv.stream);
+}
+
+bool hg_stream_is_quiet(const struct hg_stream *stream)
+{
+    uv_os_fd_t fd;
+    char byte;
+
+    return uv_fileno(&stream->uv.handle, &fd) == 0 &&
+           recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+struct hg_bytes hg_stream_bytes(const struct hg_stream *stream)
+{
+    if (stream->in.len == stream->taken)
+        return HG_BYTES_NONE;
+    return hg_bytes(stream->in.data + stream->taken, stream->in.len - stream->taken);
+}
+
+void hg_stream_take(struct hg_stream *stream, size_t count)
+{
+    stream->taken += count;
+    if (stream->taken < stream->in.len)
+        return;
+    stream->taken = 0;
+    if (stream->in.capacity > KEPT_BYTES_MAX)
+        hg_buf_finish(&stream->in);
+    else
+        hg_buf_clear(&stream->in);
+}
+
+void hg_stream_close(struct hg_stream *stream)
+{
+    if (stream->is_closing)
+        return;
+    stream->is_closing = true;
+    if (stream->is_resolving)
+        uv_cancel((uv_req_t *)&stream->resolve);
+    if (stream->has_handle && !uv_is_closing(&stream->uv.handle))
+        uv_close(&stream->uv.handle, on_handle_closed);
+    finish_if_done(stream);
+}

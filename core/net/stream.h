@@ -1,0 +1,71 @@
+/*
+ * stream - a connection of our own to somewhere else, as a stream of bytes.
+ *
+ *   connect: numeric address or path | name -> resolve (on another thread) -> address after address, the first that answers
+ *   write:   as much as the socket takes at once, the rest from a copy; one at a time
+ *   read:    on want only, into a buffer with a maximum; the owner takes from its front
+ *
+ * Callbacks  connected and written once for each HG_PENDING, arrived while wanted. None of them after hg_stream_close but
+ *            `closed`, the last. They may close the stream.
+ * Errors     hg_err; stream->error has the words: "closed", "connection refused", ...
+ * Threads    its loop's.
+ */
+#ifndef HG_NET_STREAM_H
+#define HG_NET_STREAM_H
+
+#include <uv.h>
+#include "base/buf.h"
+#include "net/loop.h"
+
+struct hg_stream;
+
+struct hg_stream_calls {
+    void (*connected)(struct hg_stream *stream, int err);
+    /* HG_OK: there are more bytes. HG_ECLOSED: the other side has ended. HG_ETOOBIG: the buffer is full. */
+    void (*arrived)(struct hg_stream *stream, int err);
+    void (*written)(struct hg_stream *stream, int err);
+    /* A name has been resolved, or not: nothing of it is on another thread any more. */
+    void (*resolved)(struct hg_stream *stream);
+    void (*closed)(struct hg_stream *stream); /* its memory may be freed */
+};
+
+struct hg_stream_write;
+
+struct hg_stream {
+    struct hg_loop *loop;
+    const struct hg_stream_calls *calls;
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } uv;
+    uv_connect_t connect;
+    uv_getaddrinfo_t resolve;
+    struct addrinfo *addresses, *next_address;
+    struct hg_stream_write *writing;
+    struct hg_buf in;
+    size_t taken; /* bytes at the front of `in` that are gone */
+    const char *error;
+    bool has_handle, is_resolving, is_pipe, is_closing;
+};
+
+/* in_max: bytes that may wait to be taken. */
+void hg_stream_init(struct hg_stream *stream, struct hg_loop *loop, size_t in_max,
+                    const struct hg_stream_calls *calls);
+/* HG_PENDING, or an error. Once for each stream. */
+int hg_stream_connect(struct hg_stream *stream, const char *host, uint16_t port);
+int hg_stream_connect_path(struct hg_stream *stream, const char *path);
+/* HG_OK: all of it is with the kernel; HG_PENDING: `written` follows; or an error. Not while one is pending. */
+int hg_stream_write(struct hg_stream *stream, struct hg_bytes data);
+/* From now on `arrived` is called; until pause. */
+int hg_stream_want(struct hg_stream *stream);
+void hg_stream_pause(struct hg_stream *stream);
+/* Open, and the kernel has nothing from the other side: no bytes, no end. */
+bool hg_stream_is_quiet(const struct hg_stream *stream);
+struct hg_bytes hg_stream_bytes(const struct hg_stream *stream);
+void hg_stream_take(struct hg_stream *stream, size_t count);
+/* Any time after init; `closed` may be called before it returns. */
+void hg_stream_close(struct hg_stream *stream);
+
+#endif
