@@ -156,6 +156,8 @@ static int runtime_metrics(struct hg_node *node, struct hg_buf *buf)
     if (err == HG_OK)
         err = single(buf, "script_running", "gauge", stats.running);
     if (err == HG_OK)
+        err = single(buf, "script_sockets", "gauge", stats.sockets);
+    if (err == HG_OK)
         err = single(buf, "script_memory_bytes", "gauge", stats.memory_bytes);
 #define X(name)                                                                                    \
     if (err == HG_OK)                                                                              \

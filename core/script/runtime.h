@@ -94,7 +94,8 @@ void hg_route_call_finish(struct hg_route_call *call);
 
 #define HG_RUNTIME_COUNTERS(X)                                                                     \
     X(tasks) X(errors) X(budget_exceeded) X(abandoned) X(quarantined) X(blocked) X(memory_errors)  \
-    X(states_discarded) X(late_answers) X(evict_dropped) X(hot_dropped) X(score_errors)
+    X(states_discarded) X(late_answers) X(evict_dropped) X(hot_dropped) X(score_errors)  \
+    X(sockets_opened) X(sockets_reused) X(sockets_refused) X(sockets_pool_full) X(sockets_too_large)
 /*
  * Of hg.http: requests begun; those without an answer, given up ones too; bytes of bodies as scripts got them; answers over their
  * limit (failures as well); requests not begun: origin not allowed, too many at a time or of one load.
@@ -105,7 +106,7 @@ struct hg_runtime_stats {
 #define X(name) uint64_t name;
     HG_RUNTIME_COUNTERS(X)
 #undef X
-    uint64_t threads, running, memory_bytes; /* gauges */
+    uint64_t threads, running, memory_bytes, sockets; /* gauges */
     struct {
 #define X(name) uint64_t name;
         HG_FETCH_COUNTERS(X)

@@ -7,7 +7,8 @@
  *   watchdog.c    budget, blocking, refusals      evict.c       on_evict's and on_hot's queue
  *   batch.c       what get_many returned          score.c       eviction by the user's score
  *   abandon.c     giving a thread up              convert.c     Lua values to hg_value
- *   quarantine.c  keys that hung a thread         lib_*.c       what scripts call (lib_http.c: hg.http)
+ *   quarantine.c  keys that hung a thread         socket.c      connections of scripts
+ *   lib_*.c       what scripts call (lib_http.c: hg.http, lib_socket.c: hg.socket)
  *
  * Who answers. A task owes one report: to its load or to its route call. Who takes it out of the
  * task under the thread's lock reports it: the thread when the task ends, or the watchdog when the
@@ -38,6 +39,8 @@
 /* hg.spawn: tasks alive on one thread. */
 #define HG_SPAWNED_MAX      1000
 #define HG_EVICTED_MAX      1024
+/* hg.socket: connections of one thread, idle ones among them. */
+#define HG_SOCKETS_MAX      1024
 #define HG_ABANDONED_MAX    4
 #define HG_EVICT_TIMEOUT_MS 5000
 
@@ -97,6 +100,7 @@ struct hg_task {
     uint64_t wait_deadline_ms;
     uv_timer_t timer;
     bool timer_open;
+    struct hg_list sockets; /* that it opened: hg_socket.link */
 };
 
 struct hg_thread {
@@ -129,6 +133,11 @@ struct hg_thread {
     atomic_bool has_begun;
     struct hg_hold hold; /* of an answer at once */
     struct hg_fetcher *fetcher; /* of hg.http; NULL before the first request */
+    struct hg_list idle_sockets; /* last used first */
+    uv_timer_t idle_timer;
+    bool idle_timer_open;
+    unsigned resolve_count;   /* names that another thread looks up for this loop */
+    atomic_uint socket_count; /* open ones */
     char error[HG_VM_ERROR_MAX];
     struct hg_list link; /* runtime->abandoned */
     /* The watchdog's own. */
@@ -317,6 +326,13 @@ void hg_task_backoff(struct hg_task *task, uint64_t backoff_ms);
  * is dead (then it quits).
  */
 bool hg_task_claim(struct hg_task *task);
+
+/* socket.c */
+void hg_sockets_init(struct hg_thread *thread);
+/* Those that the task opened; it needs them no more. */
+void hg_sockets_close_of(struct hg_task *task);
+/* Those that wait for the next to use them. Before its loop is finished. */
+void hg_sockets_close_idle(struct hg_thread *thread);
 
 /* How a coroutine ended. message and is_memory are of an error. */
 struct hg_ending {

@@ -27,6 +27,7 @@ struct hg_task *hg_task_create(struct hg_runtime *runtime, enum hg_task_kind kin
     if (task == NULL)
         return NULL;
     hg_list_init(&task->link);
+    hg_list_init(&task->sockets);
     task->kind = kind;
     task->runtime = runtime;
     task->deadline_ms = task->run_deadline_ms = task->wait_deadline_ms = HG_FOREVER;
@@ -126,6 +127,7 @@ void hg_task_end(struct hg_task *task)
     unlink_locked(task);
     drop_op_locked(task);
     pthread_mutex_unlock(&thread->lock);
+    hg_sockets_close_of(task);
     drop_coroutine(task);
     task->state = HG_TASK_ENDED;
     if (task->timer_open) {
@@ -476,6 +478,7 @@ void hg_task_backoff(struct hg_task *task, uint64_t backoff_ms)
     pthread_mutex_lock(&task->thread->lock);
     drop_op_locked(task);
     pthread_mutex_unlock(&task->thread->lock);
+    hg_sockets_close_of(task);
     drop_coroutine(task);
     task->state = HG_TASK_BACKOFF;
     task->wait_deadline_ms = HG_FOREVER;

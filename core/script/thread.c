@@ -195,6 +195,9 @@ void hg_thread_relieve(struct hg_thread *thread)
 
 void hg_thread_quit(struct hg_thread *thread)
 {
+    /* A name that is being looked up comes back to this loop, and then here. */
+    if (thread->resolve_count > 0)
+        return;
     if (!atomic_exchange(&thread->has_returned, true))
         hg_loop_stop(&thread->loop);
 }
@@ -214,8 +217,9 @@ static void on_stop(struct hg_mail *mail)
 
 void hg_thread_stop_if_done(struct hg_thread *thread)
 {
-    /* A write under way comes back to this loop. */
-    if (atomic_load(&thread->has_stopped) && atomic_load(&thread->change_count) == 0)
+    /* A write under way comes back to this loop, and so does a name that is being looked up. */
+    if (atomic_load(&thread->has_stopped) && atomic_load(&thread->change_count) == 0 &&
+        thread->resolve_count == 0)
         hg_loop_stop(&thread->loop);
 }
 
@@ -294,6 +298,7 @@ int hg_thread_create(struct hg_pool *pool, unsigned index, struct hg_thread **ou
     thread->pool = pool;
     hg_list_init(&thread->tasks);
     hg_list_init(&thread->link);
+    hg_sockets_init(thread);
     hg_hold_init(&thread->hold);
     thread->wake.deliver = on_wake;
     thread->stop.deliver = on_stop;
@@ -332,6 +337,7 @@ bool hg_thread_destroy(struct hg_thread *thread)
         hg_task_end(hg_container_of(it, struct hg_task, link));
     if (thread->fetcher != NULL)
         hg_fetcher_close(thread->fetcher, NULL, NULL); /* done when the loop has finished */
+    hg_sockets_close_idle(thread);
     hg_loop_finish(&thread->loop);
     hg_vm_destroy(thread->vm);
     pthread_mutex_destroy(&thread->lock);

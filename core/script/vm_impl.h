@@ -22,7 +22,8 @@
 #define HG_VM_LOAD_MS_MAX 5000
 #define HG_VM_CHUNK_MAX   (16u << 20)
 /* Names of the library's metatables, without which an object is not ours. */
-#define HG_MT_GROUP "hgcache.group"
+#define HG_MT_GROUP  "hgcache.group"
+#define HG_MT_SOCKET "hgcache.socket"
 
 struct hg_thread;
 
@@ -73,10 +74,11 @@ void hg_vm_push_error_text(lua_State *L, int index);
  * hg_vm_enter. [-0, +0, e]
  */
 void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args);
-/* lib_core.c, lib_group.c, lib_http.c: fill the table on top (hgcache.core). [-0, +0, e] */
+/* lib_core.c, lib_group.c, lib_http.c, lib_socket.c: fill the table on top (hgcache.core). [-0, +0, e] */
 void hg_lib_core_open(lua_State *L);
 void hg_lib_group_open(lua_State *L);
 void hg_lib_http_open(lua_State *L);
+void hg_lib_socket_open(lua_State *L);
 
 /*
  * vm_data.c: the canonical text of the configuration's data, one `path = value` a line. Pushes a

@@ -128,7 +128,7 @@ hg.args = setmetatable({}, {
 })
 
 -- Functions of the contract that this version lacks say so, instead of being nil.
-local later = set "etcd dns file socket shared every at_start source_redis counter gauge histogram"
+local later = set "etcd dns file shared every at_start source_redis counter gauge histogram"
 
 -- Loaded when they are first used.
 local lazy = {
@@ -137,6 +137,9 @@ local lazy = {
     end,
     http = function()
         return require("hgcache.http").hg
+    end,
+    socket = function()
+        return require "hgcache.socket"
     end,
     source_http = function()
         return require "hgcache.source_http"
