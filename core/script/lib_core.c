@@ -68,8 +68,19 @@ static int l_spawn(lua_State *L)
     return 0;
 }
 
+/* is_loading(): whether the configuration is being run, so that nothing may wait */
+static int l_is_loading(lua_State *L)
+{
+    lua_pushboolean(L, hg_vm_of(L)->is_loading);
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
-    {"now", l_now}, {"monotonic", l_monotonic}, {"sleep", l_sleep}, {"spawn", l_spawn},
+    {"now", l_now},
+    {"monotonic", l_monotonic},
+    {"sleep", l_sleep},
+    {"spawn", l_spawn},
+    {"is_loading", l_is_loading},
     {NULL, NULL},
 };
 

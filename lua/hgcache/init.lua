@@ -128,7 +128,7 @@ hg.args = setmetatable({}, {
 })
 
 -- Functions of the contract that this version lacks say so, instead of being nil.
-local later = set "etcd dns file shared every at_start source_redis counter gauge histogram"
+local later = set "etcd dns file shared every at_start counter gauge histogram"
 
 -- Loaded when they are first used.
 local lazy = {
@@ -143,6 +143,9 @@ local lazy = {
     end,
     source_http = function()
         return require "hgcache.source_http"
+    end,
+    source_redis = function()
+        return require "hgcache.source_redis"
     end,
 }
 
