@@ -3,6 +3,7 @@
 local node = require "spec.support.node"
 local posix = require "spec.support.posix"
 local fake = require "spec.support.fake"
+local redis = require "spec.support.redis"
 local cjson = require "cjson"
 
 describe("examples", function()
@@ -79,6 +80,17 @@ describe("examples", function()
         end
         assert.equal("567", n:get("/scores/Sam").body)
         assert.equal(0, n:stop())
+    end)
+
+    it("redis: scores, many in one MGET", function()
+        local server = redis.start()
+        server:command("SET", "score:Tom", "630")
+        local n = node.start { file = "examples/redis/config.lua", args = { redis = "127.0.0.1:" .. server.port } }
+        assert.equal("630", n:get("/scores/Tom").body)
+        assert.equal("text/plain", n:get("/scores/Tom").headers["content-type"])
+        assert.equal(404, n:get("/scores/Nobody").status)
+        assert.equal(0, n:stop())
+        redis.finish()
     end)
 
     it("files: pages below a folder, and nothing outside it", function()

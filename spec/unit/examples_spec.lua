@@ -8,7 +8,7 @@ local shipped = {
     "configs/minimal.lua", "configs/cluster.lua", "configs/full.lua", "examples/scores/config.lua",
     "examples/envelope/config.lua",
     "examples/sqlite/config.lua", "examples/batch/config.lua", "examples/files/config.lua", "examples/function/config.lua",
-    "examples/origin/config.lua",
+    "examples/origin/config.lua", "examples/redis/config.lua",
 }
 
 -- The library over a stand-in for the program's C functions.
