@@ -17,15 +17,16 @@
 struct hg_stream_write {
     uv_write_t request;
     struct hg_stream *stream;
+    size_t len;
     char data[];
 };
 
 static void try_next(struct hg_stream *stream);
 
 void hg_stream_init(struct hg_stream *stream, struct hg_loop *loop, size_t in_max,
-                    const struct hg_stream_calls *calls)
+                    struct hg_stream_budget *budget, const struct hg_stream_calls *calls)
 {
-    *stream = (struct hg_stream){.loop = loop, .calls = calls};
+    *stream = (struct hg_stream){.loop = loop, .budget = budget, .calls = calls};
     hg_buf_init(&stream->in, in_max);
 }
 
@@ -35,6 +36,24 @@ static int fail(struct hg_stream *stream, int uv_error)
     return hg_err_from_uv(uv_error);
 }
 
+static int fail_budget(struct hg_stream *stream)
+{
+    stream->error = "too much data in sockets";
+    return HG_ELIMIT;
+}
+
+static bool has_budget(const struct hg_stream *stream)
+{
+    return stream->budget->used_bytes < stream->budget->max_bytes;
+}
+
+/* The block of `in` has grown, or is gone. */
+static void account(struct hg_stream *stream)
+{
+    stream->budget->used_bytes += stream->in.capacity - stream->held_bytes;
+    stream->held_bytes = stream->in.capacity;
+}
+
 static void finish_if_done(struct hg_stream *stream)
 {
     if (stream->has_handle || stream->is_resolving)
@@ -42,6 +61,7 @@ static void finish_if_done(struct hg_stream *stream)
     if (stream->addresses != NULL)
         uv_freeaddrinfo(stream->addresses);
     hg_buf_finish(&stream->in);
+    account(stream);
     stream->calls->closed(stream);
 }
 
@@ -157,6 +177,7 @@ static void on_write(uv_write_t *request, int status)
     struct hg_stream_write *write = hg_container_of(request, struct hg_stream_write, request);
     struct hg_stream *stream = write->stream;
 
+    stream->budget->used_bytes -= write->len;
     hg_free(write);
     stream->writing = NULL;
     if (!stream->is_closing)
@@ -179,10 +200,13 @@ int hg_stream_write(struct hg_stream *stream, struct hg_bytes data)
     size_t left = data.len - (size_t)sent;
     if (left == 0)
         return HG_OK;
+    if (!has_budget(stream))
+        return fail_budget(stream);
     struct hg_stream_write *write = hg_malloc(sizeof(*write) + left);
     if (write == NULL)
         return fail(stream, UV_ENOMEM);
     write->stream = stream;
+    write->len = left;
     memcpy(write->data, data.data + sent, left);
     piece = uv_buf_init(write->data, (unsigned)left);
     int rc = uv_write(&write->request, &stream->uv.stream, &piece, 1, on_write);
@@ -191,6 +215,7 @@ int hg_stream_write(struct hg_stream *stream, struct hg_bytes data)
         return fail(stream, rc);
     }
     stream->writing = write;
+    stream->budget->used_bytes += left;
     return HG_PENDING;
 }
 
@@ -209,8 +234,10 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *out_room)
                                              : in->len;
     if (room > in->max_bytes - in->len)
         room = in->max_bytes - in->len;
-    if (room > 0 && hg_buf_reserve(in, room) == HG_OK)
+    bool grows = room > in->capacity - in->len;
+    if (room > 0 && (!grows || has_budget(stream)) && hg_buf_reserve(in, room) == HG_OK)
         *out_room = uv_buf_init(in->data + in->len, (unsigned)room);
+    account(stream);
 }
 
 static void on_read(uv_stream_t *handle, ssize_t count, const uv_buf_t *room)
@@ -227,9 +254,13 @@ static void on_read(uv_stream_t *handle, ssize_t count, const uv_buf_t *room)
         if (count == UV_EOF)
             err = HG_ECLOSED;
         if (count == UV_ENOBUFS) {
-            bool is_full = stream->in.len >= stream->in.max_bytes;
-            stream->error = is_full ? "too large" : hg_err_text(HG_ENOMEM);
-            err = is_full ? HG_ETOOBIG : HG_ENOMEM;
+            err = fail(stream, UV_ENOMEM);
+            if (stream->in.len >= stream->in.max_bytes) {
+                stream->error = "too large";
+                err = HG_ETOOBIG;
+            } else if (!has_budget(stream)) {
+                err = fail_budget(stream);
+            }
         }
         stream->calls->arrived(stream, err);
     }
@@ -272,6 +303,7 @@ void hg_stream_take(struct hg_stream *stream, size_t count)
         hg_buf_finish(&stream->in);
     else
         hg_buf_clear(&stream->in);
+    account(stream);
 }
 
 void hg_stream_close(struct hg_stream *stream)

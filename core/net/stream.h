@@ -8,6 +8,7 @@
  * Callbacks  connected and written once for each HG_PENDING, arrived while wanted. None of them after hg_stream_close but
  *            `closed`, the last. They may close the stream.
  * Errors     hg_err; stream->error has the words: "closed", "connection refused", ...
+ * Memory     what streams hold together counts in a budget that they share; one that has used it up refuses to hold more.
  * Threads    its loop's.
  */
 #ifndef HG_NET_STREAM_H
@@ -21,7 +22,7 @@ struct hg_stream;
 
 struct hg_stream_calls {
     void (*connected)(struct hg_stream *stream, int err);
-    /* HG_OK: there are more bytes. HG_ECLOSED: the other side has ended. HG_ETOOBIG: the buffer is full. */
+    /* HG_OK: there are more bytes. HG_ECLOSED: the other side has ended. HG_ETOOBIG: the buffer is full. HG_ELIMIT: the budget. */
     void (*arrived)(struct hg_stream *stream, int err);
     void (*written)(struct hg_stream *stream, int err);
     /* A name has been resolved, or not: nothing of it is on another thread any more. */
@@ -30,6 +31,11 @@ struct hg_stream_calls {
 };
 
 struct hg_stream_write;
+
+/* Of streams of one thread. */
+struct hg_stream_budget {
+    size_t used_bytes, max_bytes; /* the last one to grow may pass the maximum, by what it grew */
+};
 
 struct hg_stream {
     struct hg_loop *loop;
@@ -46,17 +52,19 @@ struct hg_stream {
     struct hg_stream_write *writing;
     struct hg_buf in;
     size_t taken; /* bytes at the front of `in` that are gone */
+    struct hg_stream_budget *budget;
+    size_t held_bytes; /* of `in`, as the budget has it */
     const char *error;
     bool has_handle, is_resolving, is_pipe, is_closing;
 };
 
 /* in_max: bytes that may wait to be taken. */
 void hg_stream_init(struct hg_stream *stream, struct hg_loop *loop, size_t in_max,
-                    const struct hg_stream_calls *calls);
+                    struct hg_stream_budget *budget, const struct hg_stream_calls *calls);
 /* HG_PENDING, or an error. Once for each stream. */
 int hg_stream_connect(struct hg_stream *stream, const char *host, uint16_t port);
 int hg_stream_connect_path(struct hg_stream *stream, const char *path);
-/* HG_OK: all of it is with the kernel; HG_PENDING: `written` follows; or an error. Not while one is pending. */
+/* HG_OK: all of it is with the kernel; HG_PENDING: `written` follows; or an error: HG_ELIMIT, ... Not while one is pending. */
 int hg_stream_write(struct hg_stream *stream, struct hg_bytes data);
 /* From now on `arrived` is called; until pause. */
 int hg_stream_want(struct hg_stream *stream);

@@ -59,6 +59,7 @@ static const struct hg_stream_calls calls = {.connected = on_connected,
 struct setting {
     struct hg_loop loop;
     struct client client;
+    struct hg_stream_budget budget;
     int listener, peer;
     uint16_t port;
     size_t live_bytes;
@@ -71,7 +72,8 @@ static void open_setting(struct setting *setting, size_t in_max)
     assert_int_equal(hg_loop_init(&setting->loop, "test"), HG_OK);
     setting->listener = test_listen(&setting->port);
     setting->peer = -1;
-    hg_stream_init(&setting->client.stream, &setting->loop, in_max, &calls);
+    setting->budget.max_bytes = SIZE_MAX;
+    hg_stream_init(&setting->client.stream, &setting->loop, in_max, &setting->budget, &calls);
 }
 
 static void close_setting(struct setting *setting)
@@ -82,6 +84,7 @@ static void close_setting(struct setting *setting)
         close(setting->peer);
     close(setting->listener);
     assert_int_equal(hg_loop_finish(&setting->loop), 0);
+    assert_int_equal(setting->budget.used_bytes, 0);
     assert_int_equal(hg_alloc_live_bytes(), setting->live_bytes);
 }
 
@@ -244,6 +247,33 @@ static void test_big_write_goes_on_when_there_is_room(void **state)
     assert_int_equal(setting.client.written, 1);
 }
 
+static void test_budget_refuses_to_hold_more(void **state)
+{
+    enum { LEN = 8 << 20 };
+    struct setting setting;
+    (void)state;
+    open_setting(&setting, 1 << 20);
+    setting.budget.max_bytes = 10000;
+    meet(&setting, "127.0.0.1");
+    char *data = calloc(1, LEN);
+    assert_int_equal(hg_stream_write(&setting.client.stream, hg_bytes(data, LEN)), HG_PENDING);
+    assert_true(setting.budget.used_bytes > 10000); /* the one that passes it */
+    assert_int_equal(hg_stream_want(&setting.client.stream), HG_OK);
+    say(&setting, "x");
+    test_wait(&setting.loop, setting.client.read_err == HG_ELIMIT);
+    assert_string_equal(setting.client.stream.error, "too much data in sockets");
+    close_setting(&setting);
+
+    open_setting(&setting, 1 << 20);
+    setting.budget.used_bytes = setting.budget.max_bytes = 1; /* others' */
+    meet(&setting, "127.0.0.1");
+    assert_int_equal(hg_stream_write(&setting.client.stream, HG_BYTES("fits the kernel")), HG_OK);
+    assert_int_equal(hg_stream_write(&setting.client.stream, hg_bytes(data, LEN)), HG_ELIMIT);
+    setting.budget.used_bytes -= 1;
+    free(data);
+    close_setting(&setting);
+}
+
 static void test_reset_is_an_error_of_its_own(void **state)
 {
     struct setting setting;
@@ -328,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_unix_sockets),
         cmocka_unit_test(test_buffer_has_a_maximum),
         cmocka_unit_test(test_big_write_goes_on_when_there_is_room),
+        cmocka_unit_test(test_budget_refuses_to_hold_more),
         cmocka_unit_test(test_reset_is_an_error_of_its_own),
         cmocka_unit_test(test_closing_at_any_moment),
         cmocka_unit_test(test_no_memory_is_an_error),

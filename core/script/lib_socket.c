@@ -199,6 +199,10 @@ static int l_send(lua_State *L)
     socket->sending = len;
     if (rc == HG_PENDING)
         return hg_task_wait(L, task, &socket->write, hg_time_add(hg_clock_boot_ms(), box->send_ms));
+    if (rc == HG_ELIMIT && hg_thread_enter_core(task->thread, task)) {
+        HG_RUNTIME_COUNT(task->runtime, sockets_no_room);
+        hg_thread_leave_core(task->thread);
+    }
     struct hg_socket_answer answer = {.socket = socket,
                                       .error = rc < 0 ? socket->stream.error : NULL};
     return hg_socket_push_sent(L, task, &answer);

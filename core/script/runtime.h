@@ -94,8 +94,9 @@ void hg_route_call_finish(struct hg_route_call *call);
 
 #define HG_RUNTIME_COUNTERS(X)                                                                     \
     X(tasks) X(errors) X(budget_exceeded) X(abandoned) X(quarantined) X(blocked) X(memory_errors)  \
-    X(states_discarded) X(late_answers) X(evict_dropped) X(hot_dropped) X(score_errors)  \
-    X(sockets_opened) X(sockets_reused) X(sockets_refused) X(sockets_pool_full) X(sockets_too_large)
+    X(states_discarded) X(late_answers) X(evict_dropped) X(hot_dropped) X(score_errors)            \
+    X(sockets_opened) X(sockets_reused) X(sockets_refused) X(sockets_pool_full)                    \
+    X(sockets_too_large) X(sockets_no_room)
 /*
  * Of hg.http: requests begun; those without an answer, given up ones too; bytes of bodies as scripts got them; answers over their
  * limit (failures as well); requests not begun: origin not allowed, too many at a time or of one load.

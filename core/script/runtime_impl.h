@@ -27,6 +27,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include "net/stream.h"
 #include "script/quarantine.h"
 #include "script/runtime.h"
 #include "script/vm_impl.h"
@@ -138,6 +139,7 @@ struct hg_thread {
     bool idle_timer_open;
     unsigned resolve_count;   /* names that another thread looks up for this loop */
     atomic_uint socket_count; /* open ones */
+    struct hg_stream_budget socket_budget;
     char error[HG_VM_ERROR_MAX];
     struct hg_list link; /* runtime->abandoned */
     /* The watchdog's own. */

@@ -56,7 +56,7 @@ int hg_socket_open(struct hg_task *task, struct hg_bytes pool, struct hg_socket_
     }
     socket->piece_max = thread->runtime->reply_max;
     hg_stream_init(&socket->stream, &thread->loop, socket->piece_max + BEYOND_BYTES,
-                   &hg_socket_calls);
+                   &thread->socket_budget, &hg_socket_calls);
     hg_list_init(&socket->link);
     socket->thread = thread;
     socket->pool = name;
@@ -213,6 +213,7 @@ void hg_socket_free(struct hg_socket *socket)
 void hg_sockets_init(struct hg_thread *thread)
 {
     hg_list_init(&thread->idle_sockets);
+    thread->socket_budget.max_bytes = thread->runtime->vm_config.memory_bytes;
 }
 
 void hg_sockets_close_of(struct hg_task *task)

@@ -179,6 +179,8 @@ static void on_arrived(struct hg_stream *stream, int err)
         answer.error = stream->error;
     if (answer.is_too_large && !atomic_load(&socket->thread->is_dead))
         HG_RUNTIME_COUNT(socket->thread->runtime, sockets_too_large);
+    if (err == HG_ELIMIT && !atomic_load(&socket->thread->is_dead))
+        HG_RUNTIME_COUNT(socket->thread->runtime, sockets_no_room);
     answer_op(socket, &socket->read, hg_socket_push_read, &answer);
 }
 

@@ -89,14 +89,6 @@ local function say(fd, ...)
     end
 end
 
--- Descriptors of the node that are sockets.
-local function sockets()
-    local pipe = io.popen(("ls -l /proc/%d/fd 2>/dev/null | grep -c socket:"):format(n.pid))
-    local count = tonumber(pipe:read("*a"))
-    pipe:close()
-    return count
-end
-
 local function metric(name)
     local text = n:admin("/metrics").body
     return tonumber(text:match("\nhgcache_script_" .. name .. " (%d+)"))
@@ -512,6 +504,30 @@ describe("hg.socket", function()
         assert.equal(refused + 1, metric("sockets_refused_total"))
     end)
 
+    it("holds no more than a script may have", function()
+        local before = metric("sockets_no_room_total")
+        local connection = begin [[
+            local data, why = ("x"):rep(16 * 1024 * 1024), nil
+            for i = 1, 12 do
+                hg.spawn(function()
+                    local ok, message = connected():send(data)
+                    why = why or message
+                end)
+            end
+            while not why do hg.sleep(0.005) end
+            return why
+        ]]
+        local fds = {}
+        for i = 1, 12 do
+            fds[i] = posix.accept(listener)
+        end
+        assert.same({ "too much data in sockets" }, finish(connection))
+        for _, fd in ipairs(fds) do
+            posix.close(fd)
+        end
+        assert.is_true(metric("sockets_no_room_total") > before)
+    end)
+
     it("options", function()
         assert.same({ 1, 1, 1, 1 }, talk([[
             local s = connected()
@@ -523,7 +539,6 @@ describe("hg.socket", function()
     end)
 
     it("ends with waiting, idle, sending and resolving ones open", function()
-        local before = sockets()
         finish(begin [[
             hg.spawn(function() local s = connected() s:receive(1) end)
             hg.spawn(function() local s = connected() s:setkeepalive() end)
@@ -532,7 +547,9 @@ describe("hg.socket", function()
             return 1
         ]])
         local fds = { posix.accept(listener), posix.accept(listener), posix.accept(listener) }
-        assert.equal(before + 3, sockets())
+        node.until_true(function()
+            return metric("sockets") >= 3
+        end, 10, "three open sockets")
         assert.equal(0, n:stop())
         for _, fd in ipairs(fds) do
             posix.close(fd)
