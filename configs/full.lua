@@ -44,6 +44,10 @@ return {
             per_load = 1000,   -- requests of one load
             ca = nil,          -- "/etc/ssl/own.pem"; default: the system's certificates
         },
+        shared = { -- of each table of hg.shared
+            capacity = "1MiB",
+            entries = 65536,
+        },
         admin = {
             tokens = {}, -- newest first; needed when the admin listener is not on loopback
             hosts = {},  -- further names that the Host header may have

@@ -180,9 +180,9 @@ step_nodes() {
     HGCACHE_BIN="$PWD/build/dev/hgcache" run_busted nodes spec/node 600
 }
 
-# The floors whose tests start threads.
+# Whatever starts threads in its tests: three floors, and the tables that scripts share.
 step_tsan() {
-    local pattern='(net|script|group)_[a-z0-9_]+' targets
+    local pattern='((net|script|group)_[a-z0-9_]+|base_(shared|metrics))' targets
     run configure-tsan 300 cmake --preset tsan "${cmake_options[@]}" || { count "build tsan" 0 0 1; return; }
     targets=$(ninja -C build/tsan -t targets all | grep -oE "^${pattern}_test: phony" | cut -d: -f1)
     # shellcheck disable=SC2086

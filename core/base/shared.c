@@ -426,11 +426,15 @@ void hg_shared_destroy(struct hg_shared *shared)
     hg_free(shared);
 }
 
-static bool is_name(const char *name)
+bool hg_shared_is_name(struct hg_bytes name)
 {
-    size_t len = strlen(name);
-    return len >= 1 && len <= HG_SHARED_NAME_MAX &&
-           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == len;
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    for (size_t i = 0; i < name.len; i++)
+        if (memchr(letters, name.data[i], sizeof(letters) - 1) == NULL)
+            return false;
+    return name.len >= 1 && name.len <= HG_SHARED_NAME_MAX;
 }
 
 int hg_shared_open(struct hg_shared *shared, const char *name, struct hg_shared_table **out_table)
@@ -438,7 +442,7 @@ int hg_shared_open(struct hg_shared *shared, const char *name, struct hg_shared_
     struct hg_shared_table *table = NULL;
     int err = HG_OK;
 
-    if (!is_name(name))
+    if (!hg_shared_is_name(hg_bytes_str(name)))
         return HG_EINVAL;
     pthread_mutex_lock(&shared->lock);
     for (size_t i = 0; i < shared->table_count && table == NULL; i++)

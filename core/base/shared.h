@@ -40,7 +40,9 @@ struct hg_shared_value {
 int hg_shared_create(const struct hg_shared_config *config, struct hg_shared **out_shared);
 void hg_shared_destroy(struct hg_shared *shared);
 
-/* The table of that name, made when it is asked for first. The name has letters, digits, - and _ (for labels). */
+/* 1 to HG_SHARED_NAME_MAX letters, digits, - and _: it is a label in /metrics. */
+bool hg_shared_is_name(struct hg_bytes name);
+/* The table of that name, made when it is asked for first. */
 int hg_shared_open(struct hg_shared *shared, const char *name, struct hg_shared_table **out_table);
 /* By number, in the order they were made; NULL past the last. */
 struct hg_shared_table *hg_shared_at(struct hg_shared *shared, size_t index);

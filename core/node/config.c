@@ -243,6 +243,11 @@ static void read_node(struct reader *r)
     lua_pop(r->L, 1);
     read_http(r);
 
+    enter_or_fail(r, "shared");
+    c->shared.capacity_bytes = whole(r, "capacity");
+    c->shared.entries_max = whole(r, "entries");
+    lua_pop(r->L, 1);
+
     enter_or_fail(r, "admin");
     c->admin_tokens = strings(r, "tokens");
     c->admin_hosts = strings(r, "hosts");

@@ -8,6 +8,7 @@
 #ifndef HG_NODE_CONFIG_H
 #define HG_NODE_CONFIG_H
 
+#include "base/shared.h"
 #include "cluster/membership.h"
 #include "net/log.h"
 #include "script/runtime.h"
@@ -67,6 +68,7 @@ struct hg_config {
     uint64_t script_budget_ms;
     bool script_jit;
     struct hg_fetch_limits fetch; /* body_max is limits.value */
+    struct hg_shared_config shared; /* of each table of hg.shared */
     struct hg_strings admin_tokens, admin_hosts;
     bool insecure;
 

@@ -167,6 +167,29 @@ static int runtime_metrics(struct hg_node *node, struct hg_buf *buf)
     return err == HG_OK ? single(buf, "fetch_running", "gauge", stats.fetch.running) : err;
 }
 
+/* The tables of hg.shared. */
+static int shared_metrics(struct hg_node *node, struct hg_buf *buf)
+{
+    struct hg_shared_table *table;
+    int err = HG_OK;
+#define ROWS(metric, type, field)                                                                  \
+    if (err == HG_OK)                                                                              \
+        err = type_line(buf, metric, type);                                                        \
+    for (size_t i = 0; err == HG_OK && (table = hg_shared_at(node->shared, i)) != NULL; i++) {     \
+        struct hg_shared_stats stats;                                                              \
+        hg_shared_stats(table, &stats);                                                            \
+        err = hg_buf_printf(buf, "hgcache_%s{table=\"%s\"} %llu\n", metric,                       \
+                            hg_shared_table_name(table), (unsigned long long)stats.field);         \
+    }
+    ROWS("shared_entries", "gauge", entries)
+    ROWS("shared_bytes", "gauge", bytes)
+    ROWS("shared_full_total", "counter", full)
+    ROWS("shared_too_big_total", "counter", too_big)
+    ROWS("shared_expired_total", "counter", expired)
+#undef ROWS
+    return err;
+}
+
 /* Peer names are the configuration's member strings. */
 static int peer_row(struct hg_buf *buf, const char *metric, const char *peer, uint64_t value)
 {
@@ -241,6 +264,8 @@ int hg_metrics_format(struct hg_node *node, struct hg_buf *buf)
         err = server_metrics(node, buf);
     if (err == HG_OK)
         err = runtime_metrics(node, buf);
+    if (err == HG_OK)
+        err = shared_metrics(node, buf);
     if (err == HG_OK)
         err = peer_metrics(node, buf);
     if (err == HG_OK)

@@ -150,6 +150,9 @@ static int runtime_start(struct hg_node *node, const struct hg_node_options *opt
         if (config->pools[i].threads == 0)
             config->pools[i].threads = cpu_count();
     }
+    int err = hg_shared_create(&config->shared, &node->shared);
+    if (err < 0)
+        return err;
     const char **group_pools = hg_calloc(config->group_count + 1, sizeof(*group_pools));
     if (group_pools == NULL)
         return HG_ENOMEM;
@@ -172,8 +175,9 @@ static int runtime_start(struct hg_node *node, const struct hg_node_options *opt
     runtime.vm.memory_bytes = config->script_memory;
     runtime.vm.jit = config->script_jit;
     runtime.vm.is_control = false;
+    runtime.vm.shared = node->shared;
     char *error = NULL;
-    int err = hg_runtime_create(&runtime, &node->runtime, &error);
+    err = hg_runtime_create(&runtime, &node->runtime, &error);
     hg_free(group_pools);
     return err < 0 ? say_failure(error, err) : HG_OK;
 }
@@ -275,6 +279,7 @@ static void release(struct hg_node *node)
 {
     hg_workers_stop(node);
     hg_runtime_destroy(node->runtime);
+    hg_shared_destroy(node->shared);
     for (unsigned i = 0; i < node->workers_started; i++) {
         hg_loop_finish(&node->workers[i].loop);
         hg_front_finish(&node->workers[i].front);

@@ -81,6 +81,7 @@ struct hg_node {
     struct hg_config *config;
     struct hg_vm *control_vm;
     struct hg_runtime *runtime;
+    struct hg_shared *shared;         /* the tables of hg.shared */
     struct hg_source source;          /* what groups ask of us; they borrow it */
     struct hg_groups *groups;
     struct hg_guard *guards;

@@ -13,6 +13,7 @@
 #include "base/err.h"
 
 struct hg_vm;
+struct hg_shared;
 
 struct hg_script_args { /* name=value of the command line, for hg.args */
     const char *const *names, *const *values;
@@ -26,6 +27,7 @@ struct hg_vm_config {
     bool jit;
     bool is_control;   /* the VM whose data counts */
     bool is_check;     /* `hgcache check`: the schema's role is "check" */
+    struct hg_shared *shared; /* borrowed: the tables of hg.shared; NULL where no script runs */
 };
 
 /* With the library open and no chunk run. */

@@ -33,6 +33,7 @@ struct hg_vm {
     char *file;
     bool jit, is_control, is_check;
     bool is_loading;
+    struct hg_shared *shared; /* borrowed; NULL: there are none */
     unsigned unyieldable;     /* wrapped resumes under way that cannot pass a yield on */
     struct hg_thread *thread; /* the script thread that runs it; NULL: none, nothing may wait */
     uint64_t load_cpu_ms;     /* thread CPU clock at which loading ends */
@@ -74,11 +75,12 @@ void hg_vm_push_error_text(lua_State *L, int index);
  * hg_vm_enter. [-0, +0, e]
  */
 void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args);
-/* lib_core.c, lib_group.c, lib_http.c, lib_socket.c: fill the table on top (hgcache.core). [-0, +0, e] */
+/* lib_*.c: fill the table on top (hgcache.core). [-0, +0, e] */
 void hg_lib_core_open(lua_State *L);
 void hg_lib_group_open(lua_State *L);
 void hg_lib_http_open(lua_State *L);
 void hg_lib_socket_open(lua_State *L);
+void hg_lib_shared_open(lua_State *L);
 
 /*
  * vm_data.c: the canonical text of the configuration's data, one `path = value` a line. Pushes a

@@ -15,7 +15,7 @@
 --            limits = { key, value, headers, fields, body, connections, pipeline, streams, flights, waiters, peer_message,
 --                       header_timeout, idle_timeout, write_timeout },
 --            script = { memory, budget, jit }, http = { origins = nil (any)|{}, concurrency, per_load, ca = nil|string },
---            admin = { tokens = {}, hosts = {} }, insecure }
+--            shared = { capacity, entries }, admin = { tokens = {}, hosts = {} }, insecure }
 --   cluster = nil | { self, peers = {}, transport, base_path, ring = { name, hash = "xxh64"|"crc32", points }, timeout, lease,
 --                     tokens = {}, default_group = nil|string, min_peers }
 --   groups = { { name, capacity, shards (0 = auto), policy, ttl, ttl_jitter, negative_ttl, error_ttl,

@@ -183,7 +183,7 @@ local function describe_node(p, node)
         pools[i] = ("%s = %s"):format(name, auto(pool.threads))
     end
     p.line(("scripts = { %s },"):format(table.concat(pools, ", ")))
-    for _, name in ipairs { "listen", "log", "limits", "script", "http" } do
+    for _, name in ipairs { "listen", "log", "limits", "script", "http", "shared" } do
         p.open(name .. " = {")
         plain(p, schema[name], node[name])
         p.close()

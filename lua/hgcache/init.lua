@@ -14,6 +14,7 @@ local hg = {
     sleep = core.sleep,
     spawn = core.spawn,
     group = core.group,
+    shared = core.shared,
 }
 
 local function describe(kind, fields)
@@ -128,7 +129,7 @@ hg.args = setmetatable({}, {
 })
 
 -- Functions of the contract that this version lacks say so, instead of being nil.
-local later = set "etcd dns file shared every at_start counter gauge histogram"
+local later = set "etcd dns file every at_start counter gauge histogram"
 
 -- Loaded when they are first used.
 local lazy = {

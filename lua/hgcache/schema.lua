@@ -265,6 +265,10 @@ M.http = {
     field("ca", T.string("a file of certificates in PEM"),
         { help = "certificates to trust; absent: the system's" }),
 }
+M.shared = {
+    field("capacity", T.size { min = 1024 }, { default = "1MiB", help = "bytes of each table, headers included" }),
+    field("entries", count(1), { default = 65536, help = "entries of each table" }),
+}
 M.admin = {
     field("tokens", tokens, { default = {}, help = "shared secrets of the admin listener, newest first" }),
     field("hosts", T.list(T.string('a host such as "cache.example:8792"', { pattern = "^[%w.:%[%]_-]+$", max = 255 }),
@@ -285,6 +289,7 @@ M.node = {
     field("limits", T.section(M.limits), { default = {} }),
     field("script", T.section(M.script), { default = {} }),
     field("http", T.section(M.http), { default = {} }),
+    field("shared", T.section(M.shared), { default = {} }),
     field("admin", T.section(M.admin), { default = {} }),
     field("insecure", T.boolean,
         { default = false, help = "allow peer and admin listeners off loopback without a token" }),
@@ -513,7 +518,7 @@ M.root = {
 --- Sections by the path of their keys, in reading order: what the documentation and its spec walk over.
 M.sections = {
     { "", M.root }, { "node", M.node }, { "node.listen", M.listen }, { "node.log", M.log }, { "node.limits", M.limits },
-    { "node.script", M.script }, { "node.http", M.http },
+    { "node.script", M.script }, { "node.http", M.http }, { "node.shared", M.shared },
     { "node.admin", M.admin }, { "cluster", M.cluster }, { "cluster.ring", M.ring },
     { "groups.NAME", M.group }, { "groups.NAME.source", M.source }, { "groups.NAME.source.breaker", M.breaker },
     { "groups.NAME.batch", M.batch },

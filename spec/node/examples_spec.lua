@@ -143,6 +143,33 @@ describe("examples", function()
         origin:stop()
     end)
 
+    it("ratelimit: so many requests for each client and window, then 429", function()
+        local n = node.start { file = "examples/ratelimit/config.lua", args = { requests = 3, window = "1h" } }
+        for _ = 1, 3 do
+            assert.equal("630", n:get("/scores/Tom").body)
+        end
+        for _ = 1, 2 do
+            local r = n:get("/scores/Tom")
+            assert.equal(429, r.status)
+            local wait = tonumber(r.headers["retry-after"])
+            assert.is_true(wait > 3500 and wait <= 3600)
+        end
+        -- Another client has a window of its own.
+        local other = { headers = { ["X-Api-Key"] = "other" } }
+        assert.equal(200, n:get("/scores/Jack", other).status)
+        assert.equal(404, n:get("/scores/Nobody", other).status)
+        assert.equal(0, n:stop())
+    end)
+
+    it("ratelimit: a window ends", function()
+        local n = node.start { file = "examples/ratelimit/config.lua", args = { requests = 1, window = "50ms" } }
+        assert.equal(200, n:get("/scores/Tom").status)
+        node.until_true(function()
+            return n:get("/scores/Tom").status == 200
+        end, 10, "a new window")
+        assert.equal(0, n:stop())
+    end)
+
     it("configs/minimal.lua is a node in five minutes", function()
         -- It listens where the defaults say, so it is only checked here.
         local result = node.run { "check", "configs/minimal.lua" }

@@ -65,7 +65,8 @@ describe("defaults", function()
                 idle_timeout = 60000, write_timeout = 30000,
             },
             script = { memory = 134217728, budget = 100, jit = false },
-            http = { concurrency = 256, per_load = 1000 }, admin = { tokens = {}, hosts = {} },
+            http = { concurrency = 256, per_load = 1000 }, shared = { capacity = 1048576, entries = 65536 },
+            admin = { tokens = {}, hosts = {} },
                 insecure = false,
         }, n.node)
         assert.is_nil(n.cluster)

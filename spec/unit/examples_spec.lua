@@ -9,6 +9,7 @@ local shipped = {
     "examples/envelope/config.lua",
     "examples/sqlite/config.lua", "examples/batch/config.lua", "examples/files/config.lua", "examples/function/config.lua",
     "examples/origin/config.lua", "examples/redis/config.lua",
+    "examples/ratelimit/config.lua",
 }
 
 -- The library over a stand-in for the program's C functions.
@@ -16,7 +17,7 @@ local function library(args)
     local core = {
         null = {}, args = args or {}, log = {}, now = os.time, monotonic = os.clock, sleep = function() end,
             spawn = function() end,
-        group = function() end, module = function() end,
+        group = function() end, shared = function() end, module = function() end,
         url = function(_, text)
             return text, text
         end,
