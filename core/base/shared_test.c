@@ -87,6 +87,28 @@ static void test_a_value_is_what_was_set_last(void **state)
     hg_shared_destroy(shared);
 }
 
+static void test_a_replacement_costs_what_it_is(void **state)
+{
+    (void)state;
+    struct hg_shared_table *table;
+    struct hg_shared *shared = create(1 << 20, 1000, &table);
+    struct hg_shared_stats small, large, again;
+
+    assert_int_equal(set(table, "k", number(1), HG_FOREVER, 0), HG_OK);
+    hg_shared_stats(table, &small);
+    char bytes[200] = {0};
+    memset(bytes, 'x', sizeof(bytes) - 1);
+    assert_int_equal(set(table, "k", text(bytes), HG_FOREVER, 0), HG_OK);
+    hg_shared_stats(table, &large);
+    assert_in_range(large.bytes - small.bytes, 150, 250);
+    assert_int_equal(set(table, "k", number(1), HG_FOREVER, 0), HG_OK);
+    hg_shared_stats(table, &again);
+    assert_int_equal(again.bytes, small.bytes);
+    assert_int_equal(again.entries, 1);
+    hg_shared_validate(table);
+    hg_shared_destroy(shared);
+}
+
 static void test_an_entry_ends_at_its_moment(void **state)
 {
     (void)state;
@@ -412,6 +434,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_value_is_what_was_set_last),
+        cmocka_unit_test(test_a_replacement_costs_what_it_is),
         cmocka_unit_test(test_an_entry_ends_at_its_moment),
         cmocka_unit_test(test_add_is_refused_where_there_is_one),
         cmocka_unit_test(test_incr_begins_with_init_and_keeps_the_first_end),
