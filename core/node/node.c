@@ -330,6 +330,7 @@ int hg_node_run(const struct hg_node_options *options)
         }
         hg_log(HG_LOG_INFO, "node ready name=%s version=%s workers=%u", node->config->name,
                HG_VERSION, node->worker_count);
+        hg_runtime_serve(node->runtime);
         hg_loop_run(&node->control);
         release(node);
         exit_code = 0;

@@ -122,6 +122,7 @@ static void replace_thread(struct hg_pool *pool, unsigned slot, unsigned abandon
     }
     pthread_mutex_lock(&pool->lock);
     pool->threads[slot] = fresh;
+    hg_thread_wake(fresh); /* it may have jobs */
     pthread_mutex_unlock(&pool->lock);
     hg_pool_nudge(pool);
 }
@@ -161,6 +162,8 @@ bool hg_abandon(struct hg_thread *thread, uint64_t run, bool replace)
         take_locked(task, &owed);
         if (task->kind == HG_TASK_SCORE)
             hg_score_forget(runtime, task);
+        if (task->kind == HG_TASK_JOB && task == held_by)
+            hg_job_forget(runtime, task);
     }
     while (slot < pool->thread_count && pool->threads[slot] != thread)
         slot++;

@@ -57,7 +57,8 @@ struct hg_runtime_config {
 
 /* Starts the threads; each has run the chunk when this returns. HG_EINVAL: *out_error says which data differs or what failed. */
 int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime **out_runtime, char **out_error);
-/* hg.at_start and hg.every do not exist yet; nothing runs until the first load. */
+/* The node answers from now on: hg.at_start and hg.every begin. Nothing runs before it but loads and calls. */
+void hg_runtime_serve(struct hg_runtime *runtime);
 
 /* hg_source.load: reports by hg_load_finish, hg_load_keep or hg_load_fail exactly once, from a script thread or the watchdog. Retries
  * with backoff as the group's guard says; each run has the guard's timeout_ms. */
@@ -96,7 +97,8 @@ void hg_route_call_finish(struct hg_route_call *call);
     X(tasks) X(errors) X(budget_exceeded) X(abandoned) X(quarantined) X(blocked) X(memory_errors)  \
     X(states_discarded) X(late_answers) X(evict_dropped) X(hot_dropped) X(score_errors)            \
     X(sockets_opened) X(sockets_reused) X(sockets_refused) X(sockets_pool_full)                    \
-    X(sockets_too_large) X(sockets_no_room)
+    X(sockets_too_large) X(sockets_no_room)                                                        \
+    X(job_runs) X(job_errors) X(job_ticks_skipped)
 /*
  * Of hg.http: requests begun; those without an answer, given up ones too; bytes of bodies as scripts got them; answers over their
  * limit (failures as well); requests not begun: origin not allowed, too many at a time or of one load.

@@ -6,6 +6,7 @@
  *   thread.c      loop + VM + mailbox, its end    route_call.c  a function route's run
  *   watchdog.c    budget, blocking, refusals      evict.c       on_evict's and on_hot's queue
  *   batch.c       what get_many returned          score.c       eviction by the user's score
+ *   jobs.c        hg.at_start, hg.every
  *   abandon.c     giving a thread up              convert.c     Lua values to hg_value
  *   quarantine.c  keys that hung a thread         socket.c      connections of scripts
  *   lib_*.c       what scripts call (lib_http.c: hg.http, lib_socket.c: hg.socket)
@@ -66,12 +67,12 @@ struct hg_op {
     void (*destroy)(struct hg_op *op);
 };
 
-enum hg_task_kind { HG_TASK_LOAD, HG_TASK_ROUTE, HG_TASK_EVICT, HG_TASK_SCORE, HG_TASK_SPAWN };
+enum hg_task_kind { HG_TASK_LOAD, HG_TASK_ROUTE, HG_TASK_EVICT, HG_TASK_SCORE, HG_TASK_SPAWN, HG_TASK_JOB };
 enum hg_task_state {
     HG_TASK_NEW,
     HG_TASK_RUNNING,
     HG_TASK_WAITING,
-    HG_TASK_BACKOFF, /* before another run, or for company in a batch */
+    HG_TASK_BACKOFF, /* before another run, or for company in a batch; JOB: until its tick */
     HG_TASK_ENDED
 };
 
@@ -89,6 +90,8 @@ struct hg_task {
     struct hg_value *value; /* EVICT: what went, or is hot; LOAD: the old value, a reference for ctx.old */
     int reason;
     uint64_t minute;      /* EVICT: of on_hot, gets a minute; 0: of on_evict */
+    unsigned job;         /* JOB: index into the jobs of a VM */
+    uint64_t due_ms;      /* JOB: its tick */
     uint64_t deadline_ms; /* of the whole task */
     /* The thread's own. */
     enum hg_task_state state;
@@ -109,6 +112,8 @@ struct hg_thread {
     char name[16];
     struct hg_runtime *runtime; /* not to be touched once dead */
     struct hg_pool *pool;
+    bool runs_jobs; /* of hg.at_start and hg.every */
+    bool has_jobs;  /* and they have begun in this VM */
     struct hg_vm *vm; /* NULL: could not be made again; retried */
     uint64_t vm_retry_ms;
     pthread_mutex_t lock;
@@ -190,6 +195,8 @@ struct hg_runtime {
     void *change_ctx;
     size_t reply_max;
     atomic_bool is_draining, is_stopping;
+    atomic_bool is_serving, is_started; /* jobs may run; those of hg.at_start have begun */
+    atomic_bool job_hung[HG_JOBS_MAX];  /* it cost a thread: not begun again */
     atomic_size_t task_count; /* loads and calls taken on and not reported */
     struct {
 #define X(name) atomic_uint_fast64_t name;
@@ -368,6 +375,13 @@ void hg_evict_begin(struct hg_task *task);
 void hg_evict_ended(struct hg_task *task, const struct hg_ending *ending);
 void hg_evict_dispatch(struct hg_runtime *runtime); /* by the watchdog */
 void hg_evict_drop(struct hg_runtime *runtime);
+
+/* jobs.c */
+void hg_jobs_begin(struct hg_thread *thread); /* on it, with a VM */
+void hg_job_begin(struct hg_task *task);
+void hg_job_ended(struct hg_task *task, const struct hg_ending *ending);
+/* It hung its thread. */
+void hg_job_forget(struct hg_runtime *runtime, struct hg_task *task);
 
 /* score.c */
 void hg_score_begin(struct hg_task *task);

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/alloc.h"
+#include "base/shared.h"
 #include "net/clock.h"
 #include "net/log.h"
 #include "script/runtime_impl.h"
@@ -47,6 +48,7 @@ struct world {
     struct hg_groups *groups_all;
     struct hg_runtime *runtime;
     struct hg_vm *control;
+    struct hg_shared *shared;
     size_t live_bytes;
     _Atomic unsigned answered;
 };
@@ -187,6 +189,9 @@ static UNUSED void world_start(struct world *world, const char *text)
     assert_int_equal(hg_vm_create(&control_config, &world->control), HG_OK);
     if (hg_vm_load(world->control, &error) != HG_OK)
         fail_msg("%s", error);
+    struct hg_shared_config shared_config = {1 << 20, 1000};
+    assert_int_equal(hg_shared_create(&shared_config, &world->shared), HG_OK);
+    vm_config.shared = world->shared;
     struct hg_pool_config pool_config[] = {{"getters", world->getter_threads},
                                            {"routes", world->route_threads}};
     struct hg_runtime_config config = {
@@ -219,6 +224,7 @@ static UNUSED void world_stop(struct world *world)
     hg_loop_stop(&world->loop);
     hg_loop_join(&world->loop);
     assert_int_equal(hg_loop_finish(&world->loop), 0);
+    hg_shared_destroy(world->shared);
     hg_vm_destroy(world->control);
     hg_groups_destroy(world->groups_all);
     hg_guard_finish(&world->guard);
@@ -330,6 +336,18 @@ static UNUSED struct hg_runtime_stats stats(struct world *world)
     struct hg_runtime_stats out;
     hg_runtime_stats(world->runtime, &out);
     return out;
+}
+
+/* The number that a script keeps in hg.shared("s"); 0 where there is none. */
+static UNUSED double shared_number(struct world *world, const char *key)
+{
+    struct hg_shared_table *table;
+    struct hg_shared_value value = {0};
+    uint64_t ends_ms;
+
+    assert_int_equal(hg_shared_open(world->shared, "s", &table), HG_OK);
+    hg_shared_get(table, hg_bytes_str(key), now_ms(), NULL, 0, &value, &ends_ms);
+    return value.kind == HG_SHARED_NUMBER ? value.number : 0;
 }
 
 /* Polls until the condition holds; fails after 2 min: an abandoned thread is last in line for the CPU. */

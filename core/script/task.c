@@ -53,7 +53,8 @@ static void link_task(struct hg_thread *thread, struct hg_task *task)
     task->timer_open = true;
     pthread_mutex_lock(&thread->lock);
     hg_list_push_back(&thread->tasks, &task->link);
-    atomic_fetch_add(&thread->task_count, 1);
+    if (task->kind != HG_TASK_JOB) /* which waits most of the time, and makes its thread no busier */
+        atomic_fetch_add(&thread->task_count, 1);
     pthread_mutex_unlock(&thread->lock);
 }
 
@@ -66,7 +67,7 @@ void hg_task_adopt(struct hg_thread *thread, struct hg_task *task)
         hg_route_begin(task);
     else if (task->kind == HG_TASK_SCORE)
         hg_score_begin(task);
-    else
+    else if (task->kind == HG_TASK_EVICT)
         hg_evict_begin(task);
 }
 
@@ -97,7 +98,8 @@ static void unlink_locked(struct hg_task *task)
     if (hg_list_is_empty(&task->link))
         return;
     hg_list_remove(&task->link);
-    atomic_fetch_sub(&task->thread->task_count, 1);
+    if (task->kind != HG_TASK_JOB)
+        atomic_fetch_sub(&task->thread->task_count, 1);
     if (task->kind == HG_TASK_SPAWN)
         atomic_fetch_sub(&task->thread->spawned_count, 1);
 }
@@ -343,6 +345,8 @@ static void dispatch_end(struct hg_task *task, const struct hg_ending *ending)
         hg_route_ended(task, ending);
     else if (task->kind == HG_TASK_SCORE)
         hg_score_ended(task, ending);
+    else if (task->kind == HG_TASK_JOB)
+        hg_job_ended(task, ending);
     else
         hg_evict_ended(task, ending);
     if (is_memory && !atomic_load(&thread->is_dead))
@@ -434,7 +438,10 @@ static void on_timer(uv_timer_t *timer)
         return;
     }
     if (task->state == HG_TASK_BACKOFF) {
-        hg_load_begin(task);
+        if (task->kind == HG_TASK_JOB)
+            hg_job_begin(task);
+        else
+            hg_load_begin(task);
         return;
     }
     if (task->state == HG_TASK_NEW) { /* spawned */

@@ -87,6 +87,10 @@ static void on_wake(struct hg_mail *mail)
     struct hg_thread *thread = hg_container_of(mail, struct hg_thread, wake);
 
     atomic_store(&thread->wake_posted, false);
+    if (thread->runs_jobs && !thread->has_jobs && !atomic_load(&thread->is_dead) &&
+        !atomic_load(&thread->has_stopped) && atomic_load(&thread->runtime->is_serving) &&
+        has_vm(thread))
+        hg_jobs_begin(thread);
     for (unsigned i = 0; i < HG_TASKS_PER_TURN; i++) {
         if (atomic_load(&thread->is_dead) || atomic_load(&thread->has_stopped))
             return;
@@ -190,7 +194,9 @@ void hg_thread_relieve(struct hg_thread *thread)
     fail_all(thread, HG_CLASS_INTERNAL, "script memory limit reached");
     hg_vm_destroy(thread->vm);
     thread->vm = NULL;
-    has_vm(thread);
+    thread->has_jobs = false;
+    if (has_vm(thread) && thread->runs_jobs)
+        hg_thread_wake(thread);
 }
 
 void hg_thread_quit(struct hg_thread *thread)
@@ -296,6 +302,7 @@ int hg_thread_create(struct hg_pool *pool, unsigned index, struct hg_thread **ou
         return HG_ENOMEM;
     thread->runtime = pool->runtime;
     thread->pool = pool;
+    thread->runs_jobs = pool == &pool->runtime->pools[0] && index == 0;
     hg_list_init(&thread->tasks);
     hg_list_init(&thread->link);
     hg_sockets_init(thread);

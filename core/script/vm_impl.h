@@ -25,7 +25,16 @@
 #define HG_MT_GROUP  "hgcache.group"
 #define HG_MT_SOCKET "hgcache.socket"
 
+/* hg.at_start and hg.every: jobs of a configuration, and the longest time between two ticks. */
+#define HG_JOBS_MAX     64
+#define HG_EVERY_MS_MAX (365ull * 86400 * 1000)
+
 struct hg_thread;
+
+struct hg_job {
+    uint64_t every_ms; /* 0: of hg.at_start */
+    char where[80];    /* "config.lua:12" */
+};
 
 struct hg_vm {
     lua_State *L;
@@ -40,6 +49,9 @@ struct hg_vm {
     int raw_ref, config_ref;  /* what the chunk returned; what the schema made of it */
     int anchors_ref;          /* table: every task's coroutine -> true */
     int functions_ref;        /* see hg_vm_bind_functions */
+    int jobs_ref;             /* list: the functions of jobs */
+    struct hg_job jobs[HG_JOBS_MAX];
+    unsigned job_count;
     char error[HG_VM_ERROR_MAX];
     char warning[512]; /* of our own, before the schema's; empty: none */
 };
@@ -81,6 +93,7 @@ void hg_lib_group_open(lua_State *L);
 void hg_lib_http_open(lua_State *L);
 void hg_lib_socket_open(lua_State *L);
 void hg_lib_shared_open(lua_State *L);
+void hg_lib_jobs_open(lua_State *L); /* jobs.c */
 
 /*
  * vm_data.c: the canonical text of the configuration's data, one `path = value` a line. Pushes a

@@ -15,6 +15,8 @@ local hg = {
     spawn = core.spawn,
     group = core.group,
     shared = core.shared,
+    every = core.every,
+    at_start = core.at_start,
 }
 
 local function describe(kind, fields)
@@ -129,7 +131,7 @@ hg.args = setmetatable({}, {
 })
 
 -- Functions of the contract that this version lacks say so, instead of being nil.
-local later = set "etcd dns file every at_start counter gauge histogram"
+local later = set "etcd dns file counter gauge histogram"
 
 -- Loaded when they are first used.
 local lazy = {

@@ -17,7 +17,8 @@ local function library(args)
     local core = {
         null = {}, args = args or {}, log = {}, now = os.time, monotonic = os.clock, sleep = function() end,
             spawn = function() end,
-        group = function() end, shared = function() end, module = function() end,
+        group = function() end, shared = function() end, every = function() end,
+        at_start = function() end, module = function() end,
         url = function(_, text)
             return text, text
         end,
