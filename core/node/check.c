@@ -2,6 +2,7 @@
 #include <lauxlib.h>
 #include <stdio.h>
 #include "base/alloc.h"
+#include "base/metrics.h"
 #include "node/node.h"
 #include "node/config.h"
 
@@ -40,6 +41,7 @@ int hg_node_check(const struct hg_node_options *options)
                                   .is_check = true};
     struct hg_vm *control = NULL, *script = NULL;
     struct hg_config *read = NULL;
+    struct hg_metrics *metrics = NULL; /* what scripts declare has to fit together */
     char *error = NULL;
     char text[256] = "";
     int exit_code = 2;
@@ -56,7 +58,10 @@ int hg_node_check(const struct hg_node_options *options)
         goto destroy;
     }
     config.is_control = false;
-    err = hg_vm_create(&config, &script);
+    err = hg_metrics_create(&metrics);
+    config.metrics = metrics;
+    if (err == HG_OK)
+        err = hg_vm_create(&config, &script);
     if (err == HG_OK)
         err = hg_vm_load(script, &error);
     if (err == HG_OK && hg_vm_fingerprint(control) != hg_vm_fingerprint(script)) {
@@ -76,5 +81,6 @@ destroy:
     hg_config_destroy(read);
     hg_vm_destroy(script);
     hg_vm_destroy(control);
+    hg_metrics_destroy(metrics);
     return exit_code;
 }

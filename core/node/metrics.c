@@ -1,6 +1,10 @@
-/* /metrics: Prometheus text. The label set is fixed; group names come from the configuration only. */
+/*
+ * /metrics: Prometheus text. The label set is fixed; group names come from the configuration only. What scripts declared
+ * comes last (base/metrics.h).
+ */
 #include <stdio.h>
 #include "base/alloc.h"
+#include "base/metrics.h"
 #include "node/node_impl.h"
 
 static int type_line(struct hg_buf *buf, const char *name, const char *type)
@@ -285,5 +289,11 @@ int hg_metrics_format(struct hg_node *node, struct hg_buf *buf)
         err = single(buf, "memory_live_bytes", "gauge", hg_alloc_live_bytes());
     if (err == HG_OK)
         err = single(buf, "ready", "gauge", hg_node_not_ready(node)[0] == 0);
+    if (err == HG_OK)
+        err = single(buf, "metric_series", "gauge", hg_metrics_series_count(node->metrics));
+    if (err == HG_OK)
+        err = single(buf, "metric_dropped_total", "counter", hg_metrics_dropped(node->metrics));
+    if (err == HG_OK)
+        err = hg_metrics_write(node->metrics, buf);
     return err;
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/hash.h"
+#include "base/metrics.h"
 #include "net/clock.h"
 #include "node/cgroup.h"
 #include "node/node_impl.h"
@@ -151,6 +152,8 @@ static int runtime_start(struct hg_node *node, const struct hg_node_options *opt
             config->pools[i].threads = cpu_count();
     }
     int err = hg_shared_create(&config->shared, &node->shared);
+    if (err == HG_OK)
+        err = hg_metrics_create(&node->metrics);
     if (err < 0)
         return err;
     const char **group_pools = hg_calloc(config->group_count + 1, sizeof(*group_pools));
@@ -176,6 +179,7 @@ static int runtime_start(struct hg_node *node, const struct hg_node_options *opt
     runtime.vm.jit = config->script_jit;
     runtime.vm.is_control = false;
     runtime.vm.shared = node->shared;
+    runtime.vm.metrics = node->metrics;
     char *error = NULL;
     err = hg_runtime_create(&runtime, &node->runtime, &error);
     hg_free(group_pools);
@@ -280,6 +284,7 @@ static void release(struct hg_node *node)
     hg_workers_stop(node);
     hg_runtime_destroy(node->runtime);
     hg_shared_destroy(node->shared);
+    hg_metrics_destroy(node->metrics);
     for (unsigned i = 0; i < node->workers_started; i++) {
         hg_loop_finish(&node->workers[i].loop);
         hg_front_finish(&node->workers[i].front);

@@ -82,6 +82,7 @@ struct hg_node {
     struct hg_vm *control_vm;
     struct hg_runtime *runtime;
     struct hg_shared *shared;         /* the tables of hg.shared */
+    struct hg_metrics *metrics;       /* those of scripts: hg.counter and its like */
     struct hg_source source;          /* what groups ask of us; they borrow it */
     struct hg_groups *groups;
     struct hg_guard *guards;

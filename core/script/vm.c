@@ -133,6 +133,7 @@ int hg_vm_create(const struct hg_vm_config *config, struct hg_vm **out_vm)
     vm->is_control = config->is_control;
     vm->is_check = config->is_check;
     vm->shared = config->shared;
+    vm->metrics = config->metrics;
     vm->raw_ref = vm->config_ref = vm->functions_ref = LUA_NOREF;
     vm->file = hg_strndup(config->file, strlen(config->file));
     if (vm->file == NULL)

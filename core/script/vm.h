@@ -14,6 +14,7 @@
 
 struct hg_vm;
 struct hg_shared;
+struct hg_metrics;
 
 struct hg_script_args { /* name=value of the command line, for hg.args */
     const char *const *names, *const *values;
@@ -27,7 +28,9 @@ struct hg_vm_config {
     bool jit;
     bool is_control;   /* the VM whose data counts */
     bool is_check;     /* `hgcache check`: the schema's role is "check" */
-    struct hg_shared *shared; /* borrowed: the tables of hg.shared; NULL where no script runs */
+    /* Borrowed: the tables of hg.shared, and the metrics of hg.counter and its like. NULL where no script runs. */
+    struct hg_shared *shared;
+    struct hg_metrics *metrics;
 };
 
 /* With the library open and no chunk run. */

@@ -42,7 +42,8 @@ struct hg_vm {
     char *file;
     bool jit, is_control, is_check;
     bool is_loading;
-    struct hg_shared *shared; /* borrowed; NULL: there are none */
+    struct hg_shared *shared; /* borrowed, as the next; NULL: there are none */
+    struct hg_metrics *metrics;
     unsigned unyieldable;     /* wrapped resumes under way that cannot pass a yield on */
     struct hg_thread *thread; /* the script thread that runs it; NULL: none, nothing may wait */
     uint64_t load_cpu_ms;     /* thread CPU clock at which loading ends */
@@ -93,6 +94,7 @@ void hg_lib_group_open(lua_State *L);
 void hg_lib_http_open(lua_State *L);
 void hg_lib_socket_open(lua_State *L);
 void hg_lib_shared_open(lua_State *L);
+void hg_lib_metrics_open(lua_State *L);
 void hg_lib_jobs_open(lua_State *L); /* jobs.c */
 
 /*

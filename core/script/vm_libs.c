@@ -184,6 +184,7 @@ void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args)
     hg_lib_socket_open(L);
     hg_lib_shared_open(L);
     hg_lib_jobs_open(L);
+    hg_lib_metrics_open(L);
 
     /* boot.lua(core) closes what a script must not have and puts core into package.loaded. */
     lua_pushcfunction(L, l_module);

@@ -17,6 +17,9 @@ local hg = {
     shared = core.shared,
     every = core.every,
     at_start = core.at_start,
+    counter = core.counter,
+    gauge = core.gauge,
+    histogram = core.histogram,
 }
 
 local function describe(kind, fields)
@@ -131,7 +134,7 @@ hg.args = setmetatable({}, {
 })
 
 -- Functions of the contract that this version lacks say so, instead of being nil.
-local later = set "etcd dns file counter gauge histogram"
+local later = set "etcd dns file"
 
 -- Loaded when they are first used.
 local lazy = {

@@ -261,7 +261,7 @@ M.http = {
     field("origins", T.list(http_origin, "a list of origins", { max = 1000, unique = true }),
         { help = "whom hg.http may ask, redirects too; absent: anybody" }),
     field("concurrency", count(1, 100000), { default = 256, help = "requests under way in the node" }),
-    field("per_load", count(1), { default = 1000, help = "requests of one load, or of one call of a function route" }),
+    field("per_load", count(1), { default = 1000, help = "requests of one load, call of a function route or run of a job" }),
     field("ca", T.string("a file of certificates in PEM"),
         { help = "certificates to trust; absent: the system's" }),
 }

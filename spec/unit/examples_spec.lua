@@ -18,7 +18,8 @@ local function library(args)
         null = {}, args = args or {}, log = {}, now = os.time, monotonic = os.clock, sleep = function() end,
             spawn = function() end,
         group = function() end, shared = function() end, every = function() end,
-        at_start = function() end, module = function() end,
+        at_start = function() end, counter = function() end, gauge = function() end, histogram = function() end,
+        module = function() end,
         url = function(_, text)
             return text, text
         end,
