@@ -62,6 +62,33 @@ describe("jobs", function()
         assert.is_true(posix.now() - started < 5, "a job that sleeps held the node")
     end)
 
+    it("may ask the node itself, each run within node.http.per_load", function()
+        local n = node.start {
+            config = [[
+local s = hg.shared("s")
+local function ask()
+    for _ = 1, 2 do
+        local r = assert(hg.http.get("http://" .. hg.args.api .. "/api?key=k"))
+        assert(r.status == 200 and r.body == "k")
+    end
+end
+hg.at_start(ask)
+hg.every("5ms", function()
+    ask()
+    if s:incr("asked") == 5 then
+        hg.log.info("asked 5 times")
+    end
+end)
+return {
+    node = { listen = listen(), http = { per_load = 2 } },
+    groups = { test = { getter = function(key) return key end } },
+}]],
+        }
+        n:wait_log("asked 5 times", 20)
+        assert.equal(0, metric(n, "job_errors_total"))
+        assert.equal(0, n:stop())
+    end)
+
     it("run in each node of a cluster, and may ask the others", function()
         local nodes = node.cluster {
             count = 2,
