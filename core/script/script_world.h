@@ -29,6 +29,12 @@
 #define UNDER_TSAN 0
 #endif
 
+#define SKIP_UNDER_TSAN()                                                                          \
+    if (UNDER_TSAN) {                                                                              \
+        print_message("skipped: signals are not delivered to a running script under TSan\n");      \
+        return;                                                                                    \
+    }
+
 struct world {
     /* Set before world_start. */
     const char *groups[4]; /* names; default "test" alone */

@@ -6,12 +6,6 @@
 /* C code that no hook can end. */
 #define BOMB "(('a'):rep(30)):find(('a?'):rep(30) .. ('a'):rep(30))"
 
-#define SKIP_UNDER_TSAN()                                                                          \
-    if (UNDER_TSAN) {                                                                              \
-        print_message("skipped: signals are not delivered to a running script under TSan\n");      \
-        return;                                                                                    \
-    }
-
 static void expect_budget_error(struct world *world, const char *key)
 {
     uint64_t begun = now_ms();
