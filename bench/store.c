@@ -5,7 +5,7 @@
  *                                  GLib hash table with a queue: all resident, and 100,000 entries. The contestants
  *                                  run by turns; medians over the rounds, ratios taken within one round.
  *                                  "x16" asks for sixteen at a time (hg_store_get_many).
- *   bench_store threads            the same look-ups in 16 shards with a lock each and one budget, as a group has them, by
+ *   bench_store threads            the same look-ups in 64 shards with a lock each and one budget, as a group has them, by
  *                                  one thread and by two: wall time, all resident
  *   bench_store memory [POLICY]    process growth an entry for a million entries, less key and value
  *
@@ -241,7 +241,7 @@ static const struct contestant {
 
 /* ---- threads ---- */
 
-#define SHARDS 16
+#define SHARDS 64
 
 static struct shard {
     _Alignas(64) pthread_mutex_t lock;
@@ -318,9 +318,12 @@ static int run_two_threads(size_t rounds)
 {
     static double one[ROUNDS_MAX], two[ROUNDS_MAX], ratio[ROUNDS_MAX];
     struct hg_budget budget;
+    pthread_mutexattr_t attributes; /* as group/shard.c */
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
     hg_budget_init(&budget, SIZE_MAX, 0, 0);
     for (size_t i = 0; i < SHARDS; i++) {
-        pthread_mutex_init(&shards[i].lock, NULL);
+        pthread_mutex_init(&shards[i].lock, &attributes);
         if (hg_store_init(&shards[i].store, &budget, NULL, NULL) < 0)
             abort();
     }
