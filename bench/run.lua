@@ -386,7 +386,7 @@ local function print_store(result)
             end
         end
     end
-    print(("  two threads in 64 shards: %.2f times one"):format(result.threads))
+    print(("  two threads in 16 shards: %.2f times one"):format(result.threads))
 end
 
 -- What must be reached: { work, what, found, limit }.

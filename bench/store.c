@@ -5,7 +5,7 @@
  *                                  GLib hash table with a queue: all resident, and 100,000 entries. The contestants
  *                                  run by turns; medians over the rounds, ratios taken within one round.
  *                                  "x16" asks for sixteen at a time (hg_store_get_many).
- *   bench_store threads            the same look-ups in 64 shards with a lock each and one budget, as a group has them, by
+ *   bench_store threads            the same look-ups in 16 shards with a lock each and one budget, as a group has them, by
  *                                  one thread and by two: wall time, all resident
  *   bench_store memory [POLICY]    process growth an entry for a million entries, less key and value
  *
@@ -241,7 +241,7 @@ static const struct contestant {
 
 /* ---- threads ---- */
 
-#define SHARDS 64
+#define SHARDS 16
 
 static struct shard {
     _Alignas(64) pthread_mutex_t lock;

@@ -364,7 +364,7 @@ static int declare_locked(struct hg_metrics *metrics, const struct hg_metric_con
 int hg_metrics_declare(struct hg_metrics *metrics, const struct hg_metric_config *config,
                        struct hg_metric **out_metric)
 {
-    struct hg_metric *metric;
+    struct hg_metric *metric = NULL;
 
     pthread_mutex_lock(&metrics->lock);
     int err = declare_locked(metrics, config, &metric);
