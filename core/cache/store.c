@@ -6,7 +6,7 @@
 #include "base/bug.h"
 #include "base/err.h"
 
-#define FLUSHED_SWEPT 64 /* rows looked through for what was flushed before an entry is evicted */
+#define FLUSHED_SWEPT 16 /* rows looked through for what was flushed before an entry is evicted */
 #define TOGETHER      16 /* look-ups that are fetched ahead together */
 /* An entry's share of the table: a line for four to eight of them, and some have more lines. */
 #define SHARE_BYTES 14
@@ -218,8 +218,9 @@ int hg_store_init_policy(struct hg_store *store, struct hg_budget *budget,
 
 void hg_store_flush(struct hg_store *store)
 {
-    if (store->epoch == UINT8_MAX && store->flushed_count > 0)
-        hg_store_clear(store); /* nothing may be left of the epoch that comes next */
+    if (store->epoch == UINT8_MAX)
+        hg_store_clear(
+            store); /* else what is left of an epoch would be found when its number comes again */
     store->epoch++;
     store->flushed_count = store->table.count;
 }

@@ -96,8 +96,8 @@ size_t hg_store_evict(struct hg_store *store, enum hg_tier tier, size_t bytes);
 size_t hg_store_expire_step(struct hg_store *store, uint64_t now_ms, size_t max_rows);
 /*
  * In constant time: what is stored is no longer found. It goes, with HG_EVICT_REMOVED, when a sweep or an eviction comes
- * by, before anything that is found, and is charged until then. (Once in 256 flushes it is freed at once, if it is still
- * there: the number of the flush begins anew.)
+ * by, before anything that is found, and is charged until then. (Once in 256 flushes all is freed at once: the number of the
+ * flush begins anew.)
  */
 void hg_store_flush(struct hg_store *store);
 /* Frees all of it now, each told as HG_EVICT_REMOVED. */

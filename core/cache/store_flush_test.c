@@ -67,12 +67,33 @@ static void test_any_number_of_flushes_hides_all_that_was_before(void **state)
     fixture_finish(&f);
 }
 
+/* Also what was put last before the number began anew, while nothing else was left to be freed. */
+static void test_no_entry_comes_back_when_the_number_does(void **state)
+{
+    (void)state;
+    for (int puts_at = 250; puts_at < 260; puts_at++) {
+        struct fixture f;
+        fixture_init(&f, 1 << 20, 0, 0);
+        for (int i = 0; i < puts_at; i++)
+            hg_store_flush(&f.store);
+        put(&f, "a", 10, HG_TIER_MAIN);
+        assert_non_null(get(&f, "a"));
+        for (int i = 0; i < 600; i++) {
+            hg_store_flush(&f.store);
+            if (get(&f, "a") != NULL)
+                fail_msg("put after %d flushes, back after %d more", puts_at, i + 1);
+        }
+        fixture_finish(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flushed_entries_are_gone_and_freed_before_others),
         cmocka_unit_test(test_what_is_put_after_a_flush_keeps_its_times),
         cmocka_unit_test(test_any_number_of_flushes_hides_all_that_was_before),
+        cmocka_unit_test(test_no_entry_comes_back_when_the_number_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
