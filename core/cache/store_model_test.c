@@ -264,9 +264,9 @@ static void step_evict(struct model *model, struct hg_store *store, enum hg_tier
 /* Which buckets the hand meets is the store's affair: all it frees must be dead, and a full round
  * frees all. */
 static void step_expire(struct model *model, struct hg_store *store, uint64_t now_ms,
-                        size_t max_buckets)
+                        size_t max_rows)
 {
-    size_t freed = hg_store_expire_step(store, now_ms, max_buckets);
+    size_t freed = hg_store_expire_step(store, now_ms, max_rows);
     assert_int_equal(model->actual.count, freed);
     for (size_t i = 0; i < freed; i++) {
         size_t index = model_find(model, model->actual.lines[i].key);
@@ -274,7 +274,7 @@ static void step_expire(struct model *model, struct hg_store *store, uint64_t no
         assert_true(model_is_dead(&model->entries[index], now_ms));
         model_drop(model, index, HG_EVICT_EXPIRED);
     }
-    for (size_t i = 0; i < model->count && max_buckets == SIZE_MAX; i++)
+    for (size_t i = 0; i < model->count && max_rows == SIZE_MAX; i++)
         assert_false(model_is_dead(&model->entries[i], now_ms));
 }
 

@@ -71,8 +71,8 @@ static void on_evict(void *ctx, struct hg_value *value, enum hg_evict_reason rea
     const struct hg_source *source = group->groups->source;
 
     if (reason != HG_EVICT_REPLACED) {
-        struct hg_shard *shard = hg_group_shard(group, hg_hash(hg_value_key(value)));
-        hg_history_evicted(&shard->history, hg_hash(hg_value_key(value)), reason,
+        uint64_t hash = hg_hash(hg_value_key(value));
+        hg_history_evicted(&hg_group_shard(group, hash)->history, hash, reason,
                            atomic_load_explicit(&group->seen_ms, memory_order_relaxed));
     }
     if (source->evicted != NULL)

@@ -32,7 +32,7 @@ void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats)
     *out_stats = sum;
 }
 
-size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_buckets)
+size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_rows)
 {
     size_t freed = 0;
 
@@ -40,7 +40,7 @@ size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_
     for (unsigned i = 0; i < group->shard_count; i++) {
         struct hg_shard *shard = &group->shards[i];
         hg_shard_lock(shard);
-        freed += hg_store_expire_step(&shard->store, now_ms, max_buckets);
+        freed += hg_store_expire_step(&shard->store, now_ms, max_rows);
         hg_shard_unlock(shard);
     }
     return freed;

@@ -13,7 +13,7 @@
 #define HOUSEKEEPING_MS 100
 #define LAST_REQUEST_MS                                                                            \
     1000 /* for the request of a connection that was accepted last; idle ones are closed before */
-#define EXPIRE_BUCKETS 4096 /* of each shard, each time: a bounded step */
+#define EXPIRE_ROWS 512 /* of each shard, each time: a bounded step, of about 4,000 entries */
 
 static void exit_now(struct hg_node *node, const char *why)
 {
@@ -169,7 +169,7 @@ static void on_housekeeping(uv_timer_t *timer)
     struct hg_node *node = timer->data;
     uint64_t now_ms = hg_loop_now(&node->control);
     for (size_t i = 0; i < hg_groups_count(node->groups); i++)
-        hg_group_expire_step(hg_groups_at(node->groups, i), now_ms, EXPIRE_BUCKETS);
+        hg_group_expire_step(hg_groups_at(node->groups, i), now_ms, EXPIRE_ROWS);
 }
 
 static int signal_init(struct hg_node *node, uv_signal_t *handle, uv_signal_cb callback, int number)
