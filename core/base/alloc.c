@@ -13,11 +13,11 @@
 
 /*
  * One counter for all threads would be the hottest cache line of the process. Each of the first threads has a stripe of its
- * own, which nobody else writes; those that come later share the last one. A read sums them. A block may be freed on
+ * own, which nobody else writes; those that come later share the rest. A read sums them. A block may be freed on
  * another thread than it was born on, so a single stripe may wrap below zero; only the sum means something.
  */
-#define STRIPE_COUNT 32
-#define SHARED       (STRIPE_COUNT - 1)
+#define STRIPE_COUNT 256
+#define OWNED        240 /* the rest is shared */
 #define CACHE_LINE   64
 
 struct stripe {
@@ -40,7 +40,7 @@ static struct stripe *stripe_of_thread(void)
 {
     if (own_stripe == NULL) {
         unsigned index = atomic_fetch_add_explicit(&thread_count, 1, memory_order_relaxed);
-        own_stripe = &stripes[index < SHARED ? index : SHARED];
+        own_stripe = &stripes[index < OWNED ? index : OWNED + index % (STRIPE_COUNT - OWNED)];
     }
     return own_stripe;
 }
@@ -57,7 +57,7 @@ static size_t block_size(void *block)
 static void stripe_add(size_t bytes, size_t blocks)
 {
     struct stripe *stripe = stripe_of_thread();
-    if (stripe == &stripes[SHARED]) {
+    if (stripe >= &stripes[OWNED]) {
         atomic_fetch_add_explicit(&stripe->bytes, bytes, memory_order_relaxed);
         atomic_fetch_add_explicit(&stripe->blocks, blocks, memory_order_relaxed);
         return;

@@ -32,14 +32,13 @@ struct shard {
     struct entry **buckets; /* a power of two, or none yet */
     size_t bucket_count, entry_count;
     struct hg_expiry_heap heap;
-    uint64_t expired;
 };
 
 struct hg_shared_table {
     struct hg_shared_config config;
     char name[HG_SHARED_NAME_MAX + 1];
     atomic_size_t bytes, entries;
-    atomic_uint_fast64_t full, too_big;
+    atomic_uint_fast64_t full, too_big, expired;
     struct shard shards[SHARDS];
 };
 
@@ -122,16 +121,18 @@ static void drop(struct hg_shared_table *table, struct shard *shard, struct entr
     hg_free(entry);
 }
 
-/* At most `max` of those whose time is over. */
-static void sweep(struct hg_shared_table *table, struct shard *shard, uint64_t now_ms, size_t max)
+/* At most `max` of those whose time is over; how many they were. */
+static size_t sweep(struct hg_shared_table *table, struct shard *shard, uint64_t now_ms, size_t max)
 {
     struct hg_expiry_item *due;
+    size_t freed = 0;
 
-    while (max-- > 0 && (due = hg_expiry_heap_due(&shard->heap, now_ms)) != NULL) {
+    for (; freed < max && (due = hg_expiry_heap_due(&shard->heap, now_ms)) != NULL; freed++) {
         struct entry *entry = hg_container_of(due, struct entry, expiry);
         drop(table, shard, find(shard, key_of(entry), entry->hash));
-        shard->expired++;
     }
+    atomic_fetch_add(&table->expired, freed);
+    return freed;
 }
 
 static bool reserve(atomic_size_t *used, size_t more, size_t max)
@@ -155,15 +156,17 @@ static bool try_room(struct hg_shared_table *table, size_t more_entries, size_t 
     return false;
 }
 
-/* Frees what has expired everywhere, one shard's lock at a time. */
-static void sweep_all(struct hg_shared_table *table, uint64_t now_ms)
+/* Frees some of what has expired everywhere, one shard's lock at a time. False: there was nothing. */
+static bool sweep_all(struct hg_shared_table *table, uint64_t now_ms)
 {
+    size_t freed = 0;
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *shard = &table->shards[i];
         pthread_mutex_lock(&shard->lock);
-        sweep(table, shard, now_ms, SWEEP_FULL_MAX);
+        freed += sweep(table, shard, now_ms, SWEEP_FULL_MAX);
         pthread_mutex_unlock(&shard->lock);
     }
+    return freed > 0;
 }
 
 /* ---- what the operations share ---- */
@@ -190,7 +193,7 @@ static struct entry **find_alive(struct hg_shared_table *table, struct shard *sh
     if (at == NULL || (*at)->expiry.expires_ms > now_ms)
         return at;
     drop(table, shard, at);
-    shard->expired++;
+    atomic_fetch_add(&table->expired, 1);
     return NULL;
 }
 
@@ -286,16 +289,13 @@ static int run(struct hg_shared_table *table, struct write *write)
         return err;
     write->hash = hg_hash(write->key);
     struct shard *shard = shard_of(table, write->hash);
-    for (unsigned tries = 0; tries < 2; tries++) {
-        if (tries > 0)
-            sweep_all(table, write->now_ms);
+    do {
         pthread_mutex_lock(&shard->lock);
         err = step(table, shard, write);
         pthread_mutex_unlock(&shard->lock);
-        if (err != HG_ELIMIT)
-            return err;
-    }
-    atomic_fetch_add(&table->full, 1);
+    } while (err == HG_ELIMIT && sweep_all(table, write->now_ms));
+    if (err == HG_ELIMIT)
+        atomic_fetch_add(&table->full, 1);
     return err;
 }
 
@@ -482,13 +482,8 @@ void hg_shared_stats(struct hg_shared_table *table, struct hg_shared_stats *out_
         .bytes = atomic_load(&table->bytes),
         .full = atomic_load(&table->full),
         .too_big = atomic_load(&table->too_big),
+        .expired = atomic_load(&table->expired),
     };
-    for (size_t i = 0; i < SHARDS; i++) {
-        struct shard *shard = &table->shards[i];
-        pthread_mutex_lock(&shard->lock);
-        out_stats->expired += shard->expired;
-        pthread_mutex_unlock(&shard->lock);
-    }
 }
 
 void hg_shared_validate(struct hg_shared_table *table)

@@ -229,6 +229,31 @@ static void test_entries_are_bounded_by_number(void **state)
     hg_shared_destroy(shared);
 }
 
+/* Thousands of small ones whose time is over make room for one that takes it all. */
+static void test_whatever_has_expired_makes_room(void **state)
+{
+    static char big[1000000];
+    (void)state;
+    struct hg_shared_table *table;
+    struct hg_shared *shared = create(sizeof(big) + 4096, 20000, &table);
+    struct hg_shared_value value = {.kind = HG_SHARED_STRING, .bytes = {big, sizeof(big)}};
+    struct hg_shared_stats stats;
+    int count = 0;
+    for (; count < 20000; count++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%d", count);
+        if (set(table, key, number(1), 100, 0) != HG_OK)
+            break;
+    }
+    assert_true(count > 5000);
+    assert_int_equal(hg_shared_set(table, HG_BYTES("big"), &value, HG_FOREVER, 100), HG_OK);
+    hg_shared_stats(table, &stats);
+    assert_true(stats.expired > 4000);
+    assert_int_equal(stats.expired + stats.entries, (uint64_t)count + 1);
+    hg_shared_validate(table);
+    hg_shared_destroy(shared);
+}
+
 static void test_what_can_never_fit_is_too_big(void **state)
 {
     (void)state;
@@ -440,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_incr_begins_with_init_and_keeps_the_first_end),
         cmocka_unit_test(test_a_full_table_refuses_and_loses_nothing),
         cmocka_unit_test(test_entries_are_bounded_by_number),
+        cmocka_unit_test(test_whatever_has_expired_makes_room),
         cmocka_unit_test(test_what_can_never_fit_is_too_big),
         cmocka_unit_test(test_tables_have_names_and_a_limit),
         cmocka_unit_test(test_random_steps_agree_with_a_model),
