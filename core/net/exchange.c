@@ -356,7 +356,7 @@ void hg_conn_queue_advance(struct hg_conn *conn)
         if (kept->answer.len > 0)
             err = hg_out_append(&conn->out, pool, kept->answer.data, kept->answer.len);
         if (!kept->exchange.is_answered) { /* the pieces so far; the next ones go straight on */
-            hg_buf_clear(&kept->answer);
+            hg_buf_finish(&kept->answer);
             if (err < 0)
                 hg_conn_close(conn);
             return;

@@ -297,6 +297,11 @@ static void post_chain(struct hg_loop *loop, struct hg_mail *newest, struct hg_m
 
 void hg_loop_post(struct hg_loop *loop, struct hg_mail *mail)
 {
+    post_chain(loop, mail, mail);
+}
+
+void hg_loop_post_together(struct hg_loop *loop, struct hg_mail *mail)
+{
     if (current == NULL || !current->is_holding) {
         post_chain(loop, mail, mail);
         return;

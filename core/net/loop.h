@@ -64,9 +64,10 @@ int hg_loop_finish(struct hg_loop *loop);
 void hg_loop_post(struct hg_loop *loop, struct hg_mail *mail);
 void hg_loop_post_list(struct hg_loop *loop, struct hg_list *list);
 /*
- * On `here`, the loop this thread runs: until the release, mail that it posts is held back. Then each loop gets all of
- * its own in one turn. Holds do not nest.
+ * On `here`, the loop this thread runs: until the release, what it posts together is held back. Then each loop gets all of
+ * its own in one turn. Holds do not nest. `loop` has to outlive the hold.
  */
+void hg_loop_post_together(struct hg_loop *loop, struct hg_mail *mail);
 void hg_loop_hold(struct hg_loop *here);
 void hg_loop_release(struct hg_loop *here);
 

@@ -76,7 +76,7 @@ static void hold_and_release(struct hg_loop *loop)
     hg_loop_hold(loop);
     for (unsigned i = 0; i < HG_COUNT(held); i++) {
         held[i] = (struct numbered){.mail = {.deliver = on_held}, .sender = i % 2, .number = i / 2};
-        hg_loop_post(i % 2 == 0 ? loop : &other, &held[i].mail);
+        hg_loop_post_together(i % 2 == 0 ? loop : &other, &held[i].mail);
         came_early |= atomic_load(&loop->inbox) != NULL || atomic_load(&other.inbox) != NULL;
     }
     hg_loop_release(loop);

@@ -132,7 +132,10 @@ static size_t on_data(void *ctx, struct hg_bytes bytes)
 {
     struct call *call = ctx;
     hg_peer_heard(call->member->peer, hg_loop_now(call->member->client->loop));
-    return hg_many_feed(call->many, bytes, wall_ns(), on_landed, call);
+    size_t used = hg_many_feed(call->many, bytes, wall_ns(), on_landed, call);
+    if (call->many->is_garbage) /* nothing more will land: those that wait fall back now */
+        hg_fetch_cancel(call->fetch, HG_EPROTO);
+    return used;
 }
 
 static void on_turn_over(uv_idle_t *turn_over);
@@ -140,8 +143,7 @@ static void on_turn_over(uv_idle_t *turn_over);
 static void wait_for_turn(struct ask *ask)
 {
     hg_list_push_back(&ask->member->waiting, &ask->common.link);
-    if (!ask->member->client->is_closing)
-        uv_idle_start(&ask->member->client->turn_over, on_turn_over);
+    uv_idle_start(&ask->member->client->turn_over, on_turn_over);
 }
 
 static void on_many_answer(void *ctx, const struct hg_fetch_response *response)
@@ -155,7 +157,8 @@ static void on_many_answer(void *ctx, const struct hg_fetch_response *response)
 
     call_end(call, response);
     if (response->err == HG_OK && response->status != 200) {
-        hg_peer_refuses_many(member->peer, now_ms);
+        if (response->status != 503) /* it has no memory just now */
+            hg_peer_refuses_many(member->peer, now_ms);
         again = true;
     } else {
         again = hg_many_end(many, response->err == HG_OK && is_framed(response), response->body);

@@ -19,6 +19,7 @@
 #include "net/clock.h"
 #include "node/cgroup.h"
 #include "node/node_impl.h"
+#include "wire/peer_many.h"
 
 #define EXIT_FAILED 1
 #define EXIT_CONFIG 2
@@ -187,14 +188,15 @@ static int runtime_start(struct hg_node *node, const struct hg_node_options *opt
 }
 
 /*
- * The largest body from another node is the Change of a set (POST ?changes), with the value in it. Clients are held to
- * limits.body by hg_node_request.
+ * The largest bodies from another node are the Change of a set (POST ?changes), with the value in it, and Asks (POST ?many).
+ * Clients are held to limits.body by hg_node_request.
  */
 static size_t body_max(const struct hg_config *config)
 {
-    size_t change_max = config->limits.value + config->limits.key + CHANGE_EXTRA;
-    return config->has_cluster && change_max > config->limits.body ? change_max
-                                                                   : config->limits.body;
+    size_t peer_max = config->limits.value + config->limits.key + CHANGE_EXTRA;
+    if (peer_max < HG_MANY_BYTES_MAX)
+        peer_max = HG_MANY_BYTES_MAX;
+    return config->has_cluster && peer_max > config->limits.body ? peer_max : config->limits.body;
 }
 
 static void set_limits(struct hg_node *node)

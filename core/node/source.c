@@ -72,7 +72,7 @@ static int source_ask(void *ctx, struct hg_load *load)
         return HG_ENOMEM;
     *ask = (struct ask_mail){
         .mail = {.deliver = on_ask_mail}, .worker = worker_for(node, load), .load = load};
-    hg_loop_post(&ask->worker->loop, &ask->mail);
+    hg_loop_post_together(&ask->worker->loop, &ask->mail);
     return HG_OK;
 }
 
