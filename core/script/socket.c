@@ -35,6 +35,7 @@ static bool make_room(struct hg_thread *thread)
         return true;
     if (hg_list_is_empty(&thread->idle_sockets))
         return false;
+    HG_RUNTIME_COUNT(thread->runtime, sockets_pool_full);
     hg_socket_close(hg_container_of(thread->idle_sockets.prev, struct hg_socket, link));
     return true;
 }

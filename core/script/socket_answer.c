@@ -19,14 +19,13 @@ static int push_connected(lua_State *L, struct hg_task *task, void *ud)
         lua_pushinteger(L, 1);
         return 1;
     }
-    struct hg_stream *stream = answer->socket != NULL ? &answer->socket->stream : NULL;
-    if (stream != NULL && stream->addresses == NULL && !stream->has_handle) {
-        lua_pushnil(L);
-        lua_pushfstring(L, "host could not be resolved: %s", answer->error);
-    } else {
-        hg_socket_push_failure(L, answer->error);
-    }
-    hg_socket_close(answer->socket);
+    const struct hg_stream *stream = answer->socket != NULL ? &answer->socket->stream : NULL;
+    bool is_unknown = stream != NULL && stream->addresses == NULL && !stream->has_handle;
+    hg_socket_close(answer->socket); /* first: what is pushed may collect the script's side of it */
+    if (!is_unknown)
+        return hg_socket_push_failure(L, answer->error);
+    lua_pushnil(L);
+    lua_pushfstring(L, "host could not be resolved: %s", answer->error);
     return 2;
 }
 

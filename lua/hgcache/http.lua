@@ -192,7 +192,7 @@ local function follow(request, url, until_ms)
         if timeout < 1 then
             return nil, "the origin did not answer in time", "timeout"
         end
-        local answer, message, code = core.fetch(method, url, from, lines_of(request.headers, is_elsewhere, not body), body,
+        local answer, message, code = core.fetch(method, url, from, lines_of(request.headers, is_elsewhere, request.body and not body), body,
             timeout, request.connect, request.max_body, request.compression)
         local location = answer and redirects[answer.status] and answer.headers.location
         if not location or left == 0 then

@@ -155,7 +155,9 @@ local function check(opts)
     local url = opts.url
     if type(url) ~= "string" or not url:find("{key}", 1, true) then
         error('hg.source_http: url: expected a URL with {key}, such as "https://origin/items/{key}"', 3)
-    elseif (url:match("^%a+://[^/?#]*") or ""):find("[{}]") then
+    elseif not url:find("^%a+://[^/?#]+") then
+        error('hg.source_http: url: expected a URL with {key}, such as "https://origin/items/{key}"', 3)
+    elseif url:match("^%a+://[^/?#]+"):find("[{}]") then
         error("hg.source_http: url: {key} cannot be in the origin", 3)
     end
     local plain = {}

@@ -127,8 +127,6 @@ end
 
 -- Connections -------------------------------------------------------------------------------------------------------
 
-local count = 0
-
 local function connect(source)
     local sock = require("hgcache.socket").tcp()
     sock:settimeout(source.timeout)
@@ -198,8 +196,9 @@ end
 
 local function new(name, opts)
     local source = check(name, opts)
-    count = count + 1
-    source.pool = "source_redis " .. count
+    -- By what a connection is made for: idle ones outlive the Lua state.
+    source.pool = ("source_redis %s %s %d"):format(source.unix or source.host .. ":" .. source.port, source.user or "",
+        source.db)
     return source
 end
 
