@@ -172,10 +172,10 @@ local function check_wait(name, level)
     end
 end
 
-local function lines_of(headers, is_elsewhere, has_no_body)
+local function lines_of(headers, is_elsewhere, has_lost_body)
     local lines = {}
     for _, header in ipairs(headers) do
-        if not (is_elsewhere and secret[header[1]]) and not (has_no_body and header[1] == "content-type") then
+        if not (is_elsewhere and secret[header[1]]) and not (has_lost_body and header[1] == "content-type") then
             lines[#lines + 1] = header[2]
         end
     end
@@ -192,8 +192,9 @@ local function follow(request, url, until_ms)
         if timeout < 1 then
             return nil, "the origin did not answer in time", "timeout"
         end
-        local answer, message, code = core.fetch(method, url, from, lines_of(request.headers, is_elsewhere, request.body and not body), body,
-            timeout, request.connect, request.max_body, request.compression)
+        local has_lost_body = request.body and not body
+        local answer, message, code = core.fetch(method, url, from, lines_of(request.headers, is_elsewhere, has_lost_body),
+            body, timeout, request.connect, request.max_body, request.compression)
         local location = answer and redirects[answer.status] and answer.headers.location
         if not location or left == 0 then
             return answer, message, code

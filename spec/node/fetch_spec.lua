@@ -131,6 +131,16 @@ describe("hg.http", function()
             end
             return { status = r:find("Accept-Encoding", 1, true) and 0 or 1 }]]
         assert.equal(1, a.status)
+        a = run [[return { status = hg.http.get(origin .. "/x", { headers = { ["Content-Type"] = "text/x" } }).body
+            :find("\r\nContent-Type: text/x\r\n", 1, true) or 0 }]]
+        assert.is_true(a.status > 0)
+        -- libcurl takes the first word of these for the host.
+        for _, url in ipairs { "http:///{key}/item", "http:/{key}/item" } do
+            a = run(("local ok, why = pcall(hg.source_http, { url = %q }) return { body = tostring(why), status = ok and 1 or 0 }")
+                :format(url))
+            assert.equal(0, a.status)
+            assert.is_truthy(a.body:find("expected a URL with {key}", 1, true))
+        end
         calm()
     end)
 
