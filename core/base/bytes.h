@@ -31,18 +31,29 @@ static inline struct hg_bytes hg_bytes_str(const char *text)
     return (struct hg_bytes){text, text == NULL ? 0 : strlen(text)};
 }
 
+/* Most keys are: two words, which may overlap, hold all of it. */
+static inline bool hg_bytes_is_short(size_t len)
+{
+    return len - 8 <= 8;
+}
+
+/* Without a call; len is short. */
+static inline bool hg_bytes_eq_short(const char *a, const char *b, size_t len)
+{
+    uint64_t a_first, a_last, b_first, b_last;
+    memcpy(&a_first, a, 8);
+    memcpy(&b_first, b, 8);
+    memcpy(&a_last, a + len - 8, 8);
+    memcpy(&b_last, b + len - 8, 8);
+    return ((a_first ^ b_first) | (a_last ^ b_last)) == 0;
+}
+
 static inline bool hg_bytes_eq(struct hg_bytes a, struct hg_bytes b)
 {
     if (a.len != b.len)
         return false;
-    if (a.len >= 8 && a.len <= 16) { /* most keys: without a call */
-        uint64_t a_first, a_last, b_first, b_last;
-        memcpy(&a_first, a.data, 8);
-        memcpy(&b_first, b.data, 8);
-        memcpy(&a_last, a.data + a.len - 8, 8);
-        memcpy(&b_last, b.data + a.len - 8, 8);
-        return ((a_first ^ b_first) | (a_last ^ b_last)) == 0;
-    }
+    if (hg_bytes_is_short(a.len))
+        return hg_bytes_eq_short(a.data, b.data, a.len);
     return a.len == 0 || memcmp(a.data, b.data, a.len) == 0;
 }
 

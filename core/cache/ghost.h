@@ -13,12 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What it takes for each, with its bucket; twice, since it doubles. */
-#define HG_GHOST_BYTES (2 * 3 * sizeof(uint64_t))
+/* What it takes for each, a link and two slots with their tags; half as much again, since it grows by half. */
+#define HG_GHOST_BYTES ((16 + 2 * 4 + 3) * 3 / 2)
 
 struct hg_ghost {
-    struct hg_ghost_link *links;
-    uint32_t capacity; /* a power of two, or 0 */
+    struct hg_ghost_link *links; /* the block */
+    uint64_t *tags;
+    uint32_t *slots; /* of a bucket: where its links are */
+    uint32_t bucket_count;
+    uint32_t capacity; /* 0: nothing was ever remembered */
     uint32_t count, free, oldest, newest;
 };
 
@@ -26,6 +29,8 @@ void hg_ghost_finish(struct hg_ghost *ghost); /* zeroed memory is fine, and is h
 
 /* Shrinks when an eighth of its capacity would do for `wanted`. Forgets the oldest. */
 void hg_ghost_trim(struct hg_ghost *ghost, size_t wanted);
+/* A step ahead of the others: the line that the hash belongs in. */
+void hg_ghost_fetch(const struct hg_ghost *ghost, uint64_t hash);
 bool hg_ghost_has(const struct hg_ghost *ghost, uint64_t hash);
 /* True if it was there. */
 bool hg_ghost_remove(struct hg_ghost *ghost, uint64_t hash);

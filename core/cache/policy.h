@@ -27,6 +27,7 @@
 #define HG_CACHE_POLICY_H
 
 #include "cache/order.h"
+#include "cache/order.h"
 #include "cache/table.h"
 
 #define HG_USES_CALL UINT8_MAX /* of uses_max: call hit */
@@ -90,6 +91,18 @@ static inline size_t hg_policy_cost(const struct hg_policy *policy, const struct
 static inline uint64_t hg_policy_hash(const struct hg_policy *policy, const struct hg_value *value)
 {
     return policy->table->hash(hg_value_key(value));
+}
+
+/*
+ * Evictions come in a row, so who names one that goes has what the next one needs fetched: its bucket, and the line of the one
+ * behind it in turn. `next` may be NULL.
+ */
+static inline void hg_policy_fetch_ahead(const struct hg_policy *policy, const struct hg_value *next)
+{
+    if (next == NULL)
+        return;
+    __builtin_prefetch(hg_order_prev(next));
+    hg_table_fetch_bucket(policy->table, hg_policy_hash(policy, next));
 }
 
 extern const struct hg_policy_ops hg_policy_lru, hg_policy_fifo, hg_policy_random, hg_policy_clock,

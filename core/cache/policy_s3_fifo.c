@@ -74,6 +74,14 @@ static struct hg_value *from_main(struct s3_fifo *s3)
     }
 }
 
+static void fetch_ahead(const struct s3_fifo *s3, const struct hg_value *value)
+{
+    const struct hg_value *next = hg_order_prev(value);
+    hg_policy_fetch_ahead(&s3->base, next);
+    if (next != NULL)
+        hg_ghost_fetch(&s3->ghost, hg_policy_hash(&s3->base, next));
+}
+
 /* NULL: all that was left there went to the main queue. */
 static struct hg_value *from_small(struct s3_fifo *s3, size_t ghost_limit)
 {
@@ -82,6 +90,7 @@ static struct hg_value *from_small(struct s3_fifo *s3, size_t ghost_limit)
         if (value == NULL)
             return NULL;
         if (value->uses < USES_TO_MAIN) {
+            fetch_ahead(s3, value);
             hg_ghost_push(&s3->ghost, hg_policy_hash(&s3->base, value), ghost_limit);
             return value;
         }

@@ -33,6 +33,8 @@ static struct hg_value *victim(struct hg_policy *policy)
         hand = hg_order_prev(hand) == NULL ? policy->order->last : hg_order_prev(hand);
     }
     sieve->hand = hand;
+    if (hand != NULL)
+        hg_policy_fetch_ahead(policy, hg_order_prev(hand));
     return hand; /* remove moves the hand on */
 }
 

@@ -53,8 +53,8 @@ static inline bool is_flushed(const struct hg_store *store, const struct hg_valu
 
 /*
  * A use moves an entry to the front of its list, and so writes to it and to both neighbours, which for a big store are not
- * in the processor's cache. They are fetched when it is used and written to some uses later; whoever looks at the order,
- * or changes it otherwise, has what is late done first. So the order is exact.
+ * in the processor's cache. They are fetched when it is used and written to some uses later; whoever looks at the order
+ * has what is late done first. So the order is exact.
  */
 static void order_catch_up(struct hg_store *store)
 {
@@ -75,6 +75,44 @@ static inline void order_use(struct hg_store *store, struct hg_value *value)
     __builtin_prefetch(hg_order_next(value), 1);
     if (oldest != NULL)
         hg_order_to_front(&store->order[hg_value_tier(oldest)], oldest);
+}
+
+/* A new entry is at the front at once, and late too: what is late before it must not end up in front of it. */
+static void order_enter(struct hg_store *store, struct hg_value *value)
+{
+    hg_order_push_front(&store->order[hg_value_tier(value)], value);
+    order_use(store, value);
+}
+
+static bool is_late(const struct hg_store *store, const struct hg_value *value)
+{
+    bool found = false;
+    for (size_t i = 0; i < HG_LATE_USES; i++)
+        found |= store->late[i] == value;
+    return found;
+}
+
+/* Its late uses are of no interest any more. */
+static void order_leave(struct hg_store *store, struct hg_value *value)
+{
+    for (size_t i = 0; i < HG_LATE_USES; i++) {
+        if (store->late[i] == value)
+            store->late[i] = NULL;
+    }
+    hg_order_remove(&store->order[hg_value_tier(value)], value);
+}
+
+/* Late uses are all of others, unless the last one was used itself: then it is not the last. */
+static struct hg_value *order_last(struct hg_store *store, enum hg_tier tier)
+{
+    struct hg_value *value = store->order[tier].last;
+    if (value != NULL && is_late(store, value)) {
+        order_catch_up(store);
+        value = store->order[tier].last;
+    }
+    if (value != NULL)
+        hg_policy_fetch_ahead(store->policy, hg_order_prev(value));
+    return value;
 }
 
 const struct hg_order *hg_store_order(struct hg_store *store, enum hg_tier tier)
@@ -98,8 +136,7 @@ static void drop(struct hg_store *store, uint64_t hash, struct hg_value *value,
     }
     hg_table_remove(&store->table, hash, value);
     if (tier != HG_TIER_MAIN || store->is_lru) {
-        order_catch_up(store);
-        hg_order_remove(&store->order[tier], value);
+        order_leave(store, value);
     } else {
         store->policy->ops->remove(store->policy, value);
     }
@@ -120,7 +157,7 @@ static size_t evict_next(struct hg_store *store, enum hg_tier tier)
 {
     struct hg_value *value = tier == HG_TIER_MAIN && !store->is_lru
                                  ? store->policy->ops->victim(store->policy)
-                                 : hg_store_order(store, tier)->last;
+                                 : order_last(store, tier);
     if (value == NULL)
         return 0;
     size_t cost_bytes = hg_store_entry_cost(store, value);
@@ -225,28 +262,41 @@ void hg_store_flush(struct hg_store *store)
     store->flushed_count = store->table.count;
 }
 
-/* A use costs a move in a list or a small counter; only some policies have more to do. */
-static inline void use(struct hg_store *store, struct hg_value *value)
+/* Those who go by a list or a small counter need no call for a use. */
+static inline bool is_use_small(const struct hg_store *store, const struct hg_value *value)
 {
-    enum hg_tier tier = hg_value_tier(value);
-    if (tier == HG_TIER_MAIN && !store->is_lru) {
-        if (store->uses_max == HG_USES_CALL)
-            store->policy->ops->hit(store->policy, value);
-        else if (value->uses < store->uses_max)
-            value->uses++;
-        return;
-    }
-    order_use(store, value);
+    return store->is_lru || store->uses_max != HG_USES_CALL || hg_value_tier(value) != HG_TIER_MAIN;
 }
 
-struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_bytes key)
+static inline void use_small(struct hg_store *store, struct hg_value *value)
+{
+    if (store->is_lru || hg_value_tier(value) != HG_TIER_MAIN)
+        order_use(store, value);
+    else /* without a branch, which would wait for the value's line */
+        value->uses += (value->uses < store->uses_max) & 3;
+}
+
+static __attribute__((noinline)) struct hg_value *get_any(struct hg_store *store, uint64_t hash,
+                                                          struct hg_bytes key)
 {
     if (store->table.old_buckets != NULL)
         hg_table_move(&store->table);
     struct hg_value *value = hg_table_use(&store->table, hash, key);
     if (value == NULL || is_flushed(store, value))
         return NULL;
-    use(store, value);
+    if (is_use_small(store, value))
+        use_small(store, value);
+    else
+        store->policy->ops->hit(store->policy, value);
+    return value;
+}
+
+struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_bytes key)
+{
+    struct hg_value *value = hg_table_guess(&store->table, hash, key);
+    if (value == NULL || is_flushed(store, value) || !is_use_small(store, value))
+        return get_any(store, hash, key);
+    use_small(store, value);
     return value;
 }
 
@@ -297,8 +347,7 @@ static int enter(struct hg_store *store, struct hg_value *value, uint64_t hash,
         return err;
     value->queue = value->uses = 0;
     if (tier != HG_TIER_MAIN || store->is_lru) {
-        order_catch_up(store);
-        hg_order_push_front(&store->order[tier], value);
+        order_enter(store, value);
     } else {
         err = store->policy->ops->add(store->policy, value, past);
     }

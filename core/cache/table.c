@@ -11,19 +11,6 @@
 
 static_assert(sizeof(struct hg_bucket) == 64, "a cache line");
 
-/* Folded, so that it does not matter which bits of the hash chose the shard. */
-static size_t fold(uint64_t hash)
-{
-    return (size_t)(hash ^ hash >> 32);
-}
-
-/* Bits that choose neither shard nor bucket. */
-static uint64_t tag_of(uint64_t hash)
-{
-    uint64_t tag = hash >> 56;
-    return tag + (tag == 0);
-}
-
 static size_t small_mask(const struct hg_table *table)
 {
     return table->mask < table->old_mask ? table->mask : table->old_mask;
@@ -36,15 +23,10 @@ static bool is_moved(const struct hg_table *table, size_t index)
 
 static struct hg_bucket *bucket_of(const struct hg_table *table, uint64_t hash)
 {
-    size_t index = fold(hash);
+    size_t index = hg_table_fold(hash);
     if (is_moved(table, index))
         return &table->buckets[index & table->mask];
     return &table->old_buckets[index & table->old_mask];
-}
-
-static struct hg_value *value_at(const struct hg_bucket *bucket, unsigned slot)
-{
-    return (struct hg_value *)((uintptr_t)bucket->high[slot] << 32 | bucket->low[slot]);
 }
 
 static uint64_t tag_at(const struct hg_bucket *bucket, unsigned slot)
@@ -66,14 +48,6 @@ static unsigned used_of(const struct hg_bucket *bucket)
     return bucket->tags == 0 ? 0 : HG_BUCKET_SLOTS - (unsigned)__builtin_clzll(bucket->tags) / 8;
 }
 
-/* The top bit of each byte that is the tag; all eight at once. */
-static uint64_t matches(const struct hg_bucket *bucket, uint64_t tag)
-{
-    const uint64_t low_bits = UINT64_C(0x7f7f7f7f7f7f7f7f);
-    uint64_t differ = bucket->tags ^ tag * UINT64_C(0x0101010101010101);
-    return ~(((differ & low_bits) + low_bits) | differ | low_bits);
-}
-
 struct place {
     struct hg_bucket *bucket;
     unsigned slot;
@@ -83,12 +57,12 @@ struct place {
 static inline bool find(const struct hg_table *table, uint64_t hash, struct hg_bytes key,
                         const struct hg_value *wanted, struct place *out_place)
 {
-    uint64_t tag = tag_of(hash);
+    uint64_t tag = hg_tag(hash);
     struct hg_bucket *bucket = bucket_of(table, hash);
     do {
-        for (uint64_t found = matches(bucket, tag); found != 0; found &= found - 1) {
-            unsigned slot = (unsigned)__builtin_ctzll(found) / 8;
-            const struct hg_value *value = value_at(bucket, slot);
+        for (uint64_t found = hg_tags_match(bucket->tags, tag); found != 0; found &= found - 1) {
+            unsigned slot = hg_tags_first(found);
+            const struct hg_value *value = hg_bucket_value(bucket, slot);
             if (wanted != NULL ? value == wanted : hg_bytes_eq(hg_value_key(value), key)) {
                 *out_place = (struct place){bucket, slot};
                 return true;
@@ -102,50 +76,36 @@ static inline bool find(const struct hg_table *table, uint64_t hash, struct hg_b
 struct hg_value *hg_table_find(const struct hg_table *table, uint64_t hash, struct hg_bytes key)
 {
     struct place at;
-    return find(table, hash, key, NULL, &at) ? value_at(at.bucket, at.slot) : NULL;
+    return find(table, hash, key, NULL, &at) ? hg_bucket_value(at.bucket, at.slot) : NULL;
 }
 
 static void swap_slots(struct hg_bucket *a, unsigned slot_a, struct hg_bucket *b, unsigned slot_b)
 {
-    const struct hg_value *value = value_at(a, slot_a);
+    const struct hg_value *value = hg_bucket_value(a, slot_a);
     uint64_t tag = tag_at(a, slot_a);
-    slot_set(a, slot_a, value_at(b, slot_b), tag_at(b, slot_b));
+    slot_set(a, slot_a, hg_bucket_value(b, slot_b), tag_at(b, slot_b));
     slot_set(b, slot_b, value, tag);
 }
 
-static __attribute__((noinline)) struct hg_value *use_any(struct hg_table *table, uint64_t hash,
-                                                          struct hg_bytes key)
+struct hg_value *hg_table_use(struct hg_table *table, uint64_t hash, struct hg_bytes key)
 {
     struct place at;
     if (!find(table, hash, key, NULL, &at))
         return NULL;
-    struct hg_value *value = value_at(at.bucket, at.slot);
+    struct hg_value *value = hg_bucket_value(at.bucket, at.slot);
     struct hg_bucket *first = bucket_of(table, hash);
     if (at.bucket != first)
         swap_slots(at.bucket, at.slot, first, at.slot);
     return value;
 }
 
-/* Nearly always it is the first with its tag in the first line. */
-struct hg_value *hg_table_use(struct hg_table *table, uint64_t hash, struct hg_bytes key)
-{
-    const struct hg_bucket *bucket = bucket_of(table, hash);
-    uint64_t found = matches(bucket, tag_of(hash));
-    if (found != 0) {
-        struct hg_value *value = value_at(bucket, (unsigned)__builtin_ctzll(found) / 8);
-        if (hg_bytes_eq(hg_value_key(value), key))
-            return value;
-    }
-    return use_any(table, hash, key);
-}
-
 struct hg_value *hg_table_find_hash(const struct hg_table *table, uint64_t hash)
 {
-    uint64_t tag = tag_of(hash);
+    uint64_t tag = hg_tag(hash);
     for (const struct hg_bucket *bucket = bucket_of(table, hash); bucket != NULL;
          bucket = bucket->more) {
-        for (uint64_t found = matches(bucket, tag); found != 0; found &= found - 1) {
-            struct hg_value *value = value_at(bucket, (unsigned)__builtin_ctzll(found) / 8);
+        for (uint64_t found = hg_tags_match(bucket->tags, tag); found != 0; found &= found - 1) {
+            struct hg_value *value = hg_bucket_value(bucket, hg_tags_first(found));
             if (table->hash(hg_value_key(value)) == hash)
                 return value;
         }
@@ -177,7 +137,7 @@ static int insert(struct hg_table *table, struct hg_bucket *bucket, const struct
 
 int hg_table_add(struct hg_table *table, uint64_t hash, struct hg_value *value)
 {
-    int err = insert(table, bucket_of(table, hash), value, tag_of(hash));
+    int err = insert(table, bucket_of(table, hash), value, hg_tag(hash));
     table->count += err == HG_OK;
     return err;
 }
@@ -193,7 +153,7 @@ void hg_table_remove(struct hg_table *table, uint64_t hash, const struct hg_valu
     for (; last->more != NULL; last = last->more)
         before = last;
     unsigned slot = used_of(last) - 1;
-    slot_set(at.bucket, at.slot, value_at(last, slot), tag_at(last, slot));
+    slot_set(at.bucket, at.slot, hg_bucket_value(last, slot), tag_at(last, slot));
     slot_set(last, slot, NULL, 0);
     table->count--;
     if (slot == 0 && before != NULL) {
@@ -255,9 +215,10 @@ static void move_entries(struct hg_table *table, struct hg_bucket *from)
         is_first = false;
         unsigned used = used_of(&moved);
         for (unsigned slot = 0; slot < used; slot++) {
-            const struct hg_value *value = value_at(&moved, slot);
+            const struct hg_value *value = hg_bucket_value(&moved, slot);
             uint64_t hash = table->hash(hg_value_key(value));
-            int err = insert(table, &table->buckets[fold(hash) & table->mask], value, tag_of(hash));
+            int err = insert(table, &table->buckets[hg_table_fold(hash) & table->mask], value,
+                             hg_tag(hash));
             assert(err == HG_OK); /* reserved */
             (void)err;
         }
@@ -364,7 +325,7 @@ struct hg_value *hg_table_nth(const struct hg_table *table, size_t row, size_t n
     while (bucket != NULL) {
         size_t used = used_of(bucket);
         if (n < used)
-            return value_at(bucket, (unsigned)n);
+            return hg_bucket_value(bucket, (unsigned)n);
         n -= used;
         bucket = bucket->more;
         if (bucket == NULL) {
@@ -383,10 +344,10 @@ void hg_table_fetch_bucket(const struct hg_table *table, uint64_t hash)
 void hg_table_fetch_value(const struct hg_table *table, uint64_t hash)
 {
     const struct hg_bucket *bucket = bucket_of(table, hash);
-    uint64_t found = matches(bucket, tag_of(hash));
+    uint64_t found = hg_tags_match(bucket->tags, hg_tag(hash));
     if (found == 0)
         return;
-    const char *value = (const char *)value_at(bucket, (unsigned)__builtin_ctzll(found) / 8);
+    const char *value = (const char *)hg_bucket_value(bucket, hg_tags_first(found));
     __builtin_prefetch(value);
     __builtin_prefetch(value + 63);
 }
@@ -399,15 +360,15 @@ static bool is_bucket_valid(const struct hg_table *table, const struct hg_bucket
         if ((bucket->more != NULL && used < HG_BUCKET_SLOTS) || (bucket != first && used == 0))
             return false;
         for (unsigned slot = 0; slot < used; slot++) {
-            const struct hg_value *value = value_at(bucket, slot);
+            const struct hg_value *value = hg_bucket_value(bucket, slot);
             uint64_t hash = table->hash(hg_value_key(value));
-            if (++*count > table->count || tag_at(bucket, slot) != tag_of(hash) ||
+            if (++*count > table->count || tag_at(bucket, slot) != hg_tag(hash) ||
                 bucket_of(table, hash) != first ||
                 hg_table_find(table, hash, hg_value_key(value)) != value)
                 return false;
         }
         for (unsigned slot = used; slot < HG_BUCKET_SLOTS; slot++) {
-            if (value_at(bucket, slot) != NULL)
+            if (hg_bucket_value(bucket, slot) != NULL)
                 return false;
         }
     }
