@@ -6,8 +6,8 @@
  *                                  GLib hash table with a queue: all resident, and 100,000 entries. The contestants
  *                                  run by turns; medians over the rounds, ratios taken within one round.
  *                                  "x16" asks for sixteen at a time (hg_store_get_many).
- *   bench_store threads            the same look-ups in 16 shards with a lock each and one budget, as a group has them, by
- *                                  one thread and by two: wall time, all resident
+ *   bench_store threads [SHARDS]   the same look-ups in a group's shards, as many as two workers get, by one thread and by
+ *                                  two: wall time, all resident
  *   bench_store memory [POLICY]    process growth an entry for a million entries, less key and value
  *
  * CPU time, not wall time: the machine may be shared.
@@ -31,6 +31,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "cache/store.h"
+#include "group/shard.h"
 
 #define KEYS       1000000
 #define KEY_BYTES  16
@@ -244,19 +245,20 @@ static const struct contestant {
 
 /* ---- threads ---- */
 
-#define SHARDS 16
+static unsigned shard_count;
+static struct hg_shard *shards;
 
-static struct shard {
-    _Alignas(64) pthread_mutex_t lock;
-    struct hg_store store;
-} shards[SHARDS];
-
-static void shard_get(const char *key)
+/* As group/get.c: under one lock. */
+static void shard_get(const char *text)
 {
-    struct shard *shard = &shards[hg_hash(hg_bytes(key, KEY_BYTES)) >> 48 & (SHARDS - 1)];
-    pthread_mutex_lock(&shard->lock);
-    store_get(&shard->store, key);
-    pthread_mutex_unlock(&shard->lock);
+    struct hg_bytes key = hg_bytes(text, KEY_BYTES);
+    uint64_t hash = hg_hash(key);
+    struct hg_shard *shard = hg_shard_of(shards, shard_count, hash);
+    hg_store_fetch(&shard->store, hash);
+    hg_shard_lock(shard);
+    if (hg_store_get(&shard->store, hash, key) == NULL)
+        store_put(&shard->store, key);
+    hg_shard_unlock(shard);
 }
 
 /* Each thread asks for all of it, beginning at its own place. */
@@ -326,17 +328,16 @@ static void run_rounds(const char *title, size_t capacity, size_t rounds)
                median(speed[i], rounds), median(ratio[i], rounds), contestants[0].name);
 }
 
-static int run_two_threads(size_t rounds)
+static int run_two_threads(size_t rounds, unsigned count)
 {
     static double one[ROUNDS_MAX], two[ROUNDS_MAX], ratio[ROUNDS_MAX];
     struct hg_budget budget;
-    pthread_mutexattr_t attributes; /* as group/shard.c */
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
     hg_budget_init(&budget, SIZE_MAX, 0, 0);
-    for (size_t i = 0; i < SHARDS; i++) {
-        pthread_mutex_init(&shards[i].lock, &attributes);
-        if (hg_store_init(&shards[i].store, &budget, NULL, NULL) < 0)
+    shard_count = count;
+    shards = aligned_alloc(HG_CACHE_LINE, count * sizeof *shards);
+    for (unsigned i = 0; i < count; i++) {
+        if (shards == NULL ||
+            hg_shard_init(&shards[i], &budget, &hg_policy_lru, 0, 0, NULL, NULL) < 0)
             abort();
     }
     for (size_t i = 0; i < KEYS; i++)
@@ -348,8 +349,9 @@ static int run_two_threads(size_t rounds)
     }
     printf("one thread %.2f, two threads %.2f M operations a second, %.2f x\n", median(one, rounds),
            median(two, rounds), median(ratio, rounds));
-    for (size_t i = 0; i < SHARDS; i++)
-        hg_store_finish(&shards[i].store);
+    for (unsigned i = 0; i < count; i++)
+        hg_shard_finish(&shards[i]);
+    free(shards);
     return 0;
 }
 
@@ -399,11 +401,13 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "memory") == 0)
         return run_memory(argc > 2 ? argv[2] : "lru");
     if (argc > 1 && strcmp(argv[1], "threads") == 0)
-        return run_two_threads(5);
+        return run_two_threads(9, argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10)
+                                           : 2 * HG_SHARDS_PER_WORKER);
     size_t rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 5;
     if (rounds < 1 || rounds > ROUNDS_MAX) {
-        fprintf(stderr,
-                "usage: bench_store [ROUNDS [NAME [CAPACITY]]] | threads | memory [POLICY]\n");
+        fprintf(
+            stderr,
+            "usage: bench_store [ROUNDS [NAME [CAPACITY]]] | threads [SHARDS] | memory [POLICY]\n");
         return 2;
     }
     if (argc > 2) {

@@ -38,21 +38,23 @@ struct hg_store_counters {
     uint64_t rejected;    /* HG_ETOOBIG */
 };
 
-#define HG_LATE_USES 8
+#define HG_LATE_USES 4
 
 struct hg_store {
-    struct hg_budget *budget; /* borrowed */
-    hg_evict_fn on_evict;     /* may be NULL */
-    void *on_evict_ctx;
-    struct hg_table table;
-    size_t tier_count[HG_TIER_COUNT]; /* their sum is table.count */
+    /* What a look-up writes to, side by side; with a lock before it, it is two cache lines. */
     struct hg_order order[HG_TIER_COUNT]; /* lru: first = most recently used; by hg_store_order */
-    struct hg_value *late[HG_LATE_USES];  /* a ring of the last uses that order does not show yet */
-    size_t late_next;
-    struct hg_policy *policy;             /* of the main tier */
+    uint8_t late_next;                    /* modulo HG_LATE_USES */
     uint8_t uses_max;                     /* of the policy */
     bool is_lru;                          /* of the main tier, too */
     uint8_t epoch;                        /* flushes, modulo 256; of what is put */
+    struct hg_value *late[HG_LATE_USES];  /* a ring of the last uses that order does not show yet */
+
+    struct hg_table table;
+    struct hg_budget *budget; /* borrowed */
+    hg_evict_fn on_evict;     /* may be NULL */
+    void *on_evict_ctx;
+    size_t tier_count[HG_TIER_COUNT]; /* their sum is table.count */
+    struct hg_policy *policy;         /* of the main tier */
     size_t flushed_count;                 /* entries of earlier epochs, yet to be freed */
     size_t sweep_row;                     /* expiry hand */
     struct hg_store_counters counters;
@@ -67,6 +69,14 @@ void hg_store_finish(struct hg_store *store); /* drops every entry, no callback;
 
 /* Fresh or stale, whatever is there; counts as a use. The caller compares expires_ms. */
 struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_bytes key);
+/*
+ * Ahead of a get, without the lock, which another thread may hold meanwhile: what it looks at first is fetched. It changes
+ * nothing; where the table is being resized it fetches what is not needed.
+ */
+static inline void hg_store_fetch(const struct hg_store *store, uint64_t hash)
+{
+    hg_table_fetch_guess(&store->table, hash);
+}
 /* The same for many: what they lie in is fetched ahead for all. NULL where there is none. */
 void hg_store_get_many(struct hg_store *store, const uint64_t *hashes, const struct hg_bytes *keys, size_t count,
                        struct hg_value **out_values);

@@ -264,8 +264,8 @@ static void resize(struct hg_table *table, size_t bucket_count)
         return;
     table->old_buckets = table->buckets;
     table->old_mask = table->mask;
-    table->buckets = buckets;
-    table->mask = bucket_count - 1;
+    __atomic_store_n(&table->buckets, buckets, __ATOMIC_RELAXED); /* hg_table_fetch_guess */
+    __atomic_store_n(&table->mask, bucket_count - 1, __ATOMIC_RELAXED);
     table->move_index = 0;
 }
 

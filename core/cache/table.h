@@ -31,10 +31,11 @@ typedef uint64_t (*hg_hash_fn)(struct hg_bytes key);
 
 struct hg_table {
     struct hg_bucket *buckets, *old_buckets; /* old_buckets: being moved from, NULL when not resizing */
-    size_t mask, old_mask, move_index;
-    size_t count;           /* entries */
+    size_t mask;
+    hg_hash_fn hash; /* hg_hash; tests make keys collide */
+    size_t old_mask, move_index;
+    size_t count;            /* entries */
     struct hg_bucket *spare; /* for what a resize is moving */
-    hg_hash_fn hash;        /* hg_hash; tests make keys collide */
 };
 
 int hg_table_init(struct hg_table *table); /* HG_ENOMEM */
@@ -83,6 +84,14 @@ static inline size_t hg_table_fold(uint64_t hash)
 static inline struct hg_value *hg_bucket_value(const struct hg_bucket *bucket, unsigned slot)
 {
     return (struct hg_value *)((uintptr_t)bucket->high[slot] << 32 | bucket->low[slot]);
+}
+
+/* Without the lock: buckets and mask may be of different moments, and then it is some address that is fetched. */
+static inline void hg_table_fetch_guess(const struct hg_table *table, uint64_t hash)
+{
+    struct hg_bucket *buckets = __atomic_load_n(&table->buckets, __ATOMIC_RELAXED);
+    size_t mask = __atomic_load_n(&table->mask, __ATOMIC_RELAXED);
+    __builtin_prefetch((const void *)((uintptr_t)buckets + (hg_table_fold(hash) & mask) * sizeof(struct hg_bucket)));
 }
 
 /* The first with its tag in the first line, for keys that are compared without a call. */

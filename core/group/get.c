@@ -298,6 +298,7 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     if (get->parent == NULL && get->chain.len > 0)
         lookup.held_count = hg_held_by_chain(group->groups, get->chain, lookup.held);
 
+    hg_store_fetch(&lookup.shard->store, lookup.hash);
     hg_shard_lock(lookup.shard);
     lookup.shard->counters.gets++;
     lookup.shard->counters.peer_requests += get->from_peer;

@@ -82,11 +82,14 @@ static void on_evict(void *ctx, struct hg_value *value, enum hg_evict_reason rea
 /* The high bits of the hash choose a shard (the store uses the low ones), so the count is a power of two. */
 static unsigned shard_count(const struct hg_groups *groups, const struct hg_group_config *config)
 {
-    unsigned wanted = config->shards != 0 ? config->shards : groups->config.shards;
+    bool is_auto = config->shards == 0;
+    unsigned wanted = is_auto ? groups->config.shards : config->shards;
     unsigned count = 1;
 
     while (count < wanted && count < SHARDS_MAX)
         count *= 2;
+    while (is_auto && count > 1 && config->capacity_bytes / count < HG_SHARD_BYTES_MIN)
+        count /= 2;
     return count;
 }
 
@@ -246,5 +249,5 @@ struct hg_value *hg_group_peek_locked(struct hg_group *group, struct hg_shard *s
 
 struct hg_shard *hg_group_shard(struct hg_group *group, uint64_t hash)
 {
-    return &group->shards[(hash >> 48) & (group->shard_count - 1)];
+    return hg_shard_of(group->shards, group->shard_count, hash);
 }

@@ -18,7 +18,7 @@
 
 struct hg_shard {
     _Alignas(HG_CACHE_LINE) pthread_mutex_t lock;
-    struct hg_store store;
+    struct hg_store store; /* begins in the lock's line */
     struct hg_flights flights;
     struct hg_rates rates; /* of gets */
     struct hg_history history;
@@ -35,8 +35,16 @@ int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget,
                   hg_evict_fn on_evict, void *ctx);
 void hg_shard_finish(struct hg_shard *shard); /* no flight may be left; zeroed memory is fine */
 
+/* The shard of a hash; count is a power of two. */
+static inline struct hg_shard *hg_shard_of(struct hg_shard *shards, unsigned count, uint64_t hash)
+{
+    return &shards[hash >> 48 & (count - 1)];
+}
+
+/* What a look-up writes to was likely last written by another thread: it is fetched while the lock is. */
 static inline void hg_shard_lock(struct hg_shard *shard)
 {
+    __builtin_prefetch(&shard->store.late, 1);
     pthread_mutex_lock(&shard->lock);
 }
 
