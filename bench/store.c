@@ -132,8 +132,11 @@ static size_t store_get_many(struct hg_store *store, size_t first)
         hashes[i] = hg_hash(texts[i]);
     }
     hg_store_get_many(store, hashes, texts, TOGETHER, found);
-    for (size_t i = 0; i < TOGETHER; i++)
-        hits += found[i] != NULL ? 1 : store_get(store, asked[first + i]);
+    for (size_t i = 0; i < TOGETHER; i++) {
+        hits += found[i] != NULL;
+        if (found[i] == NULL)
+            store_put(store, texts[i]);
+    }
     return hits;
 }
 

@@ -125,8 +125,11 @@ static bool find(const struct hg_ghost *ghost, uint64_t hash, struct place *out_
 
 void hg_ghost_fetch(const struct hg_ghost *ghost, uint64_t hash)
 {
-    if (ghost->capacity > 0)
-        __builtin_prefetch(&ghost->tags[home_of(ghost, hash)], 1);
+    if (ghost->capacity == 0)
+        return;
+    uint32_t bucket = home_of(ghost, hash);
+    __builtin_prefetch(&ghost->tags[bucket], 1);
+    __builtin_prefetch(&ghost->slots[bucket * SLOTS], 1);
 }
 
 bool hg_ghost_has(const struct hg_ghost *ghost, uint64_t hash)

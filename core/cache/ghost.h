@@ -29,7 +29,7 @@ void hg_ghost_finish(struct hg_ghost *ghost); /* zeroed memory is fine, and is h
 
 /* Shrinks when an eighth of its capacity would do for `wanted`. Forgets the oldest. */
 void hg_ghost_trim(struct hg_ghost *ghost, size_t wanted);
-/* A step ahead of the others: the line that the hash belongs in. */
+/* A step ahead of the others: the lines that the hash belongs in. */
 void hg_ghost_fetch(const struct hg_ghost *ghost, uint64_t hash);
 bool hg_ghost_has(const struct hg_ghost *ghost, uint64_t hash);
 /* True if it was there. */

@@ -67,7 +67,11 @@ static struct hg_value *from_main(struct s3_fifo *s3)
     struct hg_queue *queue = &s3->queues[MAIN];
     for (;;) {
         struct hg_value *value = queue->order.last;
-        if (value == NULL || value->uses == 0)
+        if (value == NULL)
+            return NULL;
+        __builtin_prefetch(hg_order_prev(value),
+                           1); /* the next to be looked at, here or for the next victim */
+        if (value->uses == 0)
             return value;
         value->uses--;
         hg_queue_to_front(queue, value);
@@ -94,6 +98,7 @@ static struct hg_value *from_small(struct s3_fifo *s3, size_t ghost_limit)
             hg_ghost_push(&s3->ghost, hg_policy_hash(&s3->base, value), ghost_limit);
             return value;
         }
+        __builtin_prefetch(hg_order_prev(value), 1);
         hg_queue_remove(&s3->queues[SMALL], value);
         value->uses = 0;
         hg_queue_push(&s3->queues[MAIN], value);
