@@ -14,6 +14,19 @@ if args.self then
     end
 end
 
+-- Reads the cache and answers JSON.
+local function page(request)
+    local key = request.query.key
+    local found, message = hg.group("bench"):get(key)
+    if not found then
+        return hg.reply { status = 502, body = message }
+    end
+    return hg.reply {
+        headers = { ["Content-Type"] = "application/json" },
+        body = hg.json.encode { key = key, value = found, bytes = #found },
+    }
+end
+
 return {
     node = {
         name = "bench",
@@ -36,5 +49,5 @@ return {
             end,
         },
     },
-    routes = { ["GET /api"] = hg.serve("bench") },
+    routes = { ["GET /api"] = hg.serve("bench"), ["GET /page"] = page },
 }

@@ -75,7 +75,6 @@ static void push(struct world *world, struct event event)
             abort();
     }
     size_t at = world->count++;
-    event.number = ++world->number;
     for (; at > 0 && is_before(&event, &world->heap[(at - 1) / 2]); at = (at - 1) / 2)
         world->heap[at] = world->heap[(at - 1) / 2];
     world->heap[at] = event;
@@ -103,6 +102,7 @@ static struct event pop(struct world *world)
 void after(struct world *world, uint64_t delay, struct node *node, event_fn happen, void *arg)
 {
     push(world, (struct event){.at = world->now + delay,
+                               .number = ++world->number,
                                .happen = happen,
                                .arg = arg,
                                .node = node == NULL ? -1 : (int)node->index,
@@ -119,7 +119,8 @@ bool world_step(struct world *world)
         const struct node *node = &world->nodes[event.node];
         if (event.epoch != node->epoch)
             return true;
-        if (node->paused_until > world->now) { /* it comes when the node goes on, in this order */
+        /* It comes when the node goes on, in this order: by its number also before what is due only then. */
+        if (node->paused_until > world->now) {
             event.at = node->paused_until;
             push(world, event);
             return true;
