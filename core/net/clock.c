@@ -1,7 +1,7 @@
 #include "net/clock.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <stdatomic.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -25,19 +25,50 @@ __attribute__((constructor)) static void note_start(void)
     start_ms = boot_ms();
 }
 
+static _Atomic bool is_held;
+static _Atomic uint64_t held_boot_ms, held_wall_ms;
+
+void hg_clock_hold(uint64_t at_boot_ms, uint64_t at_wall_ms)
+{
+    held_boot_ms = at_boot_ms;
+    held_wall_ms = at_wall_ms;
+    is_held = true;
+}
+
+void hg_clock_release(void)
+{
+    is_held = false;
+}
+
+bool hg_clock_is_held(void)
+{
+    return atomic_load_explicit(&is_held, memory_order_relaxed);
+}
+
 uint64_t hg_clock_boot_ms(void)
 {
+    if (hg_clock_is_held())
+        return held_boot_ms;
     return HG_CLOCK_START_MS + boot_ms() - start_ms;
 }
 
 double hg_clock_wall_s(void)
 {
+    if (hg_clock_is_held())
+        return (double)held_wall_ms / 1000;
     struct timespec ts = clock_read(CLOCK_REALTIME);
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+int64_t hg_clock_wall_second(void)
+{
+    return hg_clock_is_held() ? (int64_t)(held_wall_ms / 1000) : (int64_t)time(NULL);
+}
+
 double hg_clock_monotonic_s(void)
 {
+    if (hg_clock_is_held())
+        return (double)held_boot_ms / 1000;
     struct timespec ts = clock_read(CLOCK_MONOTONIC);
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }

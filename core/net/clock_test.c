@@ -60,10 +60,32 @@ static void test_random_bytes_fill_all_of_it(void **state)
         assert_int_not_equal(any[i], 0);
 }
 
+static void test_held_clocks_stand_still(void **state)
+{
+    (void)state;
+    assert_false(hg_clock_is_held());
+    hg_clock_hold(5000, 1700000000250);
+    assert_true(hg_clock_is_held());
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(hg_clock_boot_ms(), 5000);
+        assert_true(hg_clock_wall_s() == 1700000000.25);
+        assert_int_equal(hg_clock_wall_second(), 1700000000);
+        assert_true(hg_clock_monotonic_s() == 5.0);
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    }
+    hg_clock_hold(5001, 1700000001000);
+    assert_int_equal(hg_clock_boot_ms(), 5001);
+    assert_int_equal(hg_clock_wall_second(), 1700000001);
+    hg_clock_release();
+    assert_true(hg_clock_boot_ms() >= HG_CLOCK_START_MS);
+    assert_true(hg_clock_wall_second() > 1700000001);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clocks_go_forward),
+        cmocka_unit_test(test_held_clocks_stand_still),
         cmocka_unit_test(test_threads_draw_different_numbers),
         cmocka_unit_test(test_random_bytes_fill_all_of_it),
     };

@@ -46,6 +46,7 @@ static struct logger *current;
 static _Atomic int level_now = HG_LOG_INFO;
 static _Atomic int format_now = HG_LOG_TEXT;
 static _Atomic uint64_t dropped_count;
+static _Atomic(hg_log_fn) diverted;
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
@@ -141,9 +142,19 @@ static size_t ring_take(struct logger *logger, char *out, size_t max)
     return len;
 }
 
+void hg_log_divert(hg_log_fn fn)
+{
+    diverted = fn;
+}
+
 static void emit(enum hg_log_level level, struct hg_bytes message)
 {
     char line[2 * LINE_MAX_BYTES + 128];
+    hg_log_fn divert = diverted;
+    if (divert != NULL) {
+        divert(level, message);
+        return;
+    }
     size_t len = format_line(level, message, line);
 
     pthread_mutex_lock(&current_lock);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -129,6 +130,7 @@ int hg_loop_init(struct hg_loop *loop, const char *name)
     memset(loop, 0, sizeof(*loop));
     loop->name = name;
     hg_list_init(&loop->list_inbox);
+    hg_list_init(&loop->held_timers);
     atomic_init(&loop->inbox, NULL);
     atomic_init(&loop->stopping, false);
     loop->uv_now_seen = UINT64_MAX;
@@ -165,6 +167,28 @@ void hg_loop_run(struct hg_loop *loop)
         uv_run(&loop->uv, UV_RUN_DEFAULT);
     atomic_store(&loop->stopping, false);
     current = outer;
+}
+
+struct hg_loop *hg_loop_enter(struct hg_loop *loop)
+{
+    struct hg_loop *outer = current;
+    current = loop;
+    if (loop != NULL)
+        loop->uv_now_seen = UINT64_MAX;
+    return outer;
+}
+
+void hg_loop_turn(struct hg_loop *loop)
+{
+    struct hg_loop *outer = hg_loop_enter(loop);
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    hg_loop_enter(outer);
+}
+
+bool hg_loop_has_work(const struct hg_loop *loop)
+{
+    struct pollfd events = {.fd = uv_backend_fd(&loop->uv), .events = POLLIN};
+    return uv_backend_timeout(&loop->uv) == 0 || poll(&events, 1, 0) > 0;
 }
 
 struct start {
@@ -369,7 +393,7 @@ uint64_t hg_loop_now(struct hg_loop *loop)
 
 struct hg_bytes hg_loop_date(struct hg_loop *loop)
 {
-    int64_t second = (int64_t)time(NULL);
+    int64_t second = hg_clock_wall_second();
     if (second != loop->date_second) {
         loop->date_second = second;
         hg_http_date(second, loop->date);

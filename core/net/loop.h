@@ -43,6 +43,7 @@ struct hg_loop {
     char date[30];
     _Atomic uint64_t turned_ms; /* boot time of the last turn: the watchdog reads it */
     _Atomic bool stopping;
+    struct hg_list held_timers; /* net/timer.h */
     bool is_holding;         /* its own thread only, like held */
     struct hg_mail *held;    /* newest first */
     void *user;              /* the owner's */
@@ -53,6 +54,11 @@ int hg_loop_init(struct hg_loop *loop, const char *name);
 int hg_loop_start(struct hg_loop *loop, void (*begin)(struct hg_loop *loop));
 /* Or turns on the calling thread until hg_loop_stop. */
 void hg_loop_run(struct hg_loop *loop);
+/* Or turns once, without waiting, each time it is told to; has_work: whether there is something to turn for. */
+void hg_loop_turn(struct hg_loop *loop);
+bool hg_loop_has_work(const struct hg_loop *loop);
+/* Makes it the loop that this thread runs (NULL: none), and has it read the time again. Returns the one before it. */
+struct hg_loop *hg_loop_enter(struct hg_loop *loop);
 void hg_loop_stop(struct hg_loop *loop);
 /* Makes it turn once, so that turned_ms tells an idle loop from a stuck one. */
 void hg_loop_heartbeat(struct hg_loop *loop);

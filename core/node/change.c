@@ -19,7 +19,7 @@ struct run {
     struct hg_change *change; /* NULL once handed back */
     struct hg_node *node;
     struct hg_worker *worker;
-    uv_timer_t timer;
+    struct hg_timer timer;
     struct hg_buf value;   /* set: the encoded Response */
     struct hg_write write; /* the last: it has members behind it */
 };
@@ -65,14 +65,14 @@ static void list_members(const struct run *run, bool is_acknowledged, struct hg_
     hg_buf_append_char(list, ']');
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_timer_closed(struct hg_timer *timer)
 {
-    struct run *run = hg_container_of(handle, struct run, timer);
+    struct run *run = hg_container_of(timer, struct run, timer);
     hg_buf_finish(&run->value);
     hg_free(run);
 }
 
-static void on_due(uv_timer_t *timer);
+static void on_due(struct hg_timer *timer);
 
 /* After every step: hands the results back, waits for what is due, ends when nobody will report any more. */
 static void look(struct run *run)
@@ -82,7 +82,7 @@ static void look(struct run *run)
     if (!write->is_over) {
         uint64_t due_ms = hg_write_due(write), now_ms = hg_loop_now(&run->worker->loop);
         if (due_ms != HG_FOREVER)
-            uv_timer_start(&run->timer, on_due, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+            hg_timer_start(&run->timer, on_due, due_ms > now_ms ? due_ms - now_ms : 0);
         return;
     }
     if (run->change != NULL) {
@@ -97,11 +97,11 @@ static void look(struct run *run)
     }
     if (write->outstanding > 0)
         return;
-    uv_close((uv_handle_t *)&run->timer, on_timer_closed);
+    hg_timer_close(&run->timer, on_timer_closed);
     atomic_fetch_sub(&node->changes_running, 1);
 }
 
-static void on_due(uv_timer_t *timer)
+static void on_due(struct hg_timer *timer)
 {
     struct run *run = hg_container_of(timer, struct run, timer);
     hg_write_tick(&run->write, hg_loop_now(&run->worker->loop));
@@ -174,7 +174,8 @@ static void on_start(struct hg_mail *mail)
     struct hg_write *write = &run->write;
     const struct hg_view *view = run->node->view;
     bool is_of_key = change->op <= HG_CHANGE_EXPIRE;
-    int err = hg_err_from_uv(uv_timer_init(&run->worker->loop.uv, &run->timer));
+    int err = HG_OK;
+    hg_timer_init(&run->timer, &run->worker->loop);
     write->change = (struct hg_peer_change){
         .origin = hg_changes_boot(run->node->changes),
         .sequence = hg_changes_next_sequence(run->node->changes),

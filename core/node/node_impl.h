@@ -15,6 +15,7 @@
 #include "net/listener.h"
 #include "net/peers.h"
 #include "net/server.h"
+#include "net/timer.h"
 #include "node/config.h"
 #include "wire/route.h"
 
@@ -156,7 +157,7 @@ typedef void (*hg_request_reply_fn)(struct hg_front *front, struct hg_exchange *
 struct hg_request {
     struct hg_pending pending;
     struct hg_waiter waiter;
-    uv_timer_t timer;
+    struct hg_timer timer;
     struct hg_front *front;
     struct hg_exchange *exchange;     /* NULL once the client has gone */
     hg_request_reply_fn reply;

@@ -141,15 +141,15 @@ static struct hg_request *request_create(struct hg_front *front)
     return request;
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_timer_closed(struct hg_timer *timer)
 {
-    hg_free(hg_container_of(handle, struct hg_request, timer));
+    hg_free(hg_container_of(timer, struct hg_request, timer));
 }
 
 static void request_destroy(struct hg_request *request)
 {
     if (request->timer_open)
-        uv_close((uv_handle_t *)&request->timer, on_timer_closed);
+        hg_timer_close(&request->timer, on_timer_closed);
     else
         hg_free(request);
 }
@@ -187,7 +187,7 @@ bool hg_request_give_up(struct hg_front *front, struct hg_waiter *waiter,
 }
 
 /* The deadline passed: answer now; an answer that is already under way frees the request when it comes. */
-static void on_deadline(uv_timer_t *timer)
+static void on_deadline(struct hg_timer *timer)
 {
     struct hg_request *request = hg_container_of(timer, struct hg_request, timer);
     struct hg_front *front = request->front;
@@ -281,9 +281,8 @@ void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct
         memcpy(request->storage, get->key.data, get->key.len);
         request->key = hg_bytes(request->storage, get->key.len);
     }
-    if (uv_timer_init(&front->loop->uv, &request->timer) == 0) {
-        request->timer_open = true;
-        if (timeout_ms < UINT64_MAX / 2)
-            uv_timer_start(&request->timer, on_deadline, timeout_ms == 0 ? 1 : timeout_ms, 0);
-    }
+    hg_timer_init(&request->timer, front->loop);
+    request->timer_open = true;
+    if (timeout_ms < UINT64_MAX / 2)
+        hg_timer_start(&request->timer, on_deadline, timeout_ms == 0 ? 1 : timeout_ms);
 }

@@ -29,6 +29,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include "net/stream.h"
+#include "net/timer.h"
 #include "script/quarantine.h"
 #include "script/runtime.h"
 #include "script/vm_impl.h"
@@ -102,7 +103,7 @@ struct hg_task {
     bool has_waited;    /* and it has waited its window */
     uint64_t run_deadline_ms; /* of this run: the task fails with a time-out */
     uint64_t wait_deadline_ms;
-    uv_timer_t timer;
+    struct hg_timer timer;
     bool timer_open;
     struct hg_list sockets; /* that it opened: hg_socket.link */
 };

@@ -19,7 +19,7 @@
 
 const char hg_task_token = 0;
 
-static void on_timer(uv_timer_t *timer);
+static void on_timer(struct hg_timer *timer);
 
 struct hg_task *hg_task_create(struct hg_runtime *runtime, enum hg_task_kind kind)
 {
@@ -40,16 +40,15 @@ void hg_task_free(struct hg_task *task)
     hg_free(task);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_timer_closed(struct hg_timer *timer)
 {
-    hg_task_free(handle->data);
+    hg_task_free(hg_container_of(timer, struct hg_task, timer));
 }
 
 static void link_task(struct hg_thread *thread, struct hg_task *task)
 {
     task->thread = thread;
-    uv_timer_init(&thread->loop.uv, &task->timer);
-    task->timer.data = task;
+    hg_timer_init(&task->timer, &thread->loop);
     task->timer_open = true;
     pthread_mutex_lock(&thread->lock);
     hg_list_push_back(&thread->tasks, &task->link);
@@ -134,7 +133,7 @@ void hg_task_end(struct hg_task *task)
     task->state = HG_TASK_ENDED;
     if (task->timer_open) {
         task->timer_open = false;
-        uv_close((uv_handle_t *)&task->timer, on_timer_closed);
+        hg_timer_close(&task->timer, on_timer_closed);
     }
 }
 
@@ -191,12 +190,12 @@ static void arm(struct hg_task *task)
     uint64_t at_ms = task->wait_deadline_ms < task->run_deadline_ms ? task->wait_deadline_ms
                                                                     : task->run_deadline_ms;
     if (at_ms == HG_FOREVER) {
-        uv_timer_stop(&task->timer);
+        hg_timer_stop(&task->timer);
         return;
     }
     uint64_t now_ms = hg_clock_boot_ms();
     uv_update_time(&task->thread->loop.uv); /* the script may have run for a while */
-    uv_timer_start(&task->timer, on_timer, at_ms > now_ms ? at_ms - now_ms : 0, 0);
+    hg_timer_start(&task->timer, on_timer, at_ms > now_ms ? at_ms - now_ms : 0);
 }
 
 int hg_task_wait(lua_State *L, struct hg_task *task, struct hg_op *op, uint64_t deadline_ms)
@@ -334,7 +333,7 @@ static void dispatch_end(struct hg_task *task, const struct hg_ending *ending)
     struct hg_thread *thread = task->thread;
     bool is_memory = ending->is_memory;
 
-    uv_timer_stop(&task->timer);
+    hg_timer_stop(&task->timer);
     if (ending->is_error)
         HG_RUNTIME_COUNT(task->runtime, errors);
     if (is_memory)
@@ -423,14 +422,14 @@ void hg_task_resume(struct hg_task *task, hg_task_push_fn push, void *ud)
         HG_RUNTIME_COUNT(task->runtime, late_answers);
         return;
     }
-    uv_timer_stop(&task->timer);
+    hg_timer_stop(&task->timer);
     if (enter(task))
         step_task(task, push, ud);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void on_timer(struct hg_timer *timer)
 {
-    struct hg_task *task = timer->data;
+    struct hg_task *task = hg_container_of(timer, struct hg_task, timer);
     struct hg_thread *thread = task->thread;
 
     if (atomic_load(&thread->is_dead)) {
@@ -490,7 +489,7 @@ void hg_task_backoff(struct hg_task *task, uint64_t backoff_ms)
     task->state = HG_TASK_BACKOFF;
     task->wait_deadline_ms = HG_FOREVER;
     uv_update_time(&task->thread->loop.uv);
-    uv_timer_start(&task->timer, on_timer, backoff_ms, 0);
+    hg_timer_start(&task->timer, on_timer, backoff_ms);
 }
 
 int hg_task_spawn(lua_State *L, struct hg_thread *thread)
@@ -512,7 +511,7 @@ int hg_task_spawn(lua_State *L, struct hg_thread *thread)
             HG_RUNTIME_COUNT(thread->runtime, tasks);
             link_task(thread, task);
             uv_update_time(&thread->loop.uv);
-            uv_timer_start(&task->timer, on_timer, 0, 0);
+            hg_timer_start(&task->timer, on_timer, 0);
         }
         hg_thread_leave_core(thread);
     }
