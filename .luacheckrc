@@ -9,3 +9,4 @@ for _, script in ipairs({ "pipeline", "sequence", "zipf" }) do
     files["bench/" .. script .. ".lua"] = { globals = { "wrk", "init", "request" } } -- run by wrk
 end
 files["lua/hgcache/boot.lua"] = { ignore = { "122" } } -- it makes the standard library safe for scripts
+files["lua/hgcache/fakes.lua"] = { ignore = { "122" } } -- os.time is the node's own there

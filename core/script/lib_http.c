@@ -365,6 +365,33 @@ static int l_fetch(lua_State *L)
     return push_failure(L, hg_err_text(err), "unavailable");
 }
 
+/*
+ * fetch_refusal(redirected_from | nil, url) -> nil, or message, code: what fetch would refuse at once. For who asks in its place;
+ * it counts as a request of the task.   [-0, +1|+2, v]
+ */
+static int l_fetch_refusal(lua_State *L)
+{
+    const char *base = luaL_optstring(L, 1, NULL), *text = luaL_checkstring(L, 2);
+    struct hg_task *task = hg_task_check_wait(L, "hg.http");
+    struct hg_url from = {0}, url = {0};
+    struct refusal refusal = {"out of memory", "unavailable"};
+    int err = parse(base, text, &from, &url, &refusal.message);
+    bool is_bad = err < 0 || is_refused(task->runtime, task, &from, &url, &refusal);
+
+    if (err == HG_EINVAL)
+        refusal.code = "denied";
+    hg_url_finish(&from);
+    hg_url_finish(&url);
+    task->fetch_count++;
+    if (!is_bad) {
+        lua_pushnil(L);
+        return 1;
+    }
+    lua_pushstring(L, refusal.message);
+    lua_pushstring(L, refusal.code);
+    return 2;
+}
+
 static int push_url(lua_State *L)
 {
     const struct hg_url *url = lua_touserdata(L, 1);
@@ -402,9 +429,8 @@ static int l_why_no_wait(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"fetch", l_fetch},
-    {"url", l_url},
-    {"why_no_wait", l_why_no_wait},
+    {"fetch", l_fetch}, {"fetch_refusal", l_fetch_refusal},
+    {"url", l_url},     {"why_no_wait", l_why_no_wait},
     {NULL, NULL},
 };
 

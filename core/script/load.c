@@ -125,6 +125,15 @@ static void push_keys(lua_State *L, struct hg_task *task)
     }
 }
 
+static void note_run(struct hg_vm_fakes *fakes, const struct hg_load *leader)
+{
+    const char *group = hg_group_name(leader->group);
+
+    fakes->runs(fakes, group, leader->flight.key, false);
+    hg_list_for_each(it, &leader->followers)
+        fakes->runs(fakes, group, hg_container_of(it, struct hg_load, link)->flight.key, true);
+}
+
 static int push_getter(lua_State *L, struct hg_task *task, void *ud)
 {
     struct hg_load *load = task->load;
@@ -136,6 +145,8 @@ static int push_getter(lua_State *L, struct hg_task *task, void *ud)
         hg_vm_push_getter(task->thread->vm, hg_group_index(load->group));
     if (!lua_isfunction(L, -1))
         return luaL_error(L, "the group has no getter in this script state");
+    if (task->thread->vm->fakes != NULL)
+        note_run(task->thread->vm->fakes, load);
     if (task->batch_count > 0)
         push_keys(L, task);
     else

@@ -127,6 +127,7 @@ int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime 
     if (runtime == NULL)
         return HG_ENOMEM;
     runtime->budget_ms = config->budget_ms > 0 ? config->budget_ms : 100;
+    runtime->is_inline = config->is_inline;
     runtime->groups = config->groups;
     runtime->control = config->control;
     runtime->change = config->change;
@@ -162,7 +163,7 @@ int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime 
         err = map_groups(runtime, config, out_error);
     if (err == HG_OK)
         err = start_threads(runtime, out_error);
-    if (err == HG_OK)
+    if (err == HG_OK && !runtime->is_inline)
         err = hg_watchdog_start(runtime);
     if (err < 0) {
         if (*out_error == NULL)
@@ -204,6 +205,48 @@ int hg_runtime_load(struct hg_runtime *runtime, struct hg_load *load)
         hg_task_free(task);
     }
     return err;
+}
+
+size_t hg_runtime_loops(struct hg_runtime *runtime, struct hg_loop **out_loops, size_t max)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < runtime->pool_count; i++)
+        for (unsigned slot = 0; slot < runtime->pools[i].thread_count && count < max; slot++)
+            out_loops[count++] = &runtime->pools[i].threads[slot]->loop;
+    return count;
+}
+
+bool hg_runtime_dispatch(struct hg_runtime *runtime)
+{
+    bool has_scores = atomic_load(&runtime->score_wanted);
+    bool has_hooks = atomic_load(&runtime->evict_count) > 0;
+    if (has_scores)
+        hg_score_dispatch(runtime);
+    if (has_hooks)
+        hg_evict_dispatch(runtime);
+    return has_scores || has_hooks;
+}
+
+int hg_runtime_enter(struct hg_runtime *runtime, lua_CFunction fn, void *ud)
+{
+    struct hg_vm *vm = runtime->pools[0].threads[0]->vm;
+    if (vm == NULL)
+        return HG_ENOMEM;
+    if (hg_vm_enter(vm, fn, ud) == 0)
+        return HG_OK;
+    hg_log(HG_LOG_ERROR, "script state err=%s", vm->error);
+    return HG_ENOMEM;
+}
+
+/* While the threads come to their end. */
+static void wait_a_step(struct hg_runtime *runtime)
+{
+    for (size_t i = 0; runtime->is_inline && i < runtime->pool_count; i++)
+        for (unsigned slot = 0; slot < runtime->pools[i].thread_count; slot++)
+            if (runtime->pools[i].threads[slot] != NULL)
+                hg_loop_turn(&runtime->pools[i].threads[slot]->loop);
+    if (!runtime->is_inline)
+        usleep(STOP_STEP_US);
 }
 
 void hg_runtime_stats(struct hg_runtime *runtime, struct hg_runtime_stats *out_stats)
@@ -297,7 +340,7 @@ void hg_runtime_destroy(struct hg_runtime *runtime)
     atomic_store(&runtime->is_stopping, true);
     for (unsigned waited_us = 0; !stop_threads(runtime) && waited_us < STOP_MS * 1000;
          waited_us += STOP_STEP_US)
-        usleep(STOP_STEP_US);
+        wait_a_step(runtime);
     hg_watchdog_stop(runtime);
     hg_evict_drop(runtime);
     hg_list_init(&pending);

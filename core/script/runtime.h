@@ -53,6 +53,9 @@ struct hg_runtime_config {
     void *change_ctx;
     size_t reply_max;                  /* bytes a function route may answer with (limits.value) */
     struct hg_fetch_limits fetch;
+    /* Of a node under test: no threads and no watchdog; whoever made it turns the loops. A run may use
+     * ten times the budget, since tests run in slow places. */
+    bool is_inline;
 };
 
 /* Starts the threads; each has run the chunk when this returns. HG_EINVAL: *out_error says which data differs or what failed. */
@@ -118,6 +121,15 @@ struct hg_runtime_stats {
     } fetch;
 };
 void hg_runtime_stats(struct hg_runtime *runtime, struct hg_runtime_stats *out_stats);
+
+/*
+ * is_inline: its loops, at most max of them; the number. And what the watchdog does for hooks and scores: true when there was
+ * something.
+ */
+size_t hg_runtime_loops(struct hg_runtime *runtime, struct hg_loop **out_loops, size_t max);
+bool hg_runtime_dispatch(struct hg_runtime *runtime);
+/* is_inline: fn(L) with ud, protected, in the Lua state of the first thread of the first pool. HG_OK or HG_ENOMEM. */
+int hg_runtime_enter(struct hg_runtime *runtime, lua_CFunction fn, void *ud);
 
 /* No new work; `true` when nothing is running any more. */
 bool hg_runtime_drain(struct hg_runtime *runtime);

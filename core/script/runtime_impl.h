@@ -181,6 +181,7 @@ struct hg_scoring {
 struct hg_runtime {
     struct hg_vm_config vm_config; /* everything in it is ours */
     uint64_t budget_ms;
+    bool is_inline;
     struct hg_groups *groups;
     struct hg_vm *control;
     uint64_t fingerprint;
@@ -422,6 +423,8 @@ int hg_lib_get_many(lua_State *L); /* lib_many.c */
 int hg_watchdog_start(struct hg_runtime *runtime);
 void hg_watchdog_stop(struct hg_runtime *runtime);
 void hg_watchdog_wake(struct hg_runtime *runtime);
+/* is_inline: in its place the script's own instructions are counted. Until hg_thread_run_end. */
+void hg_watchdog_count(struct hg_thread *thread);
 void hg_watchdog_unblock(void); /* on a script thread: lets the watchdog's signal in */
 static inline void hg_watchdog_poke(struct hg_runtime *runtime)
 {

@@ -233,7 +233,10 @@ void hg_thread_run_begin(struct hg_thread *thread, struct hg_task *task)
 {
     atomic_store_explicit(&thread->running, task, memory_order_relaxed);
     atomic_fetch_add(&thread->run, 1);
-    hg_watchdog_poke(thread->runtime);
+    if (thread->runtime->is_inline)
+        hg_watchdog_count(thread);
+    else
+        hg_watchdog_poke(thread->runtime);
 }
 
 void hg_thread_run_end(struct hg_thread *thread)
@@ -282,6 +285,10 @@ static void on_begin(struct hg_loop *loop)
  */
 static int start_loop(struct hg_thread *thread)
 {
+    if (thread->runtime->is_inline) {
+        atomic_store(&thread->has_begun, true);
+        return HG_OK;
+    }
     pthread_attr_t before, large;
     bool is_set = pthread_getattr_default_np(&before) == 0 &&
                   pthread_getattr_default_np(&large) == 0 &&

@@ -110,6 +110,7 @@ int hg_vm_pcall(lua_State *L, int arg_count, int result_count)
 struct open {
     struct hg_vm *vm;
     const struct hg_script_args *args;
+    bool is_spec;
 };
 
 static int open_state(lua_State *L)
@@ -119,7 +120,7 @@ static int open_state(lua_State *L)
 
     lua_newtable(L);
     vm->anchors_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    hg_vm_open_libs(vm, open->args);
+    hg_vm_open_libs(vm, open->args, open->is_spec);
     return 0;
 }
 
@@ -134,6 +135,7 @@ int hg_vm_create(const struct hg_vm_config *config, struct hg_vm **out_vm)
     vm->is_check = config->is_check;
     vm->shared = config->shared;
     vm->metrics = config->metrics;
+    vm->fakes = config->fakes;
     vm->raw_ref = vm->config_ref = vm->functions_ref = LUA_NOREF;
     vm->file = hg_strndup(config->file, strlen(config->file));
     if (vm->file == NULL)
@@ -143,7 +145,7 @@ int hg_vm_create(const struct hg_vm_config *config, struct hg_vm **out_vm)
         goto free_vm;
     lua_atpanic(vm->L, on_panic);
 
-    struct open open = {.vm = vm, .args = &config->args};
+    struct open open = {.vm = vm, .args = &config->args, .is_spec = config->is_spec};
     if (hg_vm_enter(vm, open_state, &open) != 0) {
         hg_log(HG_LOG_ERROR, "script library cannot be opened err=%s", vm->error);
         goto free_vm;

@@ -21,6 +21,14 @@ struct hg_script_args { /* name=value of the command line, for hg.args */
     size_t count;
 };
 
+/* What a node under test has in the place of the world: the table of C functions gets `fake`, and hgcache.fakes runs. */
+struct hg_vm_fakes {
+    /* core.fake(...), as a C function of that state. May raise. */
+    int (*call)(struct hg_vm_fakes *fakes, lua_State *L);
+    /* A getter begins to run for this key; is_next: one more key of the same run. */
+    void (*runs)(struct hg_vm_fakes *fakes, const char *group, struct hg_bytes key, bool is_next);
+};
+
 struct hg_vm_config {
     const char *file;  /* configuration chunk */
     struct hg_script_args args;
@@ -31,6 +39,8 @@ struct hg_vm_config {
     /* Borrowed: the tables of hg.shared, and the metrics of hg.counter and its like. NULL where no script runs. */
     struct hg_shared *shared;
     struct hg_metrics *metrics;
+    struct hg_vm_fakes *fakes; /* borrowed; NULL: the world is real */
+    bool is_spec;              /* it runs specs and no configuration: nothing is closed to them */
 };
 
 /* With the library open and no chunk run. */

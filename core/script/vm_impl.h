@@ -44,6 +44,7 @@ struct hg_vm {
     bool is_loading;
     struct hg_shared *shared; /* borrowed, as the next; NULL: there are none */
     struct hg_metrics *metrics;
+    struct hg_vm_fakes *fakes;
     unsigned unyieldable;     /* wrapped resumes under way that cannot pass a yield on */
     struct hg_thread *thread; /* the script thread that runs it; NULL: none, nothing may wait */
     uint64_t load_cpu_ms;     /* thread CPU clock at which loading ends */
@@ -87,7 +88,7 @@ void hg_vm_push_error_text(lua_State *L, int index);
  * vm_libs.c: opens the libraries, closes what could take the node down, sets package.path. In
  * hg_vm_enter. [-0, +0, e]
  */
-void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args);
+void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args, bool is_spec);
 /* lib_*.c: fill the table on top (hgcache.core). [-0, +0, e] */
 void hg_lib_core_open(lua_State *L);
 void hg_lib_group_open(lua_State *L);

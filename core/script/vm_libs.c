@@ -141,6 +141,13 @@ static int l_isyieldable(lua_State *L)
     return 1;
 }
 
+/* core.fake(what, ...): asks the spec, where the world would have been asked.   [-?, +?, v] */
+static int l_fake(lua_State *L)
+{
+    struct hg_vm_fakes *fakes = hg_vm_of(L)->fakes;
+    return fakes->call(fakes, L);
+}
+
 static void push_args(lua_State *L, const struct hg_script_args *args)
 {
     lua_createtable(L, 0, (int)args->count);
@@ -157,7 +164,7 @@ static const luaL_Reg functions[] = {
     {NULL, NULL},
 };
 
-void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args)
+void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args, bool is_spec)
 {
     lua_State *L = vm->L;
     int top = lua_gettop(L);
@@ -176,6 +183,12 @@ void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args)
     lua_setfield(L, -2, "path");
     lua_pushboolean(L, vm->jit);
     lua_setfield(L, -2, "jit");
+    lua_pushboolean(L, is_spec);
+    lua_setfield(L, -2, "is_spec");
+    if (vm->fakes != NULL) {
+        lua_pushcfunction(L, l_fake);
+        lua_setfield(L, -2, "fake");
+    }
     push_args(L, args);
     lua_setfield(L, -2, "args");
     hg_lib_core_open(L);

@@ -17,12 +17,14 @@
 #include "net/clock.h"
 #include "net/log.h"
 
-#define TICK_MS      10
-#define IDLE_TICKS   50 /* quiet ticks before it sleeps until poked */
-#define BLOCKED_MS   100
-#define ABANDON_MS   1500 /* at most, where the budget allows */
-#define STOP_SIGNAL  (SIGRTMIN + 5)
-#define REFUSED_TEXT "the key is in quarantine, or its script pool has abandoned threads"
+#define TICK_MS     10
+#define IDLE_TICKS  50 /* quiet ticks before it sleeps until poked */
+#define BLOCKED_MS  100
+#define ABANDON_MS  1500 /* at most, where the budget allows */
+#define STOP_SIGNAL (SIGRTMIN + 5)
+/* How often the budget a run may use where there is no watchdog. */
+#define INLINE_BUDGETS 10
+#define REFUSED_TEXT   "the key is in quarantine, or its script pool has abandoned threads"
 
 static void on_budget(lua_State *L, lua_Debug *debug)
 {
@@ -31,6 +33,27 @@ static void on_budget(lua_State *L, lua_Debug *debug)
     if (thread != NULL)
         thread->budget_hit = true;
     luaL_error(L, "script budget exceeded");
+}
+
+static uint64_t own_cpu_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void on_count(lua_State *L, lua_Debug *debug)
+{
+    const struct hg_thread *thread = hg_vm_of(L)->thread;
+    if (own_cpu_ns() - thread->seen_cpu_ns > thread->runtime->budget_ms * INLINE_BUDGETS * 1000000)
+        on_budget(L, debug);
+}
+
+void hg_watchdog_count(struct hg_thread *thread)
+{
+    thread->seen_cpu_ns = own_cpu_ns();
+    lua_sethook(thread->vm->L, on_count, LUA_MASKCOUNT, 10000);
+    thread->is_hooked = 1;
 }
 
 /* On the script thread, at any instruction: lua_sethook is what may be called here. */

@@ -1,7 +1,8 @@
 --- Runs first in every Lua state of the program: closes what could take the node down or escape the limits, and
 -- makes waiting work from coroutines that scripts create themselves. Called once with the table of C functions.
 --
--- Closed: bytecode everywhere, FFI, os.exit, os.setlocale, debug.sethook and the registry, and switching the JIT on where it is off.
+-- Closed, but to specs: bytecode everywhere, FFI, os.exit, os.setlocale, debug.sethook and the registry, and switching the JIT on
+-- where it is off.
 
 local core = ...
 
@@ -70,17 +71,19 @@ table.insert(package.loaders, 2, search_embedded)
 
 -- What is closed ------------------------------------------------------------------------------------------------
 
-package.preload.ffi = function()
-    error("ffi is not available to scripts: it can break memory safety for the whole node", 0)
-end
-package.loaded.ffi = nil
-os.exit = closed("os.exit", "the node ends by a signal or by `drain`")
-os.setlocale = closed("os.setlocale", "the locale belongs to the whole node")
-debug.sethook = closed("debug.sethook", "the script budget needs the hook")
-debug.getregistry = closed("debug.getregistry", "the runtime's own objects are there")
-if not core.jit then
-    jit.on = closed("jit.on", "set node.script.jit")
-    package.loaded["jit.opt"] = nil
+if not core.is_spec then
+    package.preload.ffi = function()
+        error("ffi is not available to scripts: it can break memory safety for the whole node", 0)
+    end
+    package.loaded.ffi = nil
+    os.exit = closed("os.exit", "the node ends by a signal or by `drain`")
+    os.setlocale = closed("os.setlocale", "the locale belongs to the whole node")
+    debug.sethook = closed("debug.sethook", "the script budget needs the hook")
+    debug.getregistry = closed("debug.getregistry", "the runtime's own objects are there")
+    if not core.jit then
+        jit.on = closed("jit.on", "set node.script.jit")
+        package.loaded["jit.opt"] = nil
+    end
 end
 
 -- Coroutines ----------------------------------------------------------------------------------------------------
@@ -138,3 +141,6 @@ end
 coroutine.isyieldable = coroutine.isyieldable or isyieldable
 
 package.loaded["hgcache.core"] = core
+if core.fake then
+    require("hgcache.fakes")
+end
