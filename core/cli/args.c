@@ -133,6 +133,8 @@ static int take_option(struct hg_args *args, int argc, char *const *argv, int *i
     case HG_OPTION_SOFT:
         args->soft = true;
         break;
+    case HG_OPTION_FOREIGN: /* has no name */
+        break;
     }
     return HG_OK;
 }
@@ -209,6 +211,7 @@ int hg_args_parse(struct hg_args *args, int argc, char *const *argv)
             args->command = hg_command_find(word);
             if (args->command == NULL)
                 return fail_unknown_command(args, word);
+            are_options_over = (args->command->options & HG_OPTION_FOREIGN) != 0;
         } else {
             args->words[args->word_count++] = word;
         }

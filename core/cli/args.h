@@ -24,6 +24,7 @@ enum hg_command_id {
     HG_COMMAND_HOT,
     HG_COMMAND_EXPLAIN,
     HG_COMMAND_REPLAY,
+    HG_COMMAND_TEST,
     HG_COMMAND_VERSION,
     HG_COMMAND_HELP,
 };
@@ -37,7 +38,8 @@ enum hg_option {
     HG_OPTION_POLICY = 32,
     HG_OPTION_OBJECTS = 64,
     HG_OPTION_CAPACITY = 128,
-    HG_OPTION_SOFT = 256
+    HG_OPTION_SOFT = 256,
+    HG_OPTION_FOREIGN = 512 /* what stands behind the command is another program's, options too */
 };
 
 struct hg_command {

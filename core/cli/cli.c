@@ -89,6 +89,9 @@ static int run_command(const struct hg_args *args, const struct hg_cli_io *io)
     case HG_COMMAND_VERSION:
         fputs("hgcache " HG_VERSION "\n", io->out);
         return HG_EXIT_DONE;
+    case HG_COMMAND_TEST:
+        fflush(io->out);
+        return hg_node_test(args->word_count, (const char *const *)args->words);
     case HG_COMMAND_REPLAY:
         return hg_replay(args, io);
     case HG_COMMAND_HELP:

@@ -15,6 +15,17 @@ const struct hg_command hg_commands[] = {
      "load and validate a configuration",
      "Prints the effective configuration and the routes. Touches no network. Exit code 2 when "
      "something is wrong.\n"},
+    {"test", HG_COMMAND_TEST, HG_OPTION_FOREIGN, 0, SIZE_MAX, "[busted's options] [SPEC ...]",
+     "run specs of your scripts in fake time",
+     "SPECs are files or folders of busted (package lua-busted), default spec/; so are options, "
+     "output and exit code.\nIn them hg.testing has nodes whose time stands still until it is told "
+     "to go on, and that reach no\nnetwork but fakes:\n\n"
+     "  local testing = require \"hgcache.testing\"\n"
+     "  local node = testing.node(\"config.lua\", {}, { http = { [\"GET https://origin/items/7\"] "
+     "= "
+     "{ body = \"x\" } } })\n"
+     "  assert.equal(\"x\", node:get(\"items\", \"7\"))\n"
+     "  node:advance(\"61s\")\n"},
     {"get", HG_COMMAND_GET, KEYED, 2, 2, "GROUP KEY", "print a key's value, loading it if need be",
      "Prints the raw bytes; nothing and exit code 3 when there is no such key.\n"
      "--json prints an object instead; a value that is not UTF-8 stands in it as \"value64\", in "
@@ -69,7 +80,7 @@ const struct hg_command *hg_command_find(const char *name)
 
 bool hg_command_is_later(const char *name)
 {
-    static const char *const later[] = {"reload", "drain", "test", "init"};
+    static const char *const later[] = {"reload", "drain", "init"};
     for (size_t i = 0; i < HG_COUNT(later); i++)
         if (strcmp(later[i], name) == 0)
             return true;

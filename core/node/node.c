@@ -145,7 +145,8 @@ static void warn_of_memory(const struct hg_node *node)
                (unsigned long long)sum, (unsigned long long)limit);
 }
 
-static int runtime_start(struct hg_node *node, const struct hg_node_options *options)
+int hg_node_scripts_start(struct hg_node *node, const struct hg_node_options *options,
+                          char **out_error)
 {
     struct hg_config *config = node->config;
     for (size_t i = 0; i < config->pool_count; i++) {
@@ -175,16 +176,24 @@ static int runtime_start(struct hg_node *node, const struct hg_node_options *opt
         .change_ctx = node,
         .reply_max = config->limits.value,
         .fetch = config->fetch,
+        .is_inline = node->fakes != NULL,
     };
     runtime.vm.memory_bytes = config->script_memory;
     runtime.vm.jit = config->script_jit;
     runtime.vm.is_control = false;
     runtime.vm.shared = node->shared;
     runtime.vm.metrics = node->metrics;
-    char *error = NULL;
-    err = hg_runtime_create(&runtime, &node->runtime, &error);
+    runtime.vm.fakes = node->fakes;
+    err = hg_runtime_create(&runtime, &node->runtime, out_error);
     hg_free(group_pools);
-    return err < 0 ? say_failure(error, err) : HG_OK;
+    return err;
+}
+
+void hg_node_scripts_stop(struct hg_node *node)
+{
+    hg_runtime_destroy(node->runtime);
+    hg_shared_destroy(node->shared);
+    hg_metrics_destroy(node->metrics);
 }
 
 /*
@@ -270,8 +279,12 @@ static int start(struct hg_node *node, const struct hg_node_options *options)
     err = hg_front_init(&node->admin, node, &node->control);
     if (err == HG_OK)
         err = hg_drain_init(node);
-    if (err == HG_OK)
-        err = runtime_start(node, options);
+    if (err == HG_OK) {
+        char *why = NULL;
+        err = hg_node_scripts_start(node, options, &why);
+        if (err < 0)
+            say_failure(why, err);
+    }
     if (err == HG_OK)
         err = hg_workers_start(node);
     if (err == HG_OK) {
@@ -284,9 +297,7 @@ static int start(struct hg_node *node, const struct hg_node_options *options)
 static void release(struct hg_node *node)
 {
     hg_workers_stop(node);
-    hg_runtime_destroy(node->runtime);
-    hg_shared_destroy(node->shared);
-    hg_metrics_destroy(node->metrics);
+    hg_node_scripts_stop(node);
     for (unsigned i = 0; i < node->workers_started; i++) {
         hg_loop_finish(&node->workers[i].loop);
         hg_front_finish(&node->workers[i].front);
@@ -295,16 +306,7 @@ static void release(struct hg_node *node)
     hg_front_finish(&node->admin);
     hg_free(node->workers);
     hg_routes_release(node);
-    hg_changes_destroy(node->changes);
-    hg_groups_destroy(node->groups);
-    if (node->view != NULL) {
-        for (size_t i = 0; i < hg_ring_member_count(node->view->ring); i++)
-            hg_peer_destroy(node->view->peers[i]);
-        hg_view_destroy(node->view);
-    }
-    for (size_t i = 0; i < node->config->source_count; i++)
-        hg_guard_finish(&node->guards[i]);
-    hg_free(node->guards);
+    hg_node_source_finish(node);
 }
 
 static void set_process(void)

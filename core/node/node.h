@@ -23,4 +23,7 @@ int hg_node_run(const struct hg_node_options *options);
  * routes on standard output. Exit code 0 or 2. */
 int hg_node_check(const struct hg_node_options *options);
 
+/* `hgcache test`: busted with these words, in a Lua state that has hg.testing. Its exit code; 1 where there is no busted. */
+int hg_node_test(size_t count, const char *const *words);
+
 #endif

@@ -20,6 +20,7 @@
 #include "wire/route.h"
 
 struct hg_node;
+struct hg_node_options;
 
 /* A loop that serves connections: a worker, or the control loop (admin only). */
 struct hg_front {
@@ -83,6 +84,7 @@ struct hg_node {
     struct hg_vm *control_vm;
     struct hg_runtime *runtime;
     struct hg_shared *shared;         /* the tables of hg.shared */
+    struct hg_vm_fakes *fakes;        /* of a node under test (harness.h); else NULL */
     struct hg_metrics *metrics;       /* those of scripts: hg.counter and its like */
     struct hg_source source;          /* what groups ask of us; they borrow it */
     struct hg_groups *groups;
@@ -123,6 +125,10 @@ struct hg_node {
 
 #define HG_COUNT_UP(counter) atomic_fetch_add_explicit(&(counter), 1, memory_order_relaxed)
 
+/* node.c: the script threads and what they share. HG_EINVAL: *out_error says why (hg_free it). */
+int hg_node_scripts_start(struct hg_node *node, const struct hg_node_options *options, char **out_error);
+void hg_node_scripts_stop(struct hg_node *node);
+
 /* workers.c */
 int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *loop);
 void hg_front_finish(struct hg_front *front);
@@ -137,6 +143,7 @@ struct hg_worker *hg_node_any_worker(struct hg_node *node);
 
 /* source.c */
 int hg_node_source_init(struct hg_node *node);
+void hg_node_source_finish(struct hg_node *node);
 void hg_node_deliver(struct hg_loop *loop, struct hg_list *list);
 
 /* request.c: the server's ops */

@@ -155,6 +155,20 @@ static int view_init(struct hg_node *node)
     return HG_OK;
 }
 
+void hg_node_source_finish(struct hg_node *node)
+{
+    hg_changes_destroy(node->changes);
+    hg_groups_destroy(node->groups);
+    if (node->view != NULL) {
+        for (size_t i = 0; i < hg_ring_member_count(node->view->ring); i++)
+            hg_peer_destroy(node->view->peers[i]);
+        hg_view_destroy(node->view);
+    }
+    for (size_t i = 0; node->guards != NULL && i < node->config->source_count; i++)
+        hg_guard_finish(&node->guards[i]);
+    hg_free(node->guards);
+}
+
 int hg_node_source_init(struct hg_node *node)
 {
     struct hg_config *config = node->config;

@@ -150,6 +150,9 @@ local lazy = {
     source_http = function()
         return require "hgcache.source_http"
     end,
+    testing = function()
+        return require "hgcache.testing"
+    end,
     source_redis = function()
         return require "hgcache.source_redis"
     end,

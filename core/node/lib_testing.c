@@ -1,0 +1,310 @@
+/*
+ * What specs have of a harness: the table `hgcache.testing.core`. lua/hgcache/testing.lua makes hg.testing of it.
+ *
+ *   node(file, args, time_ms, dispatcher, has_peers) -> node        raises what is wrong with the configuration
+ *   node:call(what, ...), :request(bytes), :advance(ms), :now(), :take_log(), :close()
+ *   dispatcher(what, ...): "runs", group, key, is_next; "peer", member, group, key -> value | nil, message, class; else what
+ *   hgcache.fakes asks
+ */
+#include "node/lib_testing.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include "base/alloc.h"
+#include "node/harness.h"
+#include "script/pack.h"
+
+#define MT_NODE "hgcache.testing.node"
+/* Nodes made between two full collections: what they hold is nothing to Lua. */
+#define NODES_PER_COLLECTION 16
+#define RESPONSE_MAX         ((size_t)256 << 20)
+#define ARGS_MAX             256
+
+struct binding {
+    lua_State *L; /* of the spec */
+    int dispatcher_ref;
+    struct hg_harness *harness; /* NULL once closed */
+    struct hg_buf arguments, response;
+};
+
+/* A protected call of the dispatcher: pushes its arguments, takes its results. */
+struct question {
+    struct binding *binding;
+    struct hg_bytes packed; /* or, with a group, these */
+    const char *what, *group;
+    struct hg_bytes member, key;
+    bool is_next;
+    struct hg_buf *answer; /* packed results; NULL: not wanted */
+    struct hg_harness_peer *peer;
+    const char *kind;
+    int err;
+};
+
+static void push_bytes(lua_State *L, struct hg_bytes bytes)
+{
+    lua_pushlstring(L, bytes.len > 0 ? bytes.data : "", bytes.len);
+}
+
+/* value [, { ttl = seconds }] | nil [, message, class]; "down" is a class of its own. */
+static void take_peer(lua_State *L, struct hg_harness_peer *peer)
+{
+    size_t len;
+    lua_settop(L, 3);
+    if (lua_isstring(L, 1)) {
+        const char *text = lua_tolstring(L, 1, &len);
+        peer->is_down = hg_buf_append(&peer->data, text, len) < 0;
+        if (lua_istable(L, 2)) {
+            lua_getfield(L, 2, "ttl");
+            if (lua_isnumber(L, -1) && lua_tonumber(L, -1) >= 0)
+                peer->ttl_ms = (uint64_t)(lua_tonumber(L, -1) * 1000);
+        }
+    } else if (lua_isnil(L, 2)) {
+        peer->status = HG_STATUS_NOT_FOUND;
+    } else {
+        const char *klass = luaL_optstring(L, 3, "internal");
+        const char *message = lua_tolstring(L, 2, &len);
+        peer->is_down = strcmp(klass, "down") == 0;
+        peer->status = HG_STATUS_ERROR;
+        int number = hg_class_from_name(hg_bytes_str(klass));
+        peer->klass = number < 0 ? HG_CLASS_INTERNAL : (enum hg_class)number;
+        if (message != NULL)
+            hg_buf_append(&peer->data, message, len);
+    }
+}
+
+static int call_dispatcher(lua_State *L)
+{
+    struct question *question = lua_touserdata(L, 1);
+    int count;
+
+    lua_settop(L, 0);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, question->binding->dispatcher_ref);
+    if (question->what == NULL) {
+        count = hg_unpack(L, question->packed);
+    } else {
+        lua_pushstring(L, question->what);
+        push_bytes(L, question->member);
+        lua_pushstring(L, question->group);
+        push_bytes(L, question->key);
+        lua_pushboolean(L, question->is_next);
+        count = 5;
+    }
+    lua_call(L, count, LUA_MULTRET);
+    if (question->peer != NULL)
+        take_peer(L, question->peer);
+    else if (question->answer != NULL)
+        question->err = hg_pack(L, 1, question->answer, &question->kind);
+    return 0;
+}
+
+/* The dispatcher's error goes to `error`. */
+static int ask_dispatcher(struct question *question, char *error, size_t error_size)
+{
+    lua_State *L = question->binding->L;
+    int top = lua_gettop(L);
+
+    if (!lua_checkstack(L, 8))
+        return HG_ENOMEM;
+    if (lua_cpcall(L, call_dispatcher, question) != 0) {
+        const char *message = lua_tostring(L, -1);
+        snprintf(error, error_size, "%s",
+                 message != NULL ? message : "a fake raised an error that is no text");
+        question->err = HG_EINVAL;
+    } else if (question->err == HG_EINVAL) {
+        snprintf(error, error_size, "a fake returned a %s, which cannot pass to its node",
+                 question->kind);
+    }
+    lua_settop(L, top);
+    return question->err;
+}
+
+static int on_ask(void *ctx, struct hg_bytes packed, struct hg_buf *answer, char *error,
+                  size_t error_size)
+{
+    struct question question = {.binding = ctx, .packed = packed, .answer = answer};
+    return ask_dispatcher(&question, error, error_size);
+}
+
+static void on_runs(void *ctx, const char *group, struct hg_bytes key, bool is_next)
+{
+    char error[256];
+    struct question question = {
+        .binding = ctx, .what = "runs", .group = group, .key = key, .is_next = is_next};
+    ask_dispatcher(&question, error, sizeof(error));
+}
+
+static void on_peer(void *ctx, struct hg_bytes member, const char *group, struct hg_bytes key,
+                    struct hg_harness_peer *answer)
+{
+    char error[512];
+    struct question question = {.binding = ctx,
+                                .what = "peer",
+                                .member = member,
+                                .group = group,
+                                .key = key,
+                                .peer = answer};
+    if (ask_dispatcher(&question, error, sizeof(error)) < 0) {
+        answer->status = HG_STATUS_ERROR;
+        answer->klass = HG_CLASS_INTERNAL;
+        hg_buf_clear(&answer->data);
+        hg_buf_append_str(&answer->data, error);
+    }
+}
+
+static struct binding *check_node(lua_State *L)
+{
+    struct binding *binding = luaL_checkudata(L, 1, MT_NODE);
+    if (binding->harness == NULL)
+        luaL_error(L, "the node is closed");
+    binding->L = L;
+    return binding;
+}
+
+static int fail(lua_State *L, int err)
+{
+    if (err == HG_ELIMIT)
+        return luaL_error(L, "a fake cannot use the node that asks it");
+    if (err == HG_ETIMEDOUT)
+        return luaL_error(L, "the node waits for nothing that time could bring");
+    return luaL_error(L, "the node failed: %s", hg_err_text(err));
+}
+
+static int l_call(lua_State *L)
+{
+    struct binding *binding = check_node(L);
+    struct hg_bytes results;
+    const char *kind = NULL;
+
+    hg_buf_clear(&binding->arguments);
+    int err = hg_pack(L, 2, &binding->arguments, &kind);
+    if (err == HG_EINVAL)
+        return luaL_error(L, "a %s cannot pass to a node", kind);
+    if (err == HG_OK)
+        err = hg_harness_call(binding->harness, hg_buf_bytes(&binding->arguments), &results);
+    return err < 0 ? fail(L, err) : hg_unpack(L, results);
+}
+
+static int l_request(lua_State *L)
+{
+    struct binding *binding = check_node(L);
+    size_t len;
+    const char *bytes = luaL_checklstring(L, 2, &len);
+
+    hg_buf_clear(&binding->response);
+    int err = hg_harness_request(binding->harness, hg_bytes(bytes, len), &binding->response);
+    if (err < 0)
+        return fail(L, err);
+    push_bytes(L, hg_buf_bytes(&binding->response));
+    return 1;
+}
+
+static int l_advance(lua_State *L)
+{
+    struct binding *binding = check_node(L);
+    int err = hg_harness_advance(binding->harness, (uint64_t)luaL_checknumber(L, 2));
+    return err < 0 ? fail(L, err) : 0;
+}
+
+static int l_now(lua_State *L)
+{
+    lua_pushnumber(L, (lua_Number)hg_harness_now(check_node(L)->harness) / 1000);
+    return 1;
+}
+
+static int l_take_log(lua_State *L)
+{
+    push_bytes(L, hg_harness_take_log(check_node(L)->harness));
+    return 1;
+}
+
+static int l_close(lua_State *L)
+{
+    struct binding *binding = luaL_checkudata(L, 1, MT_NODE);
+    struct hg_harness *harness = binding->harness;
+
+    binding->harness = NULL;
+    binding->L = L;
+    hg_harness_destroy(harness);
+    luaL_unref(L, LUA_REGISTRYINDEX, binding->dispatcher_ref);
+    binding->dispatcher_ref = LUA_NOREF;
+    hg_buf_finish(&binding->arguments);
+    hg_buf_finish(&binding->response);
+    return 0;
+}
+
+static int check_args(lua_State *L, int index, const char **names, const char **values)
+{
+    int count = 0;
+    luaL_checktype(L, index, LUA_TTABLE);
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING)
+            luaL_argerror(L, index, "expected names and texts");
+        luaL_argcheck(L, count < ARGS_MAX, index, "too many");
+        names[count] = lua_tostring(L, -2);
+        values[count++] = lua_tostring(L, -1);
+        lua_pop(L, 1);
+    }
+    return count;
+}
+
+static int l_node(lua_State *L)
+{
+    static int made;
+    const char *names[ARGS_MAX], *values[ARGS_MAX];
+    struct hg_node_options options = {.file = luaL_checkstring(L, 1)};
+    options.args.count = (size_t)check_args(L, 2, names, values);
+    options.args.names = names;
+    options.args.values = values;
+    uint64_t time_ms = (uint64_t)luaL_checknumber(L, 3);
+    luaL_checktype(L, 4, LUA_TFUNCTION);
+
+    if (++made % NODES_PER_COLLECTION == 0)
+        lua_gc(L, LUA_GCCOLLECT, 0);
+    struct binding *binding = lua_newuserdata(L, sizeof(*binding));
+    *binding = (struct binding){.L = L, .dispatcher_ref = LUA_NOREF};
+    hg_buf_init(&binding->arguments, RESPONSE_MAX);
+    hg_buf_init(&binding->response, RESPONSE_MAX);
+    luaL_getmetatable(L, MT_NODE);
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, 4);
+    binding->dispatcher_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+
+    struct hg_harness_spec spec = {.ctx = binding,
+                                   .ask = on_ask,
+                                   .runs = on_runs,
+                                   .peer = lua_toboolean(L, 5) ? on_peer : NULL};
+    char *why;
+    int err = hg_harness_create(&options, time_ms, &spec, &binding->harness, &why);
+    if (err < 0) {
+        lua_pushstring(L, why != NULL && why[0] != '\0' ? why : hg_err_text(err));
+        hg_free(why);
+        return lua_error(L);
+    }
+    return 1;
+}
+
+static int open(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"call", l_call},         {"request", l_request}, {"advance", l_advance}, {"now", l_now},
+        {"take_log", l_take_log}, {"close", l_close},     {"__gc", l_close},      {NULL, NULL},
+    };
+    luaL_newmetatable(L, MT_NODE);
+    luaL_setfuncs(L, methods, 0);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -2, "__index");
+    lua_newtable(L);
+    lua_pushcfunction(L, l_node);
+    lua_setfield(L, -2, "node");
+    return 1;
+}
+
+void hg_lib_testing_preload(lua_State *L)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "preload");
+    lua_pushcfunction(L, open);
+    lua_setfield(L, -2, "hgcache.testing.core");
+    lua_pop(L, 2);
+}
