@@ -31,15 +31,15 @@ function(hg_add_floor name)
     endforeach()
 endfunction()
 
-# hg_embed_lua(TARGET DIR): the Lua modules below DIR become part of TARGET (core/script/modules.h).
-function(hg_embed_lua target dir)
+# hg_embed(TARGET DIR KIND GLOB): the files below DIR become part of TARGET (cmake/embed.cmake).
+function(hg_embed target dir kind glob)
     get_target_property(type ${target} TYPE)
     if(type STREQUAL "INTERFACE_LIBRARY")
         return()
     endif()
-    file(GLOB_RECURSE modules CONFIGURE_DEPENDS ${dir}/*.lua)
-    set(out ${CMAKE_BINARY_DIR}/generated/lua_modules.c)
-    add_custom_command(OUTPUT ${out} COMMAND ${CMAKE_COMMAND} -DOUT=${out} -DROOT=${dir}
-        -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake DEPENDS ${modules} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake VERBATIM)
+    file(GLOB_RECURSE files CONFIGURE_DEPENDS ${dir}/${glob})
+    set(out ${CMAKE_BINARY_DIR}/generated/${kind}.c)
+    add_custom_command(OUTPUT ${out} COMMAND ${CMAKE_COMMAND} -DOUT=${out} -DROOT=${dir} -DKIND=${kind}
+        -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake DEPENDS ${files} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake VERBATIM)
     target_sources(${target} PRIVATE ${out})
 endfunction()

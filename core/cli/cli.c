@@ -5,6 +5,7 @@
 #include "cli/args.h"
 #include "cli/remote.h"
 #include "cli/replay.h"
+#include "cli/starter.h"
 #include "node/node.h"
 
 static void print_help(const struct hg_cli_io *io)
@@ -89,6 +90,8 @@ static int run_command(const struct hg_args *args, const struct hg_cli_io *io)
     case HG_COMMAND_VERSION:
         fputs("hgcache " HG_VERSION "\n", io->out);
         return HG_EXIT_DONE;
+    case HG_COMMAND_INIT:
+        return hg_starter_init(args, io);
     case HG_COMMAND_TEST:
         fflush(io->out);
         return hg_node_test(args->word_count, (const char *const *)args->words);

@@ -15,6 +15,10 @@ const struct hg_command hg_commands[] = {
      "load and validate a configuration",
      "Prints the effective configuration and the routes. Touches no network. Exit code 2 when "
      "something is wrong.\n"},
+    {"init", HG_COMMAND_INIT, 0, 1, 1, "DIR", "write a commented starter project",
+     "A configuration with a getter and routes, its spec, a README and what an editor needs. DIR "
+     "is "
+     "made; one\nthat is there already has to be empty.\n"},
     {"test", HG_COMMAND_TEST, HG_OPTION_FOREIGN, 0, SIZE_MAX, "[busted's options] [SPEC ...]",
      "run specs of your scripts in fake time",
      "SPECs are files or folders of busted (package lua-busted), default spec/; so are options, "
@@ -80,7 +84,7 @@ const struct hg_command *hg_command_find(const char *name)
 
 bool hg_command_is_later(const char *name)
 {
-    static const char *const later[] = {"reload", "drain", "init"};
+    static const char *const later[] = {"reload", "drain"};
     for (size_t i = 0; i < HG_COUNT(later); i++)
         if (strcmp(later[i], name) == 0)
             return true;
