@@ -159,6 +159,7 @@ local lazy = {
 }
 
 setmetatable(hg, {
+    lazy = lazy,
     __index = function(self, name)
         if later[name] then
             error(("hg.%s is not in this version"):format(name), 2)

@@ -53,6 +53,12 @@ describe("docs/configuration.md", function()
     end
 end)
 
+describe("lua/hgcache/types/config.lua", function()
+    it("is what scripts/types.lua makes of the schema", function()
+        assert.equal(0, os.execute("luajit scripts/types.lua --check"))
+    end)
+end)
+
 describe("docs/lua.md", function()
     local text = text_of("docs/lua.md")
 
