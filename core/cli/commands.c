@@ -14,7 +14,8 @@ const struct hg_command hg_commands[] = {
     {"check", HG_COMMAND_CHECK, 0, 1, SIZE_MAX, "FILE [name=value ...]",
      "load and validate a configuration",
      "Prints the effective configuration and the routes. Touches no network. Exit code 2 when "
-     "something is wrong.\n"},
+     "something is wrong.\nWarns of globals that scripts set or read by accident, and of what is "
+     "configured and never used.\n"},
     {"init", HG_COMMAND_INIT, 0, 1, 1, "DIR", "write a commented starter project",
      "A configuration with a getter and routes, its spec, a README and what an editor needs. DIR "
      "is "

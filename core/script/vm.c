@@ -245,6 +245,29 @@ static void call(lua_State *L, struct load *load, int arg_count, int result_coun
         lua_error(L);
 }
 
+/* The chunk on top becomes the first of core.check.chunks; push_chunks pushes that list, or nil.   [-0, +0|+1, v] */
+static void push_chunks(lua_State *L)
+{
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "hgcache.core");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "check");
+    if (lua_istable(L, -1))
+        lua_getfield(L, -1, "chunks");
+    else
+        lua_pushnil(L);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+}
+
+static void note_chunk(lua_State *L)
+{
+    push_chunks(L);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, 1);
+    lua_pop(L, 1);
+}
+
 static int run_chunk(lua_State *L)
 {
     struct load *load = lua_touserdata(L, 1);
@@ -254,6 +277,8 @@ static int run_chunk(lua_State *L)
     lua_pushfstring(L, "@%s", vm->file);
     if (luaL_loadbufferx(L, text, load->text->len, lua_tostring(L, -1), "t") != 0)
         return lua_error(L);
+    if (vm->is_check)
+        note_chunk(L);
     call(L, load, 0, 1);
     if (!lua_istable(L, -1)) {
         lua_pushfstring(L, "%s: expected the chunk to return one table, found %s", vm->file,
@@ -275,6 +300,8 @@ static int run_chunk(lua_State *L)
     lua_setfield(L, -2, "role");
     lua_pushlstring(L, text, load->text->len);
     lua_setfield(L, -2, "source_text");
+    push_chunks(L);
+    lua_setfield(L, -2, "chunks");
     call(L, load, 2, 2);
     if (!lua_istable(L, -2)) {
         if (lua_type(L, -1) != LUA_TSTRING)

@@ -185,6 +185,8 @@ void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args, bool i
     lua_setfield(L, -2, "jit");
     lua_pushboolean(L, is_spec);
     lua_setfield(L, -2, "is_spec");
+    lua_pushboolean(L, vm->is_check);
+    lua_setfield(L, -2, "is_check");
     if (vm->fakes != NULL) {
         lua_pushcfunction(L, l_fake);
         lua_setfield(L, -2, "fake");

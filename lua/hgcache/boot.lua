@@ -16,6 +16,9 @@ end
 
 -- Text only -----------------------------------------------------------------------------------------------------
 
+-- What `hgcache check` looks at afterwards: files, calls of hg.source, arguments that were read.
+core.check = core.is_check and { chunks = {}, sources = {}, args = {} } or nil
+
 local raw_load, raw_loadfile = load, loadfile
 
 local function text_mode(mode, name)
@@ -59,7 +62,9 @@ local function search_text(name)
         return tried
     end
     local chunk, message = raw_loadfile(path, "t")
-    if not chunk then
+    if chunk and core.check then
+        table.insert(core.check.chunks, chunk)
+    elseif not chunk then
         error("error loading module '" .. name .. "' from file '" .. path .. "':\n\t" .. message, 0)
     end
     return chunk

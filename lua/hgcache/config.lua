@@ -2,7 +2,7 @@
 --
 -- check(config, opts) -> normalised | nil, message
 --   opts: { file = "x.lua" (for messages), source_text = its text (for line numbers), role = "run"|"check",
---           is_writable_by_all = true (a warning then) }
+--           is_writable_by_all = true (a warning then), chunks = the script's files as functions: warns of accidents in them }
 -- describe(normalised)   -> text: the effective configuration and the table of routes, for `hgcache check`
 -- canonical(normalised)  -> string, equal exactly when the data is equal: for the fingerprint
 -- difference(a, b)       -> path of the first key that differs, or nil
@@ -359,12 +359,27 @@ local function message_of(trouble, opts)
     return where .. ": " .. (path ~= "" and path .. ": " or "") .. trouble.text
 end
 
+-- What is no error and hardly ever meant.
+local function add_accidents(config, result, opts)
+    local folder = (opts.file or ""):match("^(.*)/") or "."
+    local globals, strings = require("hgcache.globals").find(opts.chunks, folder)
+    for _, global in ipairs(globals) do
+        table.insert(result.warnings, global.where .. ": " .. global.text)
+    end
+    for _, text in ipairs(require("hgcache.unused").find(config, result, strings)) do
+        table.insert(result.warnings, text)
+    end
+end
+
 function M.check(config, opts)
     local ok, result = pcall(check_all, config)
     if ok then
+        local warnings = result.warnings
         if opts and opts.is_writable_by_all then
-            local warnings = result.warnings
             warnings[#warnings + 1] = (opts.file or "the configuration") .. " is writable by everybody"
+        end
+        if opts and opts.chunks then
+            add_accidents(config, result, opts)
         end
         return result
     elseif type(result) == "table" and result.at then

@@ -73,7 +73,12 @@ end
 
 --- A source that several groups share: one guard before all of them.
 function hg.source(opts)
-    return describe("source", check_fields("hg.source", opts, source_options))
+    local source = describe("source", check_fields("hg.source", opts, source_options))
+    if core.check then
+        local info = debug.getinfo(2, "Sl")
+        table.insert(core.check.sources, { made = source, where = info.source:gsub("^@", "") .. ":" .. info.currentline })
+    end
+    return source
 end
 
 hg.policy = {}
@@ -123,7 +128,10 @@ end
 
 local args = core.args
 hg.args = setmetatable({}, {
-    __index = args,
+    __index = core.check and function(_, name)
+        core.check.args[name] = true
+        return args[name]
+    end or args,
     __newindex = function()
         error("hg.args is read-only", 2)
     end,

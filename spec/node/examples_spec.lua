@@ -177,11 +177,16 @@ describe("examples", function()
         assert.is_truthy(result.out:find("GET /api", 1, true))
     end)
 
-    for _, path in ipairs { "configs/cluster.lua", "configs/full.lua" } do
-        it(path .. " passes the check", function()
-            local result = node.run { "check", path }
-            assert.equal("", result.err)
-            assert.equal(0, result.code)
-        end)
-    end
+    it("configs/cluster.lua passes the check", function()
+        local result = node.run { "check", "configs/cluster.lua" }
+        assert.equal("", result.err)
+        assert.equal(0, result.code)
+    end)
+
+    it("configs/full.lua passes the check, which sees that some of its keys are there to be read", function()
+        local result = node.run { "check", "configs/full.lua" }
+        assert.equal("hgcache: warning: node.scripts.slow: no group has this pool\n"
+            .. "hgcache: warning: groups.test.batch: the group has no get_many\n", result.err)
+        assert.equal(0, result.code)
+    end)
 end)
