@@ -142,9 +142,10 @@ static size_t ring_take(struct logger *logger, char *out, size_t max)
     return len;
 }
 
-void hg_log_divert(hg_log_fn fn)
+void hg_log_divert(hg_log_fn fn, enum hg_log_level level)
 {
     diverted = fn;
+    level_now = (int)level;
 }
 
 static void emit(enum hg_log_level level, struct hg_bytes message)
@@ -359,6 +360,13 @@ void hg_log_limited(struct hg_log_limit *limit, unsigned per_s, enum hg_log_leve
 {
     if (!hg_log_is_on(level))
         return;
+    if (diverted != NULL) {
+        va_list all;
+        va_start(all, format);
+        emit_format(level, format, all);
+        va_end(all);
+        return;
+    }
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     uint64_t window = (uint64_t)now.tv_sec + 1; /* 0 is the limit's first state */

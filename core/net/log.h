@@ -34,8 +34,8 @@ struct hg_log_limit {
 void hg_log_limited(struct hg_log_limit *limit, unsigned per_s, enum hg_log_level level, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 uint64_t hg_log_dropped(void);
-/* Gets what would be written, until it is NULL; on the thread that logs. For a node under test. */
+/* Gets all that would be written from this level on, without limits a second, on the thread that logs. For a node under test. */
 typedef void (*hg_log_fn)(enum hg_log_level level, struct hg_bytes message);
-void hg_log_divert(hg_log_fn fn);
+void hg_log_divert(hg_log_fn fn, enum hg_log_level level); /* NULL: written again */
 
 #endif

@@ -188,6 +188,35 @@ static void test_lines_of_many_threads_stay_whole(void **state)
     free(text);
 }
 
+static unsigned diverted;
+
+static void on_diverted(enum hg_log_level level, struct hg_bytes message)
+{
+    assert_int_equal(level, HG_LOG_DEBUG);
+    assert_memory_equal(message.data, "line ", 5);
+    diverted++;
+}
+
+static void test_diverted_lines_come_all_and_are_not_written(void **state)
+{
+    (void)state;
+    static struct hg_log_limit limit;
+    int fd = open(path, O_CREAT | O_WRONLY | O_APPEND, 0600);
+    assert_int_equal(hg_log_init(fd, HG_LOG_INFO, HG_LOG_TEXT), HG_OK);
+    hg_log_divert(on_diverted, HG_LOG_DEBUG);
+    for (int i = 0; i < 100; i++)
+        hg_log_limited(&limit, 1, HG_LOG_DEBUG, "line %d", i);
+    hg_log_bytes(HG_LOG_DEBUG, HG_BYTES("line of bytes"));
+    hg_log_divert(NULL, HG_LOG_INFO);
+    hg_log(HG_LOG_INFO, "written");
+    hg_log_finish();
+    close(fd);
+    assert_int_equal(diverted, 101);
+    char *text = read_all();
+    assert_true(matches(text, STAMP " info  written\n"));
+    free(text);
+}
+
 static void test_level_names(void **state)
 {
     (void)state;
@@ -201,6 +230,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_lines_have_time_level_and_escaped_text, open_folder,
                                         close_folder),
+        cmocka_unit_test_setup_teardown(test_diverted_lines_come_all_and_are_not_written,
+                                        open_folder, close_folder),
         cmocka_unit_test_setup_teardown(test_json_lines_are_json, open_folder, close_folder),
         cmocka_unit_test_setup_teardown(test_long_lines_are_cut, open_folder, close_folder),
         cmocka_unit_test_setup_teardown(test_blocked_reader_costs_lines_and_never_time, open_folder,

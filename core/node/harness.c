@@ -118,13 +118,21 @@ static bool step(struct hg_harness *harness, uint64_t until_ms)
     return true;
 }
 
+/* What is the process's and each node has its own of: clocks and log. */
+static void take_over(struct hg_harness *harness)
+{
+    const struct hg_config *config = harness->node.config;
+    logging = harness;
+    hg_log_divert(on_log, config != NULL ? config->log_level : HG_LOG_INFO);
+    set_clocks(harness);
+}
+
 static int enter(struct hg_harness *harness)
 {
     if (harness->is_running)
         return HG_ELIMIT;
     harness->is_running = true;
-    logging = harness;
-    set_clocks(harness);
+    take_over(harness);
     return HG_OK;
 }
 
@@ -154,8 +162,7 @@ static int on_fake(struct hg_vm_fakes *fakes, lua_State *L)
         hg_buf_clear(&harness->answer);
         err = harness->spec.ask(harness->spec.ctx, hg_buf_bytes(buf), &harness->answer, error,
                                 sizeof(error));
-        logging = harness; /* it may have used another node */
-        set_clocks(harness);
+        take_over(harness); /* it may have used another node */
     }
     if (err < 0) {
         lua_pushstring(L, error);
@@ -189,8 +196,7 @@ static void on_ask(struct hg_mail *mail)
     hg_buf_init(&peer.data, harness->node.config->limits.value);
     harness->spec.peer(harness->spec.ctx, hg_ring_member(load->view->ring, load->member),
                        hg_group_name(load->group), load->flight.key, &peer);
-    logging = harness;
-    set_clocks(harness);
+    take_over(harness);
     struct hg_value_spec spec = {
         .status = peer.status,
         .klass = peer.klass,
@@ -278,6 +284,9 @@ static int start(struct hg_harness *harness, const struct hg_node_options *optio
         err = hg_config_read(node->control_vm, &node->config, error, error_size);
     if (err < 0)
         return err;
+    take_over(harness); /* with its level of the log */
+    for (size_t i = 0; hg_vm_warning(node->control_vm, i) != NULL; i++)
+        hg_log(HG_LOG_WARN, "%s", hg_vm_warning(node->control_vm, i));
     fit_config(harness);
     if (node->config->pool_count >= LOOPS_MAX) {
         snprintf(error, error_size, "more than %d pools", LOOPS_MAX - 1);
@@ -325,7 +334,6 @@ int hg_harness_create(const struct hg_node_options *options, uint64_t time_ms,
     hg_buf_init(&harness->result, CALL_MAX);
     hg_buf_init(&harness->log, LOG_MAX);
     hg_buf_init(&harness->log_taken, LOG_MAX);
-    hg_log_divert(on_log);
     enter(harness);
     int err = start(harness, options, error, sizeof(error), out_error);
     leave(harness);

@@ -100,6 +100,24 @@ describe("hg.socket", function()
         assert.equal("unavailable", (select(3, node:get("items", "bad"))))
     end)
 
+    local has_library = package.searchpath("nginx.redis", package.path)
+    local about = has_library and it or pending
+
+    about("finds it through a client library for OpenResty", function()
+        local data = { a = "A" }
+        local node = items([[getter = function(key)
+            require "hgcache.ngx"
+            local redis = require("nginx.redis").new()
+            assert(redis:connect("127.0.0.1", 6379))
+            assert(redis:set("seen", key))
+            local value = redis:get(key)
+            redis:set_keepalive(1000, 10)
+            return value ~= ngx.null and value or nil
+        end]], { redis = data })
+        assert.equal("A", (node:get("items", "a")))
+        assert.same({ a = "A", seen = "a" }, data)
+    end)
+
     it("without one names the address and how to give one", function()
         local node = items('getter = hg.source_redis { port = 7777 }', {})
         local _, message = node:get("items", "k")
@@ -277,6 +295,32 @@ describe("a node", function()
         end
         assert.is_true(node:calls("items") == 200)
         assert.is_nil((node:peek("items", "1000 1")) and (node:peek("items", "1000 2")) and (node:peek("items", "1000 3")))
+    end)
+
+    it("keeps its log, at its level and without limits a second", function()
+        local node = testing.node(configs.file [[
+            leak = 1
+            return { node = { log = { level = "debug" } }, groups = { items = {
+                source = { breaker = { failures = 0 } }, getter = function(key)
+                hg.log.debug("loading %s", key)
+                error("broken")
+            end } } }]])
+        for i = 1, 50 do
+            node:get("items", i)
+        end
+        local text, count = table.concat(node:log(), "\n"), 0
+        for _ in text:gmatch("\nwarn script error") do
+            count = count + 1
+        end
+        assert.is_truthy(text:find("debug loading 50", 1, true))
+        assert.equal(50, count)
+        assert.same({}, node:log())
+        local quiet = testing.node(configs.file [[
+            return { node = { log = { level = "error" } }, groups = { items = { getter = function() error("broken") end } } }]])
+        quiet:get("items", "a")
+        assert.same({}, quiet:log())
+        node:get("items", "again")
+        assert.is_true(#node:log() > 0)
     end)
 
     it("says what is wrong with its configuration", function()
