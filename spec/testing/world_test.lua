@@ -151,6 +151,28 @@ describe("SQL", function()
     end)
 end)
 
+describe("PostgreSQL", function()
+    after_each(configs.remove)
+    local about = require("hgcache.core").module("hgcache.postgres") and it or pending
+
+    about("is asked with its parameters", function()
+        local asked
+        local node = testing.node(configs.file [[return { groups = { items = { getter =
+            hg.source_postgres { url = "postgresql://app@db.example/shop", query = "select v from t where k = $1" } } } }]], {
+            sql = function(query, ...)
+                asked = { query, ... }
+                if (...) == "bad" then
+                    return nil, "connection lost", "unavailable"
+                end
+                return (...) == "a" and { { "A" } } or {}
+            end })
+        assert.equal("A", (node:get("items", "a")))
+        assert.same({ "select v from t where k = $1", "a" }, asked)
+        assert.equal("not_found", (select(3, node:get("items", "b"))))
+        assert.equal("unavailable", (select(3, node:get("items", "bad"))))
+    end)
+end)
+
 describe("peers", function()
     after_each(configs.remove)
     local CLUSTER = [[return { groups = { items = { ttl = "1m", getter = function(key) return "own " .. key end } },
