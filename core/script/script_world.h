@@ -43,7 +43,8 @@ struct world {
     size_t memory_bytes, value_max;
     struct hg_guard_config guard_config;
     struct hg_group_config group_config;
-    bool jit;
+    bool jit, is_inline; /* is_inline: the test turns the loops */
+    struct hg_vm_fakes *fakes;
     struct hg_fetch_limits fetch;
     void (*change)(void *ctx, struct hg_change *change);
 
@@ -189,7 +190,7 @@ static UNUSED void world_start(struct world *world, const char *text)
     }
 
     struct hg_vm_config vm_config = {
-        .file = world->file, .memory_bytes = world->memory_bytes, .jit = world->jit};
+        .file = world->file, .memory_bytes = world->memory_bytes, .jit = world->jit, .fakes = world->fakes};
     struct hg_vm_config control_config = vm_config;
     control_config.is_control = true;
     assert_int_equal(hg_vm_create(&control_config, &world->control), HG_OK);
@@ -213,11 +214,13 @@ static UNUSED void world_start(struct world *world, const char *text)
         .change_ctx = world,
         .reply_max = 1 << 20,
         .fetch = world->fetch,
+        .is_inline = world->is_inline,
     };
     assert_int_equal(hg_loop_init(&world->loop, "test"), HG_OK);
     world->loop.on_list = world_on_list;
     world->loop.user = world;
-    assert_int_equal(hg_loop_start(&world->loop, NULL), HG_OK);
+    if (!world->is_inline)
+        assert_int_equal(hg_loop_start(&world->loop, NULL), HG_OK);
     if (hg_runtime_create(&config, &world->runtime, &error) != HG_OK)
         fail_msg("%s", error);
 }
