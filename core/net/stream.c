@@ -1,4 +1,4 @@
-#include "net/stream.h"
+#include "net/stream_impl.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -26,29 +26,28 @@ static void try_next(struct hg_stream *stream);
 void hg_stream_init(struct hg_stream *stream, struct hg_loop *loop, size_t in_max,
                     struct hg_stream_budget *budget, const struct hg_stream_calls *calls)
 {
-    *stream = (struct hg_stream){.loop = loop, .budget = budget, .calls = calls};
+    *stream = (struct hg_stream){.loop = loop, .budget = budget, .calls = calls, .in_max = in_max};
     hg_buf_init(&stream->in, in_max);
 }
 
-static int fail(struct hg_stream *stream, int uv_error)
+int hg_stream_fail(struct hg_stream *stream, int uv_error)
 {
     stream->error = uv_error == UV_EOF ? "closed" : uv_strerror(uv_error);
     return hg_err_from_uv(uv_error);
 }
 
-static int fail_budget(struct hg_stream *stream)
+int hg_stream_fail_budget(struct hg_stream *stream)
 {
     stream->error = "too much data in sockets";
     return HG_ELIMIT;
 }
 
-static bool has_budget(const struct hg_stream *stream)
+bool hg_stream_has_budget(const struct hg_stream *stream)
 {
     return stream->budget->used_bytes < stream->budget->max_bytes;
 }
 
-/* The block of `in` has grown, or is gone. */
-static void account(struct hg_stream *stream)
+void hg_stream_account(struct hg_stream *stream)
 {
     stream->budget->used_bytes += stream->in.capacity - stream->held_bytes;
     stream->held_bytes = stream->in.capacity;
@@ -60,8 +59,9 @@ static void finish_if_done(struct hg_stream *stream)
         return;
     if (stream->addresses != NULL)
         uv_freeaddrinfo(stream->addresses);
+    hg_stream_tls_finish(stream);
     hg_buf_finish(&stream->in);
-    account(stream);
+    hg_stream_account(stream);
     stream->calls->closed(stream);
 }
 
@@ -88,7 +88,7 @@ static void on_connect(uv_connect_t *request, int status)
         stream->calls->connected(stream, HG_OK);
         return;
     }
-    int err = fail(stream, status);
+    int err = hg_stream_fail(stream, status);
     if (stream->next_address != NULL)
         uv_close(&stream->uv.handle, on_handle_closed);
     else
@@ -113,7 +113,7 @@ static void try_next(struct hg_stream *stream)
     int rc = connect_tcp(stream, address->ai_addr);
     if (rc == 0)
         return;
-    int err = fail(stream, rc);
+    int err = hg_stream_fail(stream, rc);
     if (stream->next_address == NULL)
         stream->calls->connected(stream, err);
     else if (stream->has_handle)
@@ -134,7 +134,8 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
         return;
     }
     if (status < 0 || addresses == NULL)
-        stream->calls->connected(stream, fail(stream, status < 0 ? status : UV_EAI_NONAME));
+        stream->calls->connected(stream,
+                                 hg_stream_fail(stream, status < 0 ? status : UV_EAI_NONAME));
     else
         try_next(stream);
 }
@@ -147,14 +148,14 @@ int hg_stream_connect(struct hg_stream *stream, const char *host, uint16_t port)
     if (uv_ip4_addr(host, port, (struct sockaddr_in *)&address) == 0 ||
         uv_ip6_addr(host, port, (struct sockaddr_in6 *)&address) == 0) {
         int rc = connect_tcp(stream, (struct sockaddr *)&address);
-        return rc < 0 ? fail(stream, rc) : HG_PENDING;
+        return rc < 0 ? hg_stream_fail(stream, rc) : HG_PENDING;
     }
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     snprintf(service, sizeof(service), "%u", port);
     int rc =
         uv_getaddrinfo(&stream->loop->uv, &stream->resolve, on_resolved, host, service, &hints);
     if (rc < 0)
-        return fail(stream, rc);
+        return hg_stream_fail(stream, rc);
     stream->is_resolving = true;
     return HG_PENDING;
 }
@@ -162,10 +163,10 @@ int hg_stream_connect(struct hg_stream *stream, const char *host, uint16_t port)
 int hg_stream_connect_path(struct hg_stream *stream, const char *path)
 {
     if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
-        return fail(stream, UV_ENAMETOOLONG);
+        return hg_stream_fail(stream, UV_ENAMETOOLONG);
     int rc = uv_pipe_init(&stream->loop->uv, &stream->uv.pipe, 0);
     if (rc < 0)
-        return fail(stream, rc);
+        return hg_stream_fail(stream, rc);
     stream->has_handle = stream->is_pipe = true;
     stream->uv.handle.data = stream;
     uv_pipe_connect(&stream->connect, &stream->uv.pipe, path, on_connect);
@@ -180,31 +181,33 @@ static void on_write(uv_write_t *request, int status)
     stream->budget->used_bytes -= write->len;
     hg_free(write);
     stream->writing = NULL;
-    if (!stream->is_closing)
-        stream->calls->written(stream, status < 0 ? fail(stream, status) : HG_OK);
+    if (stream->is_closing)
+        return;
+    int err = status < 0 ? hg_stream_fail(stream, status) : HG_OK;
+    if (err == HG_OK && stream->tls != NULL)
+        err = hg_stream_tls_pump(stream);
+    if (err == HG_PENDING || !stream->is_sending) /* of a handshake: reading will tell */
+        return;
+    stream->is_sending = false;
+    stream->calls->written(stream, err);
 }
 
-int hg_stream_write(struct hg_stream *stream, struct hg_bytes data)
+int hg_stream_send(struct hg_stream *stream, struct hg_bytes data)
 {
     uv_buf_t piece = uv_buf_init((char *)data.data, (unsigned)data.len);
-
-    if (data.len == 0)
-        return HG_OK;
-    if (data.len > UINT32_MAX / 2)
-        return fail(stream, UV_E2BIG);
     int sent = uv_try_write(&stream->uv.stream, &piece, 1);
     if (sent < 0 && sent != UV_EAGAIN)
-        return fail(stream, sent);
+        return hg_stream_fail(stream, sent);
     if (sent < 0)
         sent = 0;
     size_t left = data.len - (size_t)sent;
     if (left == 0)
         return HG_OK;
-    if (!has_budget(stream))
-        return fail_budget(stream);
+    if (!hg_stream_has_budget(stream))
+        return hg_stream_fail_budget(stream);
     struct hg_stream_write *write = hg_malloc(sizeof(*write) + left);
     if (write == NULL)
-        return fail(stream, UV_ENOMEM);
+        return hg_stream_fail(stream, UV_ENOMEM);
     write->stream = stream;
     write->len = left;
     memcpy(write->data, data.data + sent, left);
@@ -212,11 +215,22 @@ int hg_stream_write(struct hg_stream *stream, struct hg_bytes data)
     int rc = uv_write(&write->request, &stream->uv.stream, &piece, 1, on_write);
     if (rc < 0) {
         hg_free(write);
-        return fail(stream, rc);
+        return hg_stream_fail(stream, rc);
     }
     stream->writing = write;
     stream->budget->used_bytes += left;
     return HG_PENDING;
+}
+
+int hg_stream_write(struct hg_stream *stream, struct hg_bytes data)
+{
+    if (data.len == 0)
+        return HG_OK;
+    if (data.len > UINT32_MAX / 2)
+        return hg_stream_fail(stream, UV_E2BIG);
+    int rc = stream->tls != NULL ? hg_stream_tls_write(stream, data) : hg_stream_send(stream, data);
+    stream->is_sending = rc == HG_PENDING;
+    return rc;
 }
 
 /* The front that was taken goes, then there is room as far as the maximum allows. */
@@ -232,58 +246,76 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *out_room)
     size_t room = in->len < READ_BYTES_MIN   ? READ_BYTES_MIN
                   : in->len > READ_BYTES_MAX ? READ_BYTES_MAX
                                              : in->len;
-    if (room > in->max_bytes - in->len)
-        room = in->max_bytes - in->len;
+    if (in->len >= stream->in_max)
+        room = 0;
+    else if (room > stream->in_max - in->len)
+        room = stream->in_max - in->len;
     bool grows = room > in->capacity - in->len;
-    if (room > 0 && (!grows || has_budget(stream)) && hg_buf_reserve(in, room) == HG_OK)
-        *out_room = uv_buf_init(in->data + in->len, (unsigned)room);
-    account(stream);
+    if (room == 0 || (grows && !hg_stream_has_budget(stream)) || hg_buf_reserve(in, room) < 0)
+        return;
+    *out_room = stream->tls != NULL ? hg_stream_tls_room()
+                                    : uv_buf_init(in->data + in->len, (unsigned)room);
+    hg_stream_account(stream);
 }
 
 static void on_read(uv_stream_t *handle, ssize_t count, const uv_buf_t *room)
 {
     struct hg_stream *stream = handle->data;
-    (void)room;
 
-    if (count > 0) {
+    if (count > 0 && stream->tls != NULL) {
+        hg_stream_tls_arrived(stream, hg_bytes(room->base, (size_t)count));
+    } else if (count > 0) {
         stream->in.len += (size_t)count;
         stream->calls->arrived(stream, HG_OK);
     } else if (count < 0) {
         uv_read_stop(handle);
-        int err = fail(stream, (int)count);
+        int err = hg_stream_fail(stream, (int)count);
         if (count == UV_EOF)
-            err = HG_ECLOSED;
+            err = stream->tls == NULL ? HG_ECLOSED : HG_EPEER; /* TLS would have said so */
         if (count == UV_ENOBUFS) {
-            err = fail(stream, UV_ENOMEM);
-            if (stream->in.len >= stream->in.max_bytes) {
+            err = hg_stream_fail(stream, UV_ENOMEM);
+            if (stream->in.len >= stream->in_max) {
                 stream->error = "too large";
                 err = HG_ETOOBIG;
-            } else if (!has_budget(stream)) {
-                err = fail_budget(stream);
+            } else if (!hg_stream_has_budget(stream)) {
+                err = hg_stream_fail_budget(stream);
             }
         }
-        stream->calls->arrived(stream, err);
+        if (stream->is_securing)
+            hg_stream_tls_end(stream, err);
+        else
+            stream->calls->arrived(stream, err);
     }
 }
 
 int hg_stream_want(struct hg_stream *stream)
 {
+    if (stream->tls != NULL && !stream->is_securing) {
+        int err = hg_stream_tls_state(stream);
+        if (err < 0)
+            return err;
+    }
     int rc = uv_read_start(&stream->uv.stream, on_room, on_read);
-    return rc < 0 && rc != UV_EALREADY ? fail(stream, rc) : HG_OK;
+    stream->is_wanted = true;
+    return rc < 0 && rc != UV_EALREADY ? hg_stream_fail(stream, rc) : HG_OK;
 }
 
 void hg_stream_pause(struct hg_stream *stream)
 {
+    stream->is_wanted = false;
     uv_read_stop(&stream->uv.stream);
 }
 
-bool hg_stream_is_quiet(const struct hg_stream *stream)
+bool hg_stream_is_quiet(struct hg_stream *stream)
 {
     uv_os_fd_t fd;
     char byte;
 
-    return uv_fileno(&stream->uv.handle, &fd) == 0 &&
-           recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+    if (uv_fileno(&stream->uv.handle, &fd) < 0)
+        return false;
+    if (stream->tls != NULL)
+        return hg_stream_tls_is_quiet(stream, fd);
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
 struct hg_bytes hg_stream_bytes(const struct hg_stream *stream)
@@ -303,7 +335,7 @@ void hg_stream_take(struct hg_stream *stream, size_t count)
         hg_buf_finish(&stream->in);
     else
         hg_buf_clear(&stream->in);
-    account(stream);
+    hg_stream_account(stream);
 }
 
 void hg_stream_close(struct hg_stream *stream)
@@ -311,6 +343,8 @@ void hg_stream_close(struct hg_stream *stream)
     if (stream->is_closing)
         return;
     stream->is_closing = true;
+    if (stream->tls != NULL)
+        hg_stream_tls_shutdown(stream);
     if (stream->is_resolving)
         uv_cancel((uv_req_t *)&stream->resolve);
     if (stream->has_handle && !uv_is_closing(&stream->uv.handle))
