@@ -14,20 +14,15 @@
 #define POOL_SIZE  30
 #define IDLE_MS    60000
 
-struct box { /* the userdata */
-    struct hg_socket_holder holder;
-    uint64_t connect_ms, send_ms, read_ms;
-};
-
 static const char closed[] = "closed";
 
-static struct box *check_box(lua_State *L)
+struct hg_socket_box *hg_lib_check_socket(lua_State *L)
 {
     return luaL_checkudata(L, 1, HG_MT_SOCKET);
 }
 
-/* The connection, or NULL and why it cannot be used for reading or writing now. */
-static struct hg_socket *usable(struct box *box, bool reads, bool writes, const char **out_why)
+struct hg_socket *hg_lib_usable_socket(struct hg_socket_box *box, bool reads, bool writes,
+                                       const char **out_why)
 {
     struct hg_socket *socket = box->holder.socket;
 
@@ -54,8 +49,9 @@ static uint64_t check_timeout(lua_State *L, int index, uint64_t fallback)
 /* tcp() -> socket   [-0, +1, m] */
 static int l_tcp(lua_State *L)
 {
-    struct box *box = lua_newuserdata(L, sizeof(*box));
-    *box = (struct box){.connect_ms = TIMEOUT_MS, .send_ms = TIMEOUT_MS, .read_ms = TIMEOUT_MS};
+    struct hg_socket_box *box = lua_newuserdata(L, sizeof(*box));
+    *box = (struct hg_socket_box){
+        .connect_ms = TIMEOUT_MS, .send_ms = TIMEOUT_MS, .read_ms = TIMEOUT_MS};
     luaL_getmetatable(L, HG_MT_SOCKET);
     lua_setmetatable(L, -2);
     return 1;
@@ -63,7 +59,7 @@ static int l_tcp(lua_State *L)
 
 static int l_gc(lua_State *L)
 {
-    struct box *box = check_box(L);
+    struct hg_socket_box *box = hg_lib_check_socket(L);
     struct hg_socket *socket = box->holder.socket;
     box->holder.socket = NULL;
     hg_socket_let_go(socket);
@@ -72,22 +68,14 @@ static int l_gc(lua_State *L)
 
 static int l_tostring(lua_State *L)
 {
-    struct box *box = check_box(L);
+    struct hg_socket_box *box = hg_lib_check_socket(L);
     lua_pushfstring(L, "socket (%s)",
                     box->holder.socket != NULL ? box->holder.socket->pool : closed);
     return 1;
 }
 
-struct place {
-    const char *path; /* of a unix socket; NULL: host and port */
-    const char *host;
-    uint16_t port;
-    struct hg_bytes pool;
-    unsigned pool_size;
-};
-
 /* options.pool, options.pool_size; the pool's name stays on the stack.   [-0, +1, v] */
-static void check_pool(lua_State *L, int index, struct place *place)
+static void check_pool(lua_State *L, int index, struct hg_socket_place *place)
 {
     if (!lua_isnoneornil(L, index)) {
         luaL_checktype(L, index, LUA_TTABLE);
@@ -106,7 +94,7 @@ static void check_pool(lua_State *L, int index, struct place *place)
         lua_pushnil(L);
     }
     if (lua_isnil(L, -1)) {
-        if (place->path != NULL)
+        if (place->port == 0)
             lua_pushvalue(L, 2);
         else
             lua_pushfstring(L, "%s:%d", place->host, (int)place->port);
@@ -115,60 +103,27 @@ static void check_pool(lua_State *L, int index, struct place *place)
     luaL_argcheck(L, place->pool.len <= HG_SOCKET_POOL_MAX, index, "the pool's name is too long");
 }
 
-/* Makes the connection, or takes an idle one (HG_OK). In the core. */
-static int start_connect(struct hg_task *task, struct box *box, const struct place *place)
+int hg_lib_start_connect(struct hg_task *task, struct hg_socket_box *box,
+                         const struct hg_socket_place *place, bool may_reuse)
 {
-    if (hg_socket_reuse(task, place->pool, &box->holder))
+    if (may_reuse && hg_socket_reuse(task, place->pool, &box->holder))
         return HG_OK;
-    int err = hg_socket_open(task, place->pool, &box->holder);
+    int err = hg_socket_open(task, place, &box->holder);
     if (err < 0)
         return err;
     struct hg_socket *socket = box->holder.socket;
     struct hg_stream *stream = &socket->stream;
-    socket->pool_size = place->pool_size;
-    err = place->path != NULL ? hg_stream_connect_path(stream, place->path)
-                              : hg_stream_connect(stream, place->host, place->port);
+    err = place->port == 0 ? hg_stream_connect_path(stream, place->host)
+                           : hg_stream_connect(stream, place->host, place->port);
     task->thread->resolve_count += stream->is_resolving;
     socket->is_connecting = err == HG_PENDING;
     return err;
 }
 
-/* socket:connect(host, port, options) or ("unix:/path", options) -> 1 | nil, message   [-?, +1|+2, v] */
-static int l_connect(lua_State *L)
+int hg_lib_finish_connect(lua_State *L, struct hg_task *task, struct hg_socket_box *box, int err)
 {
-    struct box *box = check_box(L);
-    size_t len;
-    const char *why, *host = luaL_checklstring(L, 2, &len);
-    struct place place = {.host = host};
-    struct hg_task *task = hg_task_check_wait(L, "socket:connect");
-
-    luaL_argcheck(L, len > 0 && strlen(host) == len, 2, "bad host");
-    if (strncmp(host, "unix:", 5) == 0) {
-        place.path = host + 5;
-        check_pool(L, 3, &place);
-    } else {
-        double port = luaL_checknumber(L, 3);
-        if (!(port >= 1 && port <= 65535)) {
-            lua_pushnil(L);
-            lua_pushfstring(L, "bad port number: %f", port);
-            return 2;
-        }
-        place.port = (uint16_t)port;
-        check_pool(L, 4, &place);
-    }
-    if (box->holder.socket != NULL) {
-        if (usable(box, true, true, &why) == NULL)
-            return hg_socket_push_failure(L, why);
-        hg_socket_close(box->holder.socket);
-    }
-
-    struct hg_thread *thread = task->thread;
-    if (!hg_thread_enter_core(thread, task))
-        return luaL_error(L, "this load is over");
-    int err = start_connect(task, box, &place);
-    hg_thread_leave_core(thread);
-
     struct hg_socket *socket = box->holder.socket;
+
     if (err == HG_PENDING)
         return hg_task_wait(L, task, &socket->write,
                             hg_time_add(hg_clock_boot_ms(), box->connect_ms));
@@ -184,19 +139,57 @@ static int l_connect(lua_State *L)
     return 2;
 }
 
+/* socket:connect(host, port, options) or ("unix:/path", options) -> 1 | nil, message   [-?, +1|+2, v] */
+static int l_connect(lua_State *L)
+{
+    struct hg_socket_box *box = hg_lib_check_socket(L);
+    size_t len;
+    const char *why, *host = luaL_checklstring(L, 2, &len);
+    struct hg_socket_place place = {.host = host};
+    struct hg_task *task = hg_task_check_wait(L, "socket:connect");
+
+    luaL_argcheck(L, len > 0 && strlen(host) == len, 2, "bad host");
+    if (strncmp(host, "unix:", 5) == 0) {
+        place.host = host + 5;
+        check_pool(L, 3, &place);
+    } else {
+        double port = luaL_checknumber(L, 3);
+        if (!(port >= 1 && port <= 65535)) {
+            lua_pushnil(L);
+            lua_pushfstring(L, "bad port number: %f", port);
+            return 2;
+        }
+        place.port = (uint16_t)port;
+        check_pool(L, 4, &place);
+    }
+    if (box->holder.socket != NULL) {
+        if (hg_lib_usable_socket(box, true, true, &why) == NULL)
+            return hg_socket_push_failure(L, why);
+        hg_socket_close(box->holder.socket);
+    }
+
+    struct hg_thread *thread = task->thread;
+    if (!hg_thread_enter_core(thread, task))
+        return luaL_error(L, "this load is over");
+    int err = hg_lib_start_connect(task, box, &place, true);
+    hg_thread_leave_core(thread);
+    return hg_lib_finish_connect(L, task, box, err);
+}
+
 /* socket:send(data) -> bytes | nil, message   [-1, +1|+2, v] */
 static int l_send(lua_State *L)
 {
-    struct box *box = check_box(L);
+    struct hg_socket_box *box = hg_lib_check_socket(L);
     size_t len;
     const char *why, *data = luaL_checklstring(L, 2, &len);
     struct hg_task *task = hg_task_check_wait(L, "socket:send");
-    struct hg_socket *socket = usable(box, false, true, &why);
+    struct hg_socket *socket = hg_lib_usable_socket(box, false, true, &why);
 
     if (socket == NULL)
         return hg_socket_push_failure(L, why);
     int rc = hg_stream_write(&socket->stream, hg_bytes(data, len));
     socket->sending = len;
+    socket->is_fresh = false;
     if (rc == HG_PENDING)
         return hg_task_wait(L, task, &socket->write, hg_time_add(hg_clock_boot_ms(), box->send_ms));
     if (rc == HG_ELIMIT && hg_thread_enter_core(task->thread, task)) {
@@ -209,11 +202,11 @@ static int l_send(lua_State *L)
 }
 
 /* Reads a piece: from what has arrived, or waits for more.   [-?, +?, v] */
-static int start_read(lua_State *L, struct box *box, const struct hg_piece *piece)
+static int start_read(lua_State *L, struct hg_socket_box *box, const struct hg_piece *piece)
 {
     const char *why;
     struct hg_task *task = hg_task_check_wait(L, "socket:receive");
-    struct hg_socket *socket = usable(box, true, false, &why);
+    struct hg_socket *socket = hg_lib_usable_socket(box, true, false, &why);
 
     if (socket == NULL) {
         hg_socket_push_failure(L, why);
@@ -223,6 +216,7 @@ static int start_read(lua_State *L, struct box *box, const struct hg_piece *piec
     hg_free(socket->pattern);
     socket->pattern = NULL;
     socket->want = *piece;
+    socket->is_fresh = false;
     if (piece->kind == HG_PIECE_UNTIL) {
         socket->pattern = hg_strndup(piece->pattern.data, piece->pattern.len);
         if (socket->pattern == NULL)
@@ -233,10 +227,12 @@ static int start_read(lua_State *L, struct box *box, const struct hg_piece *piec
     if (piece->size > socket->piece_max && piece->kind != HG_PIECE_ANY)
         hg_socket_too_large(&answer);
     else if (!hg_socket_has_piece(socket, false, &answer)) {
-        if (hg_stream_want(&socket->stream) == HG_OK)
+        int err = hg_stream_want(&socket->stream);
+        if (err == HG_OK)
             return hg_task_wait(L, task, &socket->read,
                                 hg_time_add(hg_clock_boot_ms(), box->read_ms));
-        answer.error = socket->stream.error;
+        if (err != HG_ECLOSED || !hg_socket_has_piece(socket, true, &answer))
+            answer.error = socket->stream.error;
     }
     if (answer.is_too_large && hg_thread_enter_core(task->thread, task)) {
         HG_RUNTIME_COUNT(task->runtime, sockets_too_large);
@@ -248,7 +244,7 @@ static int start_read(lua_State *L, struct box *box, const struct hg_piece *piec
 /* socket:receive(bytes | "*l" | "*a") -> data | nil, message, what arrived   [-1, +1|+3, v] */
 static int l_receive(lua_State *L)
 {
-    struct box *box = check_box(L);
+    struct hg_socket_box *box = hg_lib_check_socket(L);
     struct hg_piece piece = {.kind = HG_PIECE_LINE};
 
     if (lua_isnumber(L, 2)) {
@@ -269,7 +265,7 @@ static int l_receive(lua_State *L)
 /* socket:receiveany(max) -> data | nil, message, ""   [-1, +1|+3, v] */
 static int l_receiveany(lua_State *L)
 {
-    struct box *box = check_box(L);
+    struct hg_socket_box *box = hg_lib_check_socket(L);
     double max = luaL_checknumber(L, 2);
 
     luaL_argcheck(L, max >= 1 && max <= INT32_MAX, 2, "bad max argument");
@@ -285,7 +281,7 @@ static int l_receiveany(lua_State *L)
  */
 static int l_read_until(lua_State *L)
 {
-    struct box *box = check_box(L);
+    struct hg_socket_box *box = hg_lib_check_socket(L);
     struct hg_piece piece = {.kind = HG_PIECE_UNTIL, .is_inclusive = lua_toboolean(L, 3)};
     double size = luaL_checknumber(L, 4);
 
@@ -300,7 +296,7 @@ static int l_read_until(lua_State *L)
 /* socket:settimeout(ms): of connect, send and receive each. */
 static int l_settimeout(lua_State *L)
 {
-    struct box *box = check_box(L);
+    struct hg_socket_box *box = hg_lib_check_socket(L);
     box->connect_ms = box->send_ms = box->read_ms = check_timeout(L, 2, TIMEOUT_MS);
     return 0;
 }
@@ -308,7 +304,7 @@ static int l_settimeout(lua_State *L)
 /* socket:settimeouts(connect_ms, send_ms, read_ms); nil: as it was. */
 static int l_settimeouts(lua_State *L)
 {
-    struct box *box = check_box(L);
+    struct hg_socket_box *box = hg_lib_check_socket(L);
     uint64_t connect_ms = check_timeout(L, 2, box->connect_ms);
     uint64_t send_ms = check_timeout(L, 3, box->send_ms);
     box->read_ms = check_timeout(L, 4, box->read_ms);
@@ -320,10 +316,10 @@ static int l_settimeouts(lua_State *L)
 /* socket:setkeepalive(idle_ms, pool_size) -> 1 | nil, message   [-?, +1|+2, v] */
 static int l_setkeepalive(lua_State *L)
 {
-    struct box *box = check_box(L);
+    struct hg_socket_box *box = hg_lib_check_socket(L);
     double idle_ms = luaL_optnumber(L, 2, IDLE_MS);
     const char *why;
-    struct hg_socket *socket = usable(box, true, true, &why);
+    struct hg_socket *socket = hg_lib_usable_socket(box, true, true, &why);
     unsigned fallback = socket != NULL && socket->pool_size > 0 ? socket->pool_size : POOL_SIZE;
     double pool_size = luaL_optnumber(L, 3, fallback);
 
@@ -349,7 +345,7 @@ static int l_setkeepalive(lua_State *L)
 static int l_getreusedtimes(lua_State *L)
 {
     const char *why;
-    struct hg_socket *socket = usable(check_box(L), false, false, &why);
+    struct hg_socket *socket = hg_lib_usable_socket(hg_lib_check_socket(L), false, false, &why);
 
     if (socket == NULL)
         return hg_socket_push_failure(L, why);
@@ -361,7 +357,7 @@ static int l_getreusedtimes(lua_State *L)
 static int l_close(lua_State *L)
 {
     const char *why;
-    struct hg_socket *socket = usable(check_box(L), true, true, &why);
+    struct hg_socket *socket = hg_lib_usable_socket(hg_lib_check_socket(L), true, true, &why);
 
     if (socket == NULL)
         return hg_socket_push_failure(L, why);
@@ -374,10 +370,10 @@ static int l_close(lua_State *L)
 static int l_setoption(lua_State *L)
 {
     static const char *const names[] = {"keepalive", "tcp-nodelay", "rcvbuf", "sndbuf", NULL};
-    struct box *box = check_box(L);
+    struct hg_socket_box *box = hg_lib_check_socket(L);
     int which = luaL_checkoption(L, 2, NULL, names);
     const char *why;
-    struct hg_socket *socket = usable(box, false, false, &why);
+    struct hg_socket *socket = hg_lib_usable_socket(box, false, false, &why);
     bool is_on = lua_isnumber(L, 3) ? lua_tonumber(L, 3) != 0 : lua_toboolean(L, 3);
     int rc = 0, size = 0;
 
@@ -402,13 +398,6 @@ static int l_setoption(lua_State *L)
     return 1;
 }
 
-/* socket:sslhandshake(...) -> nil, message */
-static int l_sslhandshake(lua_State *L)
-{
-    check_box(L);
-    return hg_socket_push_failure(L, "TLS is not in this version");
-}
-
 static const luaL_Reg methods[] = {
     {"connect", l_connect},
     {"send", l_send},
@@ -420,17 +409,17 @@ static const luaL_Reg methods[] = {
     {"getreusedtimes", l_getreusedtimes},
     {"close", l_close},
     {"setoption", l_setoption},
-    {"sslhandshake", l_sslhandshake},
     {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {{"tcp", l_tcp}, {"read_until", l_read_until}, {NULL, NULL}};
 
-/* core.socket = { tcp, read_until, methods } */
+/* core.socket = { tcp, read_until, handshake, connect_anew, methods } */
 void hg_lib_socket_open(lua_State *L)
 {
     lua_newtable(L);
     luaL_setfuncs(L, functions, 0);
+    hg_lib_tls_open(L);
     luaL_newmetatable(L, HG_MT_SOCKET);
     lua_pushcfunction(L, l_gc);
     lua_setfield(L, -2, "__gc");

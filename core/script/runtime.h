@@ -100,7 +100,8 @@ void hg_route_call_finish(struct hg_route_call *call);
     X(tasks) X(errors) X(budget_exceeded) X(abandoned) X(quarantined) X(blocked) X(memory_errors)  \
     X(states_discarded) X(late_answers) X(evict_dropped) X(hot_dropped) X(score_errors)            \
     X(sockets_opened) X(sockets_reused) X(sockets_refused) X(sockets_pool_full)                    \
-    X(sockets_too_large) X(sockets_no_room)                                                        \
+    X(sockets_too_large) X(sockets_no_room) X(sockets_pool_mixed)                                  \
+    X(tls_handshakes) X(tls_resumed) X(tls_failures)                                               \
     X(job_runs) X(job_errors) X(job_ticks_skipped)
 /*
  * Of hg.http: requests begun; those without an answer, given up ones too; bytes of bodies as scripts got them; answers over their

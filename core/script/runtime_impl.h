@@ -9,7 +9,7 @@
  *   jobs.c        hg.at_start, hg.every
  *   abandon.c     giving a thread up              convert.c     Lua values to hg_value
  *   quarantine.c  keys that hung a thread         socket.c      connections of scripts
- *   lib_*.c       what scripts call (lib_http.c: hg.http, lib_socket.c: hg.socket)
+ *   lib_*.c       what scripts call (lib_http.c: hg.http, lib_socket.c, lib_tls.c: hg.socket)
  *
  * Who answers. A task owes one report: to its load or to its route call. Who takes it out of the
  * task under the thread's lock reports it: the thread when the task ends, or the watchdog when the
@@ -146,6 +146,7 @@ struct hg_thread {
     unsigned resolve_count;   /* names that another thread looks up for this loop */
     atomic_uint socket_count; /* open ones */
     struct hg_stream_budget socket_budget;
+    struct hg_tls_context *tls; /* whom its sockets trust; NULL before the first handshake */
     char error[HG_VM_ERROR_MAX];
     struct hg_list link; /* runtime->abandoned */
     /* The watchdog's own. */

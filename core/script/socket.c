@@ -40,7 +40,8 @@ static bool make_room(struct hg_thread *thread)
     return true;
 }
 
-int hg_socket_open(struct hg_task *task, struct hg_bytes pool, struct hg_socket_holder *holder)
+int hg_socket_open(struct hg_task *task, const struct hg_socket_place *place,
+                   struct hg_socket_holder *holder)
 {
     struct hg_thread *thread = task->thread;
 
@@ -49,10 +50,12 @@ int hg_socket_open(struct hg_task *task, struct hg_bytes pool, struct hg_socket_
         return HG_ELIMIT;
     }
     struct hg_socket *socket = hg_calloc(1, sizeof(*socket));
-    char *name = hg_strndup(pool.data, pool.len);
-    if (socket == NULL || name == NULL) {
+    char *name = hg_strndup(place->pool.data, place->pool.len);
+    char *host = hg_strndup(place->host, strlen(place->host));
+    if (socket == NULL || name == NULL || host == NULL) {
         hg_free(socket);
         hg_free(name);
+        hg_free(host);
         return HG_ENOMEM;
     }
     socket->piece_max = thread->runtime->reply_max;
@@ -61,6 +64,9 @@ int hg_socket_open(struct hg_task *task, struct hg_bytes pool, struct hg_socket_
     hg_list_init(&socket->link);
     socket->thread = thread;
     socket->pool = name;
+    socket->pool_size = place->pool_size;
+    socket->host = host;
+    socket->port = place->port;
     socket->read.give_up = socket->write.give_up = give_up;
     socket->read.destroy = socket->write.destroy = destroy_op;
     socket->read.expired = hg_socket_read_expired;
@@ -91,6 +97,7 @@ bool hg_socket_reuse(struct hg_task *task, struct hg_bytes pool, struct hg_socke
         hg_list_remove(&socket->link);
         own(socket, task, holder);
         socket->reused_count++;
+        socket->is_fresh = true;
         HG_RUNTIME_COUNT(task->runtime, sockets_reused);
         return true;
     }
@@ -136,6 +143,27 @@ static void on_idle_timer(uv_timer_t *timer)
     arm(thread, next_ms);
 }
 
+/* A script that takes one out of a pool trusts it as it trusted the one it put in. */
+static bool is_of_kind(const struct hg_socket *a, const struct hg_socket *b)
+{
+    const struct hg_tls *tls = a->stream.tls, *other = b->stream.tls;
+    return tls == NULL || other == NULL ? tls == other : hg_tls_is_same(tls, other);
+}
+
+static void drop_other_kinds(const struct hg_socket *socket)
+{
+    struct hg_thread *thread = socket->thread;
+
+    hg_list_for_each_safe(it, &thread->idle_sockets)
+    {
+        struct hg_socket *other = hg_container_of(it, struct hg_socket, link);
+        if (!is_of_pool(other, hg_bytes_str(socket->pool)) || is_of_kind(other, socket))
+            continue;
+        HG_RUNTIME_COUNT(thread->runtime, sockets_pool_mixed);
+        hg_socket_close(other);
+    }
+}
+
 /* The longest idle one of the pool goes where there are too many. */
 static void trim(struct hg_thread *thread, struct hg_bytes pool, unsigned pool_size)
 {
@@ -163,6 +191,7 @@ int hg_socket_keep(struct hg_socket *socket, uint64_t idle_ms, unsigned pool_siz
     int err = hg_stream_want(&socket->stream); /* so that its end is noticed */
     if (err < 0)
         return err;
+    drop_other_kinds(socket);
     trim(thread, hg_bytes_str(socket->pool), pool_size);
     disown(socket);
     socket->idle_until_ms = hg_time_add(hg_clock_boot_ms(), idle_ms);
@@ -208,6 +237,7 @@ void hg_socket_free(struct hg_socket *socket)
 {
     hg_free(socket->pattern);
     hg_free(socket->pool);
+    hg_free(socket->host);
     hg_free(socket);
 }
 

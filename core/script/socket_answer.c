@@ -29,6 +29,29 @@ static int push_connected(lua_State *L, struct hg_task *task, void *ud)
     return 2;
 }
 
+int hg_socket_push_secured(lua_State *L, struct hg_task *task, void *ud)
+{
+    const struct hg_socket_answer *answer = ud;
+    struct hg_socket *socket = answer->socket;
+    (void)task;
+
+    if (answer->error != NULL) {
+        hg_socket_push_failure(L, answer->error);
+        hg_socket_close(socket);
+        return 2;
+    }
+    if (!socket->wants_session) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    struct hg_tls_session **box = lua_newuserdata(L, sizeof(struct hg_tls_session *));
+    *box = NULL;
+    luaL_getmetatable(L, HG_MT_TLS_SESSION);
+    lua_setmetatable(L, -2);
+    *box = hg_tls_session(socket->stream.tls);
+    return 1;
+}
+
 /* Bytes sent, or nil, message   [-0, +1|+2, m] */
 int hg_socket_push_sent(lua_State *L, struct hg_task *task, void *ud)
 {
@@ -130,6 +153,22 @@ static void on_connected(struct hg_stream *stream, int err)
     answer_op(socket, &socket->write, push_connected, &answer);
 }
 
+static void on_secured(struct hg_stream *stream, int err)
+{
+    struct hg_socket *socket = socket_of(stream);
+    struct hg_socket_answer answer = {.socket = socket, .error = err < 0 ? stream->error : NULL};
+    struct hg_runtime *runtime = socket->thread->runtime;
+
+    socket->is_connecting = false;
+    if (!atomic_load(&socket->thread->is_dead)) {
+        if (err < 0)
+            HG_RUNTIME_COUNT(runtime, tls_failures);
+        else if (hg_tls_is_resumed(stream->tls))
+            HG_RUNTIME_COUNT(runtime, tls_resumed);
+    }
+    answer_op(socket, &socket->write, hg_socket_push_secured, &answer);
+}
+
 static void on_written(struct hg_stream *stream, int err)
 {
     struct hg_socket *socket = socket_of(stream);
@@ -208,6 +247,7 @@ static void on_closed(struct hg_stream *stream)
 
 const struct hg_stream_calls hg_socket_calls = {
     .connected = on_connected,
+    .secured = on_secured,
     .arrived = on_arrived,
     .written = on_written,
     .resolved = on_resolved,
@@ -231,6 +271,8 @@ void hg_socket_write_expired(struct hg_op *op, struct hg_task *task)
     struct hg_socket *socket = hg_container_of(op, struct hg_socket, write);
     struct hg_socket_answer answer = {.error = "timeout"};
 
+    if (socket->stream.is_securing)
+        HG_RUNTIME_COUNT(task->runtime, tls_failures);
     hg_socket_close(socket); /* of a connection that was not made, or a message that is half sent */
     hg_task_resume(task, hg_socket_push_sent, &answer);
 }

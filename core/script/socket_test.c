@@ -65,7 +65,9 @@ static void test_each_allocation_may_fail_and_nothing_is_left(void **state)
                  " s = connected { pool = 'a' } s:settimeouts(1000, 1, 1)\n"
                  " local _, b = s:receiveuntil('--')(4)\n"
                  " s:setkeepalive(1000) s = connected { pool = 'a' } s:setkeepalive(1000)\n"
-                 " return a .. b end");
+                 " s = connected() s:settimeouts(1)\n"
+                 " local _, c = s:sslhandshake(nil, 'localhost', false)\n"
+                 " return a .. b .. c end");
     for (unsigned n = 0; was_refused; n++) {
         char key[16];
         int len = snprintf(key, sizeof(key), "%u", n);
@@ -76,7 +78,7 @@ static void test_each_allocation_may_fail_and_nothing_is_left(void **state)
         if (answer.err != HG_OK || answer.status == HG_STATUS_ERROR)
             failures++;
         else if (!was_refused)
-            assert_value(&answer, "timeouttimeout");
+            assert_value(&answer, "timeouttimeouttimeout");
         assert_true(n < 2000);
     }
     assert_true(failures > 0);

@@ -353,6 +353,7 @@ bool hg_thread_destroy(struct hg_thread *thread)
         hg_fetcher_close(thread->fetcher, NULL, NULL); /* done when the loop has finished */
     hg_sockets_close_idle(thread);
     hg_loop_finish(&thread->loop);
+    hg_tls_context_destroy(thread->tls);
     hg_vm_destroy(thread->vm);
     pthread_mutex_destroy(&thread->lock);
     hg_free(thread);

@@ -24,6 +24,7 @@
 /* Names of the library's metatables, without which an object is not ours. */
 #define HG_MT_GROUP  "hgcache.group"
 #define HG_MT_SOCKET "hgcache.socket"
+#define HG_MT_TLS_SESSION "hgcache.tls_session"
 
 /* hg.at_start and hg.every: jobs of a configuration, and the longest time between two ticks. */
 #define HG_JOBS_MAX     64
@@ -94,6 +95,7 @@ void hg_lib_core_open(lua_State *L);
 void hg_lib_group_open(lua_State *L);
 void hg_lib_http_open(lua_State *L);
 void hg_lib_socket_open(lua_State *L);
+void hg_lib_tls_open(lua_State *L); /* of core.socket */
 void hg_lib_shared_open(lua_State *L);
 void hg_lib_metrics_open(lua_State *L);
 void hg_lib_jobs_open(lua_State *L); /* jobs.c */

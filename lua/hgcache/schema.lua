@@ -263,7 +263,7 @@ M.http = {
     field("concurrency", count(1, 100000), { default = 256, help = "requests under way in the node" }),
     field("per_load", count(1), { default = 1000, help = "requests of one load, call of a function route or run of a job" }),
     field("ca", T.string("a file of certificates in PEM"),
-        { help = "certificates to trust; absent: the system's" }),
+        { help = "certificates that hg.http and hg.socket trust; absent: the system's" }),
 }
 M.shared = {
     field("capacity", T.size { min = 1024 }, { default = "1MiB", help = "bytes of each table, headers included" }),

@@ -5,6 +5,7 @@ local core = require("hgcache.core").socket
 local M = { tcp = core.tcp }
 
 local methods, read_until = core.methods, core.read_until
+local handshake, connect_anew = core.handshake, core.connect_anew
 local raw_send = methods.send
 
 -- Nested lists of strings and numbers, deeper than anybody needs.
@@ -62,6 +63,29 @@ function methods:receiveuntil(pattern, options)
         size = size or 0
         return finish(size, read_until(self, pattern, inclusive, size))
     end
+end
+
+--- Begins TLS. session: of an earlier handshake, to be resumed; nil: none; false: none, and none is wanted back.
+-- server_name: told to the server and checked, the host of connect unless given; verify: true unless it is false
+-- -> session, or true where false was given | nil, message
+function methods:sslhandshake(session, server_name, verify, send_status_req)
+    if session and type(session) ~= "userdata" then
+        error("bad argument #1 to 'sslhandshake' (expected a session of an earlier handshake, nil or false)", 2)
+    elseif server_name ~= nil and type(server_name) ~= "string" then
+        error("bad argument #2 to 'sslhandshake' (expected a name, found " .. type(server_name) .. ")", 2)
+    elseif verify ~= nil and type(verify) ~= "boolean" then
+        error("bad argument #3 to 'sslhandshake' (expected true or false, found " .. type(verify) .. ")", 2)
+    end
+    local result, message = handshake(self, session, server_name, verify, send_status_req == true)
+    if result == false then -- out of the pool came one that is not what was asked for
+        local ok
+        ok, message = connect_anew(self)
+        if not ok then
+            return nil, message
+        end
+        result, message = handshake(self, session, server_name, verify, send_status_req == true)
+    end
+    return result, message
 end
 
 --- tcp() and connect in one. -> socket | nil, message

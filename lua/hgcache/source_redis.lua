@@ -13,7 +13,7 @@ local M = {}
 
 local known = {
     host = "string", port = "number", unix = "string", user = "string", password = "string", db = "number", key = "string",
-    timeout = true, pool_size = "number", pool_idle = true,
+    timeout = true, pool_size = "number", pool_idle = true, tls = "boolean", server_name = "string",
 }
 
 -- Milliseconds, of time-outs and of life in a pool.
@@ -54,6 +54,11 @@ local function check(name, opts)
     elseif opts.user and not opts.password then
         wrong("user without password")
     end
+    if opts.server_name and not opts.tls then
+        wrong("server_name without tls")
+    elseif opts.tls and opts.unix and not opts.server_name then
+        wrong("tls with unix needs a server_name")
+    end
     local key = opts.key or "{key}"
     local before, after = key:match("^(.-){key}(.*)$")
     if not before then
@@ -62,7 +67,7 @@ local function check(name, opts)
     return {
         host = opts.host or "127.0.0.1", port = whole("port", 6379, 1, 65535), unix = opts.unix,
         user = opts.user, password = opts.password, db = whole("db", 0, 0, 1000000),
-        before = before, after = after,
+        before = before, after = after, tls = opts.tls or false, server_name = opts.server_name,
         timeout = milliseconds("timeout", "1s"),
         pool_size = whole("pool_size", 64, 1, 1024), pool_idle = milliseconds("pool_idle", "60s"),
     }
@@ -137,6 +142,9 @@ local function connect(source)
     else
         ok, message = sock:connect(source.host, source.port, options)
     end
+    if ok and source.tls then
+        ok, message = sock:sslhandshake(false, source.server_name)
+    end
     if not ok then
         return nil, message
     end
@@ -197,8 +205,8 @@ end
 local function new(name, opts)
     local source = check(name, opts)
     -- By what a connection is made for: idle ones outlive the Lua state.
-    source.pool = ("source_redis %s %s %d"):format(source.unix or source.host .. ":" .. source.port, source.user or "",
-        source.db)
+    source.pool = ("source_redis %s %s %d %s"):format(source.unix or source.host .. ":" .. source.port, source.user or "",
+        source.db, source.tls and source.server_name or tostring(source.tls))
     return source
 end
 

@@ -277,7 +277,6 @@ describe("hg.socket", function()
             "setoption('keepalive', true)" } do
             assert.same({ null, "closed" }, run("return hg.socket.tcp():" .. call))
         end
-        assert.same({ null, "TLS is not in this version" }, run "return hg.socket.tcp():sslhandshake()")
     end)
 
     it("cannot be used while the configuration is loading", function()
