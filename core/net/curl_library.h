@@ -12,7 +12,7 @@
 /* The functions that we use, without "curl_". */
 #define HG_CURL_FUNCTIONS(X)                                                                       \
     X(easy_init) X(easy_setopt) X(easy_perform) X(easy_getinfo) X(easy_strerror) X(easy_reset)     \
-    X(easy_cleanup) X(slist_append) X(slist_free_all) X(multi_init) X(multi_setopt)                \
+    X(easy_cleanup) X(easy_pause) X(slist_append) X(slist_free_all) X(multi_init) X(multi_setopt)                \
     X(multi_assign) X(multi_add_handle) X(multi_remove_handle) X(multi_socket_action)              \
     X(multi_info_read) X(multi_cleanup) X(url) X(url_set) X(url_get) X(url_cleanup) X(free)
 

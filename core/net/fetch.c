@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "net/curl_library.h"
 #include "net/fetch_impl.h"
 
 #define EASY_POOL_MAX      32
@@ -55,25 +54,6 @@ struct hg_fetcher {
     bool is_closing, is_shut;
     void (*closed)(void *ctx);
     void *closed_ctx;
-};
-
-struct hg_fetch {
-    struct hg_list link, arrived;
-    struct hg_fetcher *fetcher;
-    CURL *easy;
-    struct curl_slist *header_list;
-    char *request_body;
-    struct hg_buf headers, body;
-    hg_fetch_fn done;
-    hg_fetch_data_fn data;
-    void *ctx;
-    uint64_t timeout_ms, started_ms;
-    int cancel_err; /* not HG_OK: canceled with this, `mail` is under way */
-    int open_errno; /* of socket(): a lack of ours, not a fault of theirs */
-    bool is_too_big, is_out_of_memory;
-    bool has_head; /* the empty line behind the headers has come */
-    struct hg_mail mail;
-    char error[CURL_ERROR_SIZE];
 };
 
 static int err_from_curl(CURLcode code)
@@ -170,12 +150,25 @@ static struct watch *watch_get(struct hg_fetcher *fetcher, curl_socket_t fd)
     return watch;
 }
 
+static void on_canceled(struct hg_mail *mail);
+
+/* Out of memory inside of libcurl, which cannot let go of the fetch here. */
+static void fail_later(CURL *easy)
+{
+    struct hg_fetch *fetch = NULL;
+    hg_curl->easy_getinfo(easy, CURLINFO_PRIVATE, &fetch);
+    if (fetch == NULL || fetch->cancel_err != HG_OK)
+        return;
+    fetch->cancel_err = HG_ENOMEM;
+    fetch->mail.deliver = on_canceled;
+    hg_loop_post(fetch->fetcher->loop, &fetch->mail);
+}
+
 /* libcurl: watch this descriptor, or do no longer. */
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx)
 {
     struct hg_fetcher *fetcher = ctx;
     struct watch *watch = socket_ctx;
-    (void)easy;
 
     if (what == CURL_POLL_REMOVE) {
         if (watch != NULL)
@@ -185,8 +178,10 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, voi
     }
     if (watch == NULL) {
         watch = watch_get(fetcher, fd);
-        if (watch == NULL)
-            return -1;
+        if (watch == NULL) { /* -1 would end every fetch there is and will be */
+            fail_later(easy);
+            return 0;
+        }
         hg_curl->multi_assign(fetcher->multi, fd, watch);
     }
     int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
@@ -217,14 +212,22 @@ static curl_socket_t on_curl_open(void *ctx, curlsocktype purpose, struct curl_s
     return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
+void hg_fetch_note(struct hg_fetch *fetch)
+{
+    if (hg_list_is_empty(&fetch->arrived))
+        hg_list_push_back(&fetch->fetcher->arrived, &fetch->arrived);
+}
+
 static size_t on_curl_body(char *data, size_t size, size_t count, void *ctx)
 {
     struct hg_fetch *fetch = ctx;
+    if (fetch->moved != NULL)
+        return hg_fetch_pieces_body(fetch, hg_bytes(data, size * count));
     int err = hg_buf_append(&fetch->body, data, size * count);
     if (err == HG_OK) {
         /* Not from here: libcurl may not be called from inside itself. */
-        if (fetch->data != NULL && hg_list_is_empty(&fetch->arrived))
-            hg_list_push_back(&fetch->fetcher->arrived, &fetch->arrived);
+        if (fetch->data != NULL)
+            hg_fetch_note(fetch);
         return size * count;
     }
     fetch->is_too_big = err == HG_ETOOBIG;
@@ -244,6 +247,8 @@ static size_t on_curl_header(char *data, size_t size, size_t count, void *ctx)
     fetch->has_head =
         fetch->has_head || line.len == 0 || line.data[0] == '\r' || line.data[0] == '\n';
     int err = hg_buf_append_bytes(&fetch->headers, line);
+    if (err == HG_OK && fetch->has_head && fetch->moved != NULL)
+        hg_fetch_note(fetch);
     if (err == HG_OK)
         return line.len;
     fetch->is_too_big = err == HG_ETOOBIG;
@@ -329,6 +334,7 @@ static void fetch_free(struct hg_fetch *fetch)
     hg_free(fetch->request_body);
     hg_buf_finish(&fetch->headers);
     hg_buf_finish(&fetch->body);
+    hg_buf_finish(&fetch->fed);
     hg_free(fetch);
 }
 
@@ -424,6 +430,10 @@ static void fetcher_hand_out(struct hg_fetcher *fetcher)
     while ((link = hg_list_pop_front(&fetcher->arrived)) != NULL) {
         struct hg_fetch *fetch = hg_container_of(link, struct hg_fetch, arrived);
         long status = 0;
+        if (fetch->moved != NULL) {
+            fetch->moved(fetch->ctx);
+            continue;
+        }
         hg_curl->easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
         if (status == 200)
             hg_buf_consume(&fetch->body, fetch->data(fetch->ctx, hg_buf_bytes(&fetch->body)));
@@ -447,7 +457,8 @@ static void fetcher_reap(struct hg_fetcher *fetcher)
         struct hg_fetch *fetch;
         CURLcode code = message->data.result;
         hg_curl->easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &fetch);
-        fetch_finish(fetch, code);
+        if (fetch->cancel_err == HG_OK) /* else its mail is under way */
+            fetch_finish(fetch, code);
     }
 }
 
@@ -468,7 +479,7 @@ static bool add_headers(struct hg_fetch *fetch, const struct hg_fetch_options *o
             return false;
         has_type = has_type || strncasecmp(*line, "Content-Type:", 13) == 0;
     }
-    if (options->body.data == NULL)
+    if (options->body.data == NULL && !options->is_fed)
         return true;
     return add_header(fetch, "Expect:") && (has_type || add_header(fetch, "Content-Type:"));
 }
@@ -518,11 +529,16 @@ static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *o
         hg_curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)options->body.len);
         hg_curl->easy_setopt(easy, CURLOPT_POSTFIELDS, fetch->request_body);
     }
+    if (options->moved != NULL) {
+        int err = hg_fetch_pieces_set_up(fetch, options);
+        if (err < 0)
+            return err;
+    }
     if (strcmp(method, "HEAD") == 0) {
         hg_curl->easy_setopt(easy, CURLOPT_NOBODY, 1L);
     } else if (!options->accept_compressed) {
         /* A length that is too big is refused before the first byte. */
-        hg_curl->easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)fetch->body.max_bytes);
+        hg_curl->easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)fetch->body_max);
     }
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
         hg_curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
@@ -548,7 +564,8 @@ int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *op
     fetch->timeout_ms = options->timeout_ms;
     fetch->started_ms = hg_loop_now(fetcher->loop);
     hg_buf_init(&fetch->headers, HEADERS_MAX);
-    hg_buf_init(&fetch->body, options->body_max != 0 ? options->body_max : BODY_MAX_DEFAULT);
+    fetch->body_max = options->body_max != 0 ? options->body_max : BODY_MAX_DEFAULT;
+    hg_buf_init(&fetch->body, fetch->body_max);
     fetch->easy =
         fetcher->easy_count > 0 ? fetcher->easy_pool[--fetcher->easy_count] : hg_curl->easy_init();
     int err = fetch->easy == NULL ? HG_ENOMEM : fetch_set_up(fetch, options);

@@ -7,6 +7,7 @@
 #ifndef HG_NET_FETCH_H
 #define HG_NET_FETCH_H
 
+#include <sys/types.h>
 #include "net/loop.h"
 #include "base/buf.h"
 
@@ -19,6 +20,10 @@ struct hg_fetch;
  */
 typedef size_t (*hg_fetch_data_fn)(void *ctx, struct hg_bytes bytes);
 
+/* Of a fetch in pieces (fetch_pieces.c): there is something new: the head, more of the body, room for more of the request's. */
+typedef void (*hg_fetch_moved_fn)(void *ctx);
+#define HG_FETCH_LENGTH_UNKNOWN UINT64_MAX
+
 struct hg_fetch_options {
     const char *method;           /* "GET" */
     const char *url;
@@ -28,6 +33,9 @@ struct hg_fetch_options {
     uint64_t connect_timeout_ms;  /* default 250 */
     size_t body_max;              /* HG_ETOOBIG beyond it; with data, of what it has not used */
     hg_fetch_data_fn data;        /* with done's ctx; NULL: the body comes as a whole */
+    hg_fetch_moved_fn moved;      /* with done's ctx: in pieces. body_max counts what has come, taken or not */
+    bool is_fed;                  /* in pieces: the request's body comes by hg_fetch_feed */
+    uint64_t fed_bytes;           /* all of it, or HG_FETCH_LENGTH_UNKNOWN: chunked */
     bool fresh_connection;        /* not from the pool (probes) */
     bool accept_compressed;       /* asks for gzip and deflate; body is what they unpack to, and body_max counts that */
     const char *ca_file;          /* instead of the system's certificates; lives as long as the fetcher. NULL = those */
@@ -48,6 +56,19 @@ void hg_fetcher_close(struct hg_fetcher *fetcher, void (*closed)(void *ctx), voi
 int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *options, hg_fetch_fn done, void *ctx,
                    struct hg_fetch **out_fetch);
 void hg_fetch_cancel(struct hg_fetch *fetch, int err); /* done is called, later, with err */
+
+/*
+ * fetch_pieces.c. The answer's status and headers, once they are there; its body so far, of which what is taken is gone.
+ * While HG_FETCH_HELD_BYTES wait to be taken, nothing more is read from the connection.
+ */
+#define HG_FETCH_HELD_BYTES 65536
+bool hg_fetch_has_head(const struct hg_fetch *fetch, struct hg_fetch_response *out_head);
+struct hg_bytes hg_fetch_bytes(const struct hg_fetch *fetch);
+void hg_fetch_take(struct hg_fetch *fetch, size_t count);
+/* How many bytes it takes now, 0 when it is full (moved follows); HG_ENOMEM. */
+ssize_t hg_fetch_feed(struct hg_fetch *fetch, struct hg_bytes bytes);
+bool hg_fetch_has_room(const struct hg_fetch *fetch); /* to feed */
+void hg_fetch_feed_end(struct hg_fetch *fetch);
 
 /* fetch_headers.c. The next field of response->headers, or of what the last call left of them. False: no more. */
 bool hg_fetch_next_header(struct hg_bytes *rest, struct hg_bytes *out_name, struct hg_bytes *out_value);

@@ -1,14 +1,45 @@
 /*
- * fetch_impl - for peers.c: how many connections to one host a fetcher keeps at most.
+ * fetch_impl - what the files of fetch share, and for peers.c how many connections to one host a fetcher keeps at most.
  */
 #ifndef HG_NET_FETCH_IMPL_H
 #define HG_NET_FETCH_IMPL_H
 
+#include "net/curl_library.h"
 #include "net/fetch.h"
+
+struct hg_fetch {
+    struct hg_list link, arrived;
+    struct hg_fetcher *fetcher;
+    CURL *easy;
+    struct curl_slist *header_list;
+    char *request_body;
+    struct hg_buf headers, body;
+    hg_fetch_fn done;
+    hg_fetch_data_fn data;
+    void *ctx;
+    uint64_t timeout_ms, started_ms;
+    int cancel_err; /* not HG_OK: canceled with this, `mail` is under way */
+    int open_errno; /* of socket(): a lack of ours, not a fault of theirs */
+    bool is_too_big, is_out_of_memory;
+    bool has_head; /* the empty line behind the headers has come */
+    /* In pieces: */
+    hg_fetch_moved_fn moved;
+    struct hg_buf fed; /* of the request's body */
+    size_t received_bytes, body_max;
+    bool has_fed_all, is_receive_paused, is_send_paused;
+    struct hg_mail mail;
+    char error[CURL_ERROR_SIZE];
+};
 
 /* Before the first fetch. 0 = no limit. Probes need one without: they must not wait behind the very requests they are about. */
 void hg_fetcher_limit_host(struct hg_fetcher *fetcher, long connection_count);
 /* Whether the request has left (part of it). */
 bool hg_fetch_is_sent(const struct hg_fetch *fetch);
+/* It is told that it moved, once libcurl has returned. */
+void hg_fetch_note(struct hg_fetch *fetch);
+
+/* fetch_pieces.c */
+int hg_fetch_pieces_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *options);
+size_t hg_fetch_pieces_body(struct hg_fetch *fetch, struct hg_bytes bytes); /* as libcurl's write function answers */
 
 #endif
