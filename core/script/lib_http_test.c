@@ -337,7 +337,9 @@ static void test_misuse_raises_at_the_callers_line(void **state)
          "headers.a: expected a text without control"},
         {"hg.http.get('http://a/', { headers = { Host = 'x' } })",
          "headers.Host: this header is the request's own"},
-        {"hg.http.post('http://a/', 1)", "hg.http.post: body: expected a string, found 1"},
+        {"hg.http.post('http://a/', 1)",
+         "hg.http.post: body: expected a string, or a function that gives one "
+         "piece after the other, found 1"},
         {"hg.http.request('http://a/')", "hg.http.request: expected a table of options"},
         {"hg.http.request{ url = 'http://a/', method = 'CONNECT' }", "method: expected GET, HEAD"},
         {"hg.http.request{ url = 'http://a/', body = 'x' }", "hg.http.request: body: GET has none"},

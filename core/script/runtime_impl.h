@@ -9,7 +9,7 @@
  *   jobs.c        hg.at_start, hg.every
  *   abandon.c     giving a thread up              convert.c     Lua values to hg_value
  *   quarantine.c  keys that hung a thread         socket.c      connections of scripts
- *   lib_*.c       what scripts call (lib_http.c: hg.http, lib_socket.c, lib_tls.c: hg.socket)
+ *   lib_*.c       what scripts call (lib_http.c, http_request.c, transfer.c: hg.http, lib_socket.c, lib_tls.c: hg.socket)
  *
  * Who answers. A task owes one report: to its load or to its route call. Who takes it out of the
  * task under the thread's lock reports it: the thread when the task ends, or the watchdog when the
@@ -106,6 +106,7 @@ struct hg_task {
     struct hg_timer timer;
     bool timer_open;
     struct hg_list sockets; /* that it opened: hg_socket.link */
+    struct hg_list transfers; /* of hg.http in pieces; under the thread's lock */
 };
 
 struct hg_thread {
@@ -345,6 +346,10 @@ void hg_sockets_init(struct hg_thread *thread);
 void hg_sockets_close_of(struct hg_task *task);
 /* Those that wait for the next to use them. Before its loop is finished. */
 void hg_sockets_close_idle(struct hg_thread *thread);
+
+/* transfer.c: those that the task opened. */
+void hg_transfers_close_of(struct hg_task *task);
+void hg_transfers_release_locked(struct hg_task *task); /* somebody else reports it: their places are free */
 
 /* How a coroutine ended. message and is_memory are of an error. */
 struct hg_ending {

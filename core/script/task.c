@@ -28,6 +28,7 @@ struct hg_task *hg_task_create(struct hg_runtime *runtime, enum hg_task_kind kin
         return NULL;
     hg_list_init(&task->link);
     hg_list_init(&task->sockets);
+    hg_list_init(&task->transfers);
     task->kind = kind;
     task->runtime = runtime;
     task->deadline_ms = task->run_deadline_ms = task->wait_deadline_ms = HG_FOREVER;
@@ -89,6 +90,7 @@ void hg_task_take_locked(struct hg_task *task, struct hg_load **out_load,
     task->load = NULL;
     task->call = NULL;
     task->is_taken = true;
+    hg_transfers_release_locked(task);
     drop_op_locked(task);
 }
 
@@ -129,6 +131,7 @@ void hg_task_end(struct hg_task *task)
     drop_op_locked(task);
     pthread_mutex_unlock(&thread->lock);
     hg_sockets_close_of(task);
+    hg_transfers_close_of(task);
     drop_coroutine(task);
     task->state = HG_TASK_ENDED;
     if (task->timer_open) {
@@ -485,6 +488,7 @@ void hg_task_backoff(struct hg_task *task, uint64_t backoff_ms)
     drop_op_locked(task);
     pthread_mutex_unlock(&task->thread->lock);
     hg_sockets_close_of(task);
+    hg_transfers_close_of(task);
     drop_coroutine(task);
     task->state = HG_TASK_BACKOFF;
     task->wait_deadline_ms = HG_FOREVER;

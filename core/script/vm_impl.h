@@ -94,6 +94,7 @@ void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args, bool i
 void hg_lib_core_open(lua_State *L);
 void hg_lib_group_open(lua_State *L);
 void hg_lib_http_open(lua_State *L);
+void hg_lib_transfer_open(lua_State *L);
 void hg_lib_socket_open(lua_State *L);
 void hg_lib_tls_open(lua_State *L); /* of core.socket */
 void hg_lib_shared_open(lua_State *L);

@@ -50,6 +50,55 @@ function core.fetch(method, url, from, lines, body, timeout, _, max_body)
     return { status = answer.status, headers = answer.headers, body = method == "HEAD" and "" or answer.body, url = whole }
 end
 
+-- In pieces: the whole of what was sent is asked for at once, and the whole answer is there to be read.
+local Transfer = {}
+Transfer.__index = Transfer
+
+function core.transfer(method, url, from, lines, body, timeout, connect, max_body)
+    return setmetatable({ ask = { method, url, from, lines }, sent = { body }, rest = { timeout, connect, max_body },
+        is_open = true }, Transfer)
+end
+
+function Transfer:send(piece, from)
+    self.sent[#self.sent + 1] = piece:sub(from)
+    return #piece + 1
+end
+
+function Transfer.room()
+    return true
+end
+
+function Transfer.finish()
+end
+
+function Transfer:head()
+    local ask, rest = self.ask, self.rest
+    local body = #self.sent > 0 and table.concat(self.sent) or nil
+    local answer, message, code = core.fetch(ask[1], ask[2], ask[3], ask[4], body, rest[1], rest[2], rest[3])
+    if not answer then
+        return nil, message, code
+    end
+    self.body, answer.body = answer.body, nil
+    return answer
+end
+
+function Transfer:read(most)
+    if not self.is_open then
+        return nil, "closed", "internal"
+    elseif self.body == "" then
+        return nil
+    end
+    local piece = self.body:sub(1, most)
+    self.body = self.body:sub(most + 1)
+    return piece
+end
+
+function Transfer:close()
+    local was_open = self.is_open
+    self.is_open = false
+    return was_open
+end
+
 -- hg.socket: whoever connects finds a Redis there --------------------------------------------------------------------
 
 -- The first whole command in the bytes: its words, and where it ends.
@@ -167,6 +216,14 @@ function Socket:close()
         return 1
     end
     return nil, "closed"
+end
+
+--- Whoever it is, it is the right one.
+function Socket:sslhandshake()
+    if not self.is_open then
+        return nil, "closed"
+    end
+    return true
 end
 
 function Socket:setkeepalive()

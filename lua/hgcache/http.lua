@@ -3,7 +3,8 @@
 --
 --   get(url, opts), post(url, body, opts), request{ method =, url =, body =, ... } -> answer | nil, message, code
 --
--- answer: { status =, headers = { [lower-case name] = value }, body =, url = where it came from }. A header that comes again is
+-- answer: { status =, headers = { [lower-case name] = value }, body =, url = where it came from }; with stream = true instead of a
+-- body answer:read(n) -> piece | nil at the end | nil, message, code, and answer:close(). A header that comes again is
 -- joined by ", "; set-cookie is always a list. Any status is an answer; only where there is none, nil and why.
 -- code: "timeout", "too_large", "denied" (origin, redirect), "unavailable" (connection, limits), "internal" (no HTTP).
 
@@ -13,7 +14,7 @@ local units = require "hgcache.units"
 local M = {}
 
 local MAX_HEADERS = 100
-local MAX_BODY = 2 ^ 31 - 1
+local MAX_BODY = 2 ^ 31 - 1 -- of one that is a string
 local DEFAULT_TIMEOUT, DEFAULT_CONNECT = 10000, 3000
 local FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1 -- seconds before a retry; doubling
 
@@ -32,8 +33,10 @@ local redirects = { [301] = true, [302] = true, [303] = true, [307] = true, [308
 
 local options = {
     method = true, url = true, headers = true, body = true, timeout = true, connect_timeout = true, max_body = true,
-    compression = true, redirects = true, retries = true,
+    compression = true, redirects = true, retries = true, stream = true, body_length = true,
 }
+
+local PIECE_MAX = 65536
 
 local function show(value)
     local kind = type(value)
@@ -111,8 +114,8 @@ end
 local function check_body(name, level, method, body)
     if body == nil then
         return has_body[method] and "" or nil
-    elseif type(body) ~= "string" then
-        wrong(name, level + 1, "body", "a string", body)
+    elseif type(body) ~= "string" and type(body) ~= "function" then
+        wrong(name, level + 1, "body", "a string, or a function that gives one piece after the other", body)
     elseif method == "GET" or method == "HEAD" then
         error(("%s: body: %s has none"):format(name, method), level + 1)
     end
@@ -138,8 +141,15 @@ function M.check(name, opts, level)
     if opts.compression ~= nil and type(opts.compression) ~= "boolean" then
         wrong(name, level, "compression", "true or false", opts.compression)
     end
+    if opts.stream ~= nil and type(opts.stream) ~= "boolean" then
+        wrong(name, level, "stream", "true or false", opts.stream)
+    end
+    local length = whole(name, level, "body_length", opts.body_length, nil, 2 ^ 53)
+    if length and type(opts.body) ~= "function" then
+        error(name .. ": body_length: only where body is a function", level)
+    end
     local max_body = opts.max_body and units.size(opts.max_body)
-    if opts.max_body ~= nil and not (max_body and max_body >= 1 and max_body <= MAX_BODY) then
+    if opts.max_body ~= nil and not (max_body and max_body >= 1 and max_body <= (opts.stream and 2 ^ 53 or MAX_BODY)) then
         wrong(name, level, "max_body", 'a size such as 67108864 or "64MiB"', opts.max_body)
     end
     return {
@@ -152,6 +162,7 @@ function M.check(name, opts, level)
         compression = opts.compression == true,
         redirects = whole(name, level, "redirects", opts.redirects, 0, 10),
         retries = whole(name, level, "retries", opts.retries, 0, 10),
+        stream = opts.stream == true, length = length,
     }
 end
 
@@ -182,6 +193,120 @@ local function lines_of(headers, is_elsewhere, has_lost_body)
     return lines
 end
 
+-- Answers in pieces ---------------------------------------------------------------------------------------------------
+
+local transfers = setmetatable({}, { __mode = "k" }) -- of answers
+local Answer = {}
+Answer.__index = Answer
+
+local function transfer_of(answer, name)
+    return transfers[answer] or error(("bad self to '%s' (an answer of hg.http with stream = true expected)"):format(name), 3)
+end
+
+--- The next piece: 1 to n bytes, as soon as there are any. -> string | nil at the end | nil, message, code
+function Answer:read(n)
+    local transfer = transfer_of(self, "read")
+    if n ~= nil and (type(n) ~= "number" or n < 1 or n ~= math.floor(n)) then
+        error("bad argument #1 to 'read' (expected a whole number of bytes, at least 1)", 2)
+    end
+    return transfer:read(n or PIECE_MAX)
+end
+
+--- What is left is not wanted. -> whether it was open
+function Answer:close()
+    return transfer_of(self, "close"):close()
+end
+
+-- Everything of a piece, as the other side takes it. -> whether it still does
+local function send(transfer, piece)
+    local at = 1
+    while at <= #piece do
+        local from = at
+        at = transfer:send(piece, from)
+        if not at or at == from and not transfer:room() then
+            return false
+        end
+    end
+    return true
+end
+
+-- The body that a function gives. -> true | nil, message, code
+local function feed(transfer, body, length)
+    local total = 0
+    local function stop(message)
+        transfer:close()
+        error("body: " .. message, 0)
+    end
+    while true do
+        local ok, piece, message = pcall(body)
+        if not ok then
+            transfer:close()
+            error(piece, 0)
+        elseif piece == nil and message ~= nil then
+            transfer:close()
+            return nil, tostring(message), "internal"
+        elseif piece == nil then
+            break
+        elseif type(piece) ~= "string" then
+            stop("expected a string or nil from the function, found a " .. type(piece))
+        end
+        total = total + #piece
+        if length and total > length then
+            stop(("more than body_length, %d bytes"):format(length))
+        elseif not send(transfer, piece) then
+            return true -- it has ended: with an answer, or with what went wrong
+        end
+    end
+    if length and total ~= length then
+        stop(("%d bytes, and body_length is %d"):format(total, length))
+    end
+    transfer:finish()
+    return true
+end
+
+local function read_all(transfer, answer)
+    local pieces = {}
+    while true do
+        local piece, message, code = transfer:read(PIECE_MAX)
+        if message then
+            return nil, message, code
+        elseif not piece then
+            answer.body = table.concat(pieces)
+            return answer
+        end
+        pieces[#pieces + 1] = piece
+    end
+end
+
+-- One exchange. body: nil, string or function. -> answer | nil, message, code
+local function exchange(request, method, url, from, lines, body, timeout)
+    local is_fed = type(body) == "function"
+    if not is_fed and not request.stream then
+        return core.fetch(method, url, from, lines, body, timeout, request.connect, request.max_body, request.compression)
+    end
+    local transfer, message, code = core.transfer(method, url, from, lines, not is_fed and body or nil, timeout, request.connect,
+        request.max_body, request.compression, is_fed and (request.length or true) or nil)
+    if not transfer then
+        return nil, message, code
+    end
+    if is_fed then
+        local ok
+        ok, message, code = feed(transfer, body, request.length)
+        if not ok then
+            return nil, message, code
+        end
+    end
+    local answer
+    answer, message, code = transfer:head()
+    if not answer then
+        return nil, message, code
+    elseif not request.stream then
+        return read_all(transfer, answer)
+    end
+    transfers[answer] = transfer
+    return setmetatable(answer, Answer)
+end
+
 -- Exchanges until one is no redirect to be followed.
 local function follow(request, url, until_ms)
     local method, body, from, left = request.method, request.body, nil, request.redirects
@@ -193,14 +318,19 @@ local function follow(request, url, until_ms)
             return nil, "the origin did not answer in time", "timeout"
         end
         local has_lost_body = request.body and not body
-        local answer, message, code = core.fetch(method, url, from, lines_of(request.headers, is_elsewhere, has_lost_body),
-            body, timeout, request.connect, request.max_body, request.compression)
+        local answer, message, code = exchange(request, method, url, from,
+            lines_of(request.headers, is_elsewhere, has_lost_body), body, timeout)
         local location = answer and redirects[answer.status] and answer.headers.location
         if not location or left == 0 then
             return answer, message, code
         end
         if answer.status == 303 and method ~= "HEAD" or method == "POST" and answer.status < 303 then
             method, body = "GET", nil
+        elseif type(body) == "function" then
+            return answer -- what it gave is gone
+        end
+        if request.stream then
+            answer:close()
         end
         url, from, left = location, answer.url, left - 1
         local _, origin = core.url(from, url)
@@ -211,7 +341,8 @@ end
 --- Does what M.check made of the options. -> answer | nil, message, code
 function M.run(request, url)
     local until_ms = core.monotonic() * 1000 + request.timeout
-    local tries, pause = is_idempotent[request.method] and request.retries or 0, FIRST_PAUSE
+    local may_retry = is_idempotent[request.method] and type(request.body) ~= "function"
+    local tries, pause = may_retry and request.retries or 0, FIRST_PAUSE
     while true do
         local answer, message, code = follow(request, url, until_ms)
         if answer or code ~= "unavailable" or tries == 0 or until_ms - core.monotonic() * 1000 <= pause * 1000 then

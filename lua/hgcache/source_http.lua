@@ -137,6 +137,7 @@ local function with_condition(request, line)
 end
 
 local own = { cache_control = true, conditional = true }
+local never = { method = true, body = true, body_length = true, stream = true }
 
 local function flag(opts, option)
     local value = opts[option]
@@ -162,7 +163,7 @@ local function check(opts)
     end
     local plain = {}
     for name, value in pairs(opts) do
-        if name == "method" or name == "body" then
+        if never[name] then
             error(("hg.source_http: unknown option '%s'"):format(name), 3)
         elseif not own[name] and name ~= "url" then
             plain[name] = value
