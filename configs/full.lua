@@ -113,21 +113,31 @@ return {
             cache_control = true,
             timeout = nil, -- shortens the group's deadline
             cors = nil,    -- instead of the one below; false = none
+            before = nil,  -- function(req), or a list of them, called first: answers by what it returns
         }),
         ["GET /hello/:name"] = {
             handler = function(req)
                 return "hello " .. req.params.name .. "\n"
             end,
+            before = nil,    -- function(req), or a list of them
+            after = nil,     -- function(req, reply), or a list of them
             timeout = "10s", -- example
         },
     },
 
     cors = { -- example; absent: none
         origins = { "https://example.com" }, -- or "*"
+        origin = nil, -- instead: function(origin) that decides
         methods = { "GET" },
         headers = {},
         expose = {},
         credentials = false,
         max_age = "12h",
+    },
+
+    http = {
+        before = nil, -- function(req), or a list of them, before all function routes
+        after = nil,  -- function(req, reply), or a list of them, behind them
+        errors = {},  -- { [404] = function(req, status, message) ... end, [503] = "back soon" }
     },
 }

@@ -421,8 +421,9 @@ void hg_conn_answer_error(struct hg_conn *conn, int status, const char *text)
 
 struct hg_exchange *hg_exchange_keep(struct hg_exchange *exchange)
 {
-    assert(!exchange->is_kept);
     assert(!exchange->is_answered);
+    if (exchange->is_kept)
+        return exchange;
     struct hg_kept *kept = hg_calloc(1, sizeof(*kept));
     if (kept == NULL)
         return NULL;

@@ -37,6 +37,7 @@ struct hg_exchange {
     unsigned roles;        /* of the listener it came through */
     struct hg_list link;   /* the connection's queue; order of answers */
     void *user;            /* the handler's */
+    unsigned marks;        /* the handler's, too */
     bool is_kept, is_answered;
 };
 
@@ -73,7 +74,10 @@ size_t hg_server_busy_count(const struct hg_server *server); /* exchanges not ye
 /* Closes every connection at once; `closed` when all are gone and the server is freed. Kept exchanges may come back later still. */
 void hg_server_close(struct hg_server *server, void (*closed)(void *ctx), void *closed_ctx);
 
-/* Makes the exchange outlive the handler call: it and the request are copied to the heap. NULL: out of memory (answer 503 with the old one). */
+/*
+ * Makes the exchange outlive the handler call: it and the request are copied to the heap; a kept one is given back as it is. NULL: out
+ * of memory (answer 503 with the old one).
+ */
 struct hg_exchange *hg_exchange_keep(struct hg_exchange *exchange);
 /* Answers; the exchange is dead afterwards. Never fails towards the caller: a client that cannot be answered is closed. */
 void hg_exchange_answer(struct hg_exchange *exchange, const struct hg_reply *reply);

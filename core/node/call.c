@@ -1,7 +1,14 @@
 /*
- * Function routes: the request goes to a script thread of pool "routes" and its answer comes back to this loop.
+ * What a script thread is asked for a client: the function of a route, a page for an error, whether an origin may ask. The
+ * exchange waits here; the script's answer comes back to this loop.
+ *
+ *   route:  hg_call_request -> script -> its answer, or the value of a key (hg.reply{ group =, key = }), or hg.serve goes on
+ *   error:  hg_call_page    -> script -> its answer, with the headers that the error had
+ *   origin: hg_call_origin  -> script -> remembered -> `next`
  */
+#include <stdio.h>
 #include "base/alloc.h"
+#include "net/log.h"
 #include "node/node_impl.h"
 
 struct call {
@@ -9,39 +16,143 @@ struct call {
     struct hg_route_call call;
     struct hg_front *front;
     struct hg_exchange *exchange; /* outlives its client: the script reads the request */
-    struct hg_node_route *route;
-    char remote[80];
+    struct hg_node_route *route;  /* NULL: an error without, or the top's CORS */
+    char remote[80], name[24];
+    char *origin_name;
+    char message[600];     /* of an error */
+    struct hg_buf headers; /* whole lines that an error had */
+    const struct hg_cors *cors;
+    hg_called_fn next;
+    /* For a stored value: what hg.serve would say, with the script's headers. */
+    struct hg_node_route stored;
+    struct hg_config_route stored_config;
 };
 
 #define ROUTE_TIMEOUT_MS 10000 /* where neither the route nor a group says otherwise */
+#define OTHER_TIMEOUT_MS 5000  /* pages and origins */
+/* How long a function's word about an origin holds, and its failure. */
+#define ORIGIN_MS       60000
+#define ORIGIN_ERROR_MS 1000
 
-static void answer(struct call *call, struct hg_exchange *exchange)
+static void call_free(struct call *call)
+{
+    hg_route_call_finish(&call->call);
+    hg_buf_finish(&call->headers);
+    hg_free(call->origin_name);
+    hg_free(call);
+}
+
+static void release(void *target)
+{
+    call_free(hg_container_of(target, struct call, stored));
+}
+
+static void answer(struct call *call)
 {
     struct hg_front *front = call->front;
+    struct hg_exchange *exchange = call->exchange;
     struct hg_buf *headers = &front->headers;
+    const struct hg_route_call *result = &call->call;
+
     hg_buf_clear(headers);
-    hg_buf_append_bytes(headers, hg_buf_bytes(&call->call.headers));
-    if (!call->call.has_type)
+    hg_buf_append_bytes(headers, hg_buf_bytes(&call->headers));
+    hg_buf_append_bytes(headers, hg_buf_bytes(&result->headers));
+    if (!result->has_type)
         hg_buf_append_str(headers, "Content-Type: text/plain; charset=utf-8\r\n");
-    if (call->route->cors != NULL)
-        hg_cors_answer(call->route->cors, exchange->request, headers);
+    if (result->kind == HG_CALL_ROUTE)
+        hg_front_cors(front, exchange, call->route->cors);
     struct hg_reply reply = {
-        .status = call->call.status,
+        .status = result->status,
         .headers = hg_buf_bytes(headers),
-        .body = hg_buf_bytes(&call->call.body),
+        .body = hg_buf_bytes(&result->body),
         .is_head = exchange->request->method == HG_HEAD,
-        .no_length = call->call.status == 204 || call->call.status == 304,
+        .no_length = result->status == 204 || result->status == 304,
     };
     hg_exchange_answer(exchange, &reply);
+    call_free(call);
+}
+
+/* The bytes go from the store to the socket. */
+static void answer_stored(struct call *call)
+{
+    struct hg_front *front = call->front;
+    const char *name = call->call.stored_group;
+    struct hg_group *group = hg_groups_find(front->node->groups, hg_bytes_str(name));
+
+    if (group == NULL) {
+        hg_log(HG_LOG_WARN, "route failed route=\"%s\" err=hg.reply: no such group",
+               call->call.route);
+        hg_front_error(front, call->exchange, call->route, 502, "the script failed");
+        call_free(call);
+        return;
+    }
+    call->stored_config =
+        (struct hg_config_route){.route = call->call.route, .as = HG_AS_RAW, .cache_control = true};
+    call->stored = (struct hg_node_route){.config = &call->stored_config,
+                                          .group = group,
+                                          .cors = call->route->cors,
+                                          .headers = call->call.headers,
+                                          .has_type = call->call.has_type};
+    struct hg_get get = {.key = hg_buf_bytes(&call->call.stored_key)};
+    hg_serve_get(front, call->exchange, group, &get, call->call.timeout_ms, &call->stored, release);
+}
+
+/* Its words for what went wrong, or a page for them. */
+static void answer_failure(struct call *call)
+{
+    struct hg_front *front = call->front;
+    struct hg_bytes body = hg_buf_bytes(&call->call.body);
+    bool is_page = call->call.kind == HG_CALL_ERROR;
+    int status = is_page ? call->call.error_status : call->call.status;
+    char message[200];
+
+    snprintf(message, sizeof(message), "%.*s", (int)(body.len > 0 ? body.len - 1 : 0),
+             body.len > 0 ? body.data : "");
+    hg_buf_clear(&front->headers);
+    hg_buf_append_bytes(&front->headers, hg_buf_bytes(&call->headers));
+    if (!is_page)
+        hg_front_cors(front, call->exchange, call->route->cors);
+    hg_front_error_more(front, call->exchange, call->route, status,
+                        is_page ? call->message : message);
+    call_free(call);
+}
+
+static void on_origin(struct call *call)
+{
+    struct hg_route_call *result = &call->call;
+    bool is_approved = !result->is_failed && result->is_allowed;
+    struct hg_exchange *exchange = call->exchange;
+    struct hg_front *front = call->front;
+    hg_called_fn next = call->next;
+
+    hg_origins_note(front->origins, call->cors, result->origin, is_approved,
+                    hg_loop_now(front->loop) + (result->is_failed ? ORIGIN_ERROR_MS : ORIGIN_MS));
+    call_free(call);
+    if (is_approved)
+        exchange->marks |= HG_MARK_APPROVED;
+    next(front, exchange);
 }
 
 static void on_done(struct hg_route_call *route_call)
 {
     struct call *call = hg_container_of(route_call, struct call, call);
     call->exchange->user = NULL;
-    answer(call, call->exchange);
-    hg_route_call_finish(&call->call);
-    hg_free(call);
+    if (route_call->kind == HG_CALL_ORIGIN) {
+        on_origin(call);
+    } else if (route_call->is_failed) {
+        answer_failure(call);
+    } else if (route_call->is_native) {
+        struct hg_path_params params = route_call->params;
+        struct hg_exchange *exchange = call->exchange;
+        struct hg_node_route *route = call->route;
+        struct hg_front *front = call->front;
+        call_free(call);
+        hg_serve_request(front, exchange, route, &params);
+    } else if (route_call->stored_group != NULL) {
+        answer_stored(call);
+    } else {
+        answer(call);
+    }
 }
 
 static void on_gone(struct hg_pending *pending, struct hg_exchange *exchange)
@@ -51,51 +162,115 @@ static void on_gone(struct hg_pending *pending, struct hg_exchange *exchange)
     (void)exchange;
 }
 
-void hg_call_request(struct hg_front *front, struct hg_exchange *exchange,
-                     struct hg_node_route *route, const struct hg_path_params *params)
+/* NULL: out of memory, and nothing has happened. */
+static struct call *call_create(struct hg_front *front, struct hg_exchange *exchange,
+                                struct hg_node_route *route)
 {
     struct call *call = hg_calloc(1, sizeof(*call));
-    ptrdiff_t offset[16];
-    for (size_t i = 0; i < params->count; i++)
-        offset[i] = params->values[i].data - exchange->request->path.data;
     struct hg_exchange *kept = call == NULL ? NULL : hg_exchange_keep(exchange);
     if (kept == NULL) {
         hg_free(call);
         HG_COUNT_UP(front->node->counters.no_memory);
-        hg_front_error(front, exchange, route, 503, "out of memory");
-        return;
+        return NULL;
     }
+    hg_buf_init(&call->headers, SIZE_MAX);
     call->pending.gone = on_gone;
     call->front = front;
     call->exchange = kept;
     call->route = route;
     hg_exchange_remote(kept, call->remote, sizeof(call->remote));
     call->call = (struct hg_route_call){
-        .route = route->config->route,
         .request = kept->request,
-        .params = *params,
         .remote = call->remote,
-        .timeout_ms = route->config->timeout_ms != 0 ? route->config->timeout_ms : ROUTE_TIMEOUT_MS,
+        .timeout_ms = OTHER_TIMEOUT_MS,
         .home = front->loop,
         .done = on_done,
     };
+    return call;
+}
+
+/* False: it is not begun, and the exchange is the caller's again. */
+static bool begin(struct call *call)
+{
+    call->exchange->user = &call->pending;
+    if (hg_runtime_call(call->front->node->runtime, &call->call) == HG_OK)
+        return true;
+    call->exchange->user = NULL;
+    return false;
+}
+
+void hg_call_request(struct hg_front *front, struct hg_exchange *exchange,
+                     struct hg_node_route *route, const struct hg_path_params *params)
+{
+    ptrdiff_t offset[16];
+    for (size_t i = 0; i < params->count; i++)
+        offset[i] = params->values[i].data - exchange->request->path.data;
+    struct call *call = call_create(front, exchange, route);
+    if (call == NULL) {
+        hg_front_error(front, exchange, route, 503, "out of memory");
+        return;
+    }
+    call->call.kind = HG_CALL_ROUTE;
+    call->call.route = route->config->route;
+    call->call.params = *params;
+    call->call.timeout_ms =
+        route->config->timeout_ms != 0 ? route->config->timeout_ms : ROUTE_TIMEOUT_MS;
     /* The captures point into the request that was copied. */
     for (size_t i = 0; i < params->count; i++)
-        call->call.params.values[i].data = kept->request->path.data + offset[i];
-    kept->user = &call->pending;
-    int err = hg_runtime_call(front->node->runtime, &call->call);
-    if (err == HG_OK)
+        call->call.params.values[i].data = call->exchange->request->path.data + offset[i];
+    if (begin(call))
         return;
-    kept->user = NULL;
+    exchange = call->exchange;
+    call_free(call);
     hg_buf_clear(&front->headers);
-    hg_buf_append_str(&front->headers,
-                      "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n");
-    if (route->cors != NULL)
-        hg_cors_answer(route->cors, kept->request, &front->headers);
-    struct hg_reply reply = {.status = 503,
-                             .headers = hg_buf_bytes(&front->headers),
-                             .body = HG_BYTES("too many script calls in progress\n"),
-                             .is_head = kept->request->method == HG_HEAD};
-    hg_exchange_answer(kept, &reply);
-    hg_free(call);
+    hg_buf_append_str(&front->headers, "Retry-After: 1\r\n");
+    hg_front_cors(front, exchange, route->cors);
+    hg_front_error_more(front, exchange, route, 503, "too many script calls in progress");
+}
+
+struct hg_exchange *hg_call_page(struct hg_front *front, struct hg_exchange *exchange,
+                                 struct hg_node_route *route, int status, const char *message)
+{
+    struct call *call = call_create(front, exchange, route);
+    if (call == NULL)
+        return exchange;
+    exchange = call->exchange;
+    snprintf(call->name, sizeof(call->name), "error %d", status);
+    snprintf(call->message, sizeof(call->message), "%s", message);
+    call->call.kind = HG_CALL_ERROR;
+    call->call.route = call->name;
+    call->call.error_status = status;
+    call->call.error_message = call->message;
+    if (hg_buf_append_bytes(&call->headers, hg_buf_bytes(&front->headers)) == HG_OK && begin(call))
+        return NULL;
+    call_free(call);
+    return exchange;
+}
+
+struct hg_exchange *hg_call_origin(struct hg_front *front, struct hg_exchange *exchange,
+                                   struct hg_node_route *route, const struct hg_cors *cors,
+                                   hg_called_fn next)
+{
+    struct call *call = call_create(front, exchange, route);
+    if (call == NULL)
+        return exchange;
+    exchange = call->exchange;
+    struct hg_buf name;
+    hg_buf_init(&name, SIZE_MAX);
+    bool is_named = hg_buf_append_str(&name, "origin") == HG_OK;
+    if (route != NULL && route->owns_cors)
+        is_named = is_named && hg_buf_append_char(&name, ' ') == HG_OK &&
+                   hg_buf_append_str(&name, route->config->route) == HG_OK;
+    is_named = is_named && hg_buf_append_char(&name, '\0') == HG_OK;
+    size_t len;
+    call->origin_name = hg_buf_take(&name, &len);
+    call->call.kind = HG_CALL_ORIGIN;
+    call->call.route = call->origin_name;
+    call->call.origin = exchange->request->origin;
+    call->cors = cors;
+    call->next = next;
+    if (is_named && begin(call))
+        return NULL;
+    call_free(call);
+    return exchange;
 }

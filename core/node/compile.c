@@ -3,9 +3,10 @@
 #include "node/node_impl.h"
 #include "wire/reply.h"
 
-static int compile_cors(const struct hg_config_cors *config, struct hg_cors **out_cors, char *error,
-                        size_t error_size)
+static int compile_cors(struct hg_node *node, const struct hg_config_cors *config,
+                        struct hg_cors **out_cors, char *error, size_t error_size)
 {
+    node->asks_origins = node->asks_origins || config->by_function;
     struct hg_cors_config wire = {
         .origins = config->origins.items,
         .origin_count = config->origins.count,
@@ -16,6 +17,7 @@ static int compile_cors(const struct hg_config_cors *config, struct hg_cors **ou
         .expose = config->expose.items,
         .expose_count = config->expose.count,
         .credentials = config->credentials,
+        .by_function = config->by_function,
         .max_age_s = config->max_age_s,
     };
     return hg_cors_create(&wire, out_cors, error, error_size);
@@ -65,7 +67,7 @@ int hg_routes_compile(struct hg_node *node, char *error, size_t error_size)
     const struct hg_config *config = node->config;
     snprintf(error, error_size, "routes: out of memory");
     if (config->cors.is_set && !config->cors.is_off) {
-        int err = compile_cors(&config->cors, &node->cors, error, error_size);
+        int err = compile_cors(node, &config->cors, &node->cors, error, error_size);
         if (err < 0)
             return err;
     }
@@ -85,7 +87,7 @@ int hg_routes_compile(struct hg_node *node, char *error, size_t error_size)
         if (route->config->cors.is_set) {
             route->cors = NULL;
             if (!route->config->cors.is_off) {
-                err = compile_cors(&route->config->cors, &route->cors, error, error_size);
+                err = compile_cors(node, &route->config->cors, &route->cors, error, error_size);
                 if (err < 0)
                     return err;
                 route->owns_cors = true;

@@ -160,6 +160,7 @@ static struct hg_config_cors read_cors(struct reader *r)
         cors.headers = strings(r, "headers");
         cors.expose = strings(r, "expose");
         cors.credentials = flag(r, "credentials");
+        cors.by_function = flag(r, "by_function");
         cors.max_age_s = whole(r, "max_age");
     }
     lua_pop(r->L, 1);
@@ -379,6 +380,7 @@ static void read_routes(struct reader *r)
         route->timeout_ms = whole(r, "timeout");
         route->cors = read_cors(r);
         if (!route->is_function) {
+            route->has_before = number(r, "before") > 0;
             route->group = text_or_null(r, "group");
             route->key = text(r, "key");
             route->as = strcmp(text(r, "as"), "envelope") == 0 ? HG_AS_ENVELOPE : HG_AS_RAW;
@@ -389,6 +391,23 @@ static void read_routes(struct reader *r)
         lua_pop(r->L, 1);
     }
     lua_pop(r->L, 1);
+}
+
+/* Pages of errors. */
+static void read_pages(struct reader *r)
+{
+    struct hg_config *c = r->config;
+    if (!enter(r, "http") || !enter(r, "errors"))
+        fail(r, HG_EINVAL, "http");
+    c->page_count = length(r);
+    c->pages = take_array(r, c->page_count, sizeof(*c->pages));
+    for (size_t i = 0; i < c->page_count; i++) {
+        enter_index(r, i);
+        c->pages[i].status = (int)number(r, "status");
+        c->pages[i].text = text_or_null(r, "text");
+        lua_pop(r->L, 1);
+    }
+    lua_pop(r->L, 2);
 }
 
 int hg_config_read(struct hg_vm *control, struct hg_config **out_config, char *error,
@@ -416,6 +435,7 @@ int hg_config_read(struct hg_vm *control, struct hg_config **out_config, char *e
     read_groups(&r);
     read_routes(&r);
     config->cors = read_cors(&r);
+    read_pages(&r);
     lua_settop(r.L, top);
     *out_config = config;
     return HG_OK;

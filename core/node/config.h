@@ -25,7 +25,14 @@ struct hg_config_cors {
     bool is_set, is_off; /* a route's: not set = the top's; off = none */
     struct hg_strings origins, methods, headers, expose;
     bool credentials;
+    bool by_function; /* cors.origin instead of origins */
     uint64_t max_age_s;
+};
+
+/* Of http.errors. */
+struct hg_config_page {
+    int status;
+    const char *text; /* NULL: a function */
 };
 
 struct hg_config_group {
@@ -40,6 +47,7 @@ enum hg_serve_as { HG_AS_RAW, HG_AS_ENVELOPE };
 struct hg_config_route {
     const char *route;   /* "GET /api" */
     bool is_function;
+    bool has_before;     /* of hg.serve: a script is asked first */
     const char *group;   /* NULL: {query.group}, or the only one */
     const char *key;     /* template */
     enum hg_serve_as as;
@@ -86,6 +94,8 @@ struct hg_config {
     struct hg_config_route *routes;
     size_t route_count;
     struct hg_config_cors cors; /* is_set false: none */
+    struct hg_config_page *pages;
+    size_t page_count;
 
     struct hg_config_block *blocks; /* its memory */
 };

@@ -3,7 +3,7 @@
  *
  *   node.c      start and stop              request.c   a client's request: route, key, get, answer
  *   workers.c   worker loops, accept        serve.c     answers of hg.serve
- *   drain.c     signals, leaving            call.c      function routes
+ *   drain.c     signals, leaving            call.c      function routes, pages of errors, origins
  *   source.c    what groups need from us    peer_side.c what peers ask of us
  *   contact.c   what others changed         peer_many.c  many keys in one message; peer_changes.c what they tell and ask of changes
  *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c, hot.c, explain.c its pages
@@ -17,6 +17,7 @@
 #include "net/server.h"
 #include "net/timer.h"
 #include "node/config.h"
+#include "node/origins.h"
 #include "wire/route.h"
 
 struct hg_node;
@@ -31,7 +32,12 @@ struct hg_front {
     char *key;                        /* scratch of one key: limits.key + 1 bytes */
     struct hg_request *spare;         /* the waiter of the next miss, made before it is needed */
     struct hg_hold hold;              /* scratch of one hit */
+    struct hg_origins *origins;       /* what cors.origin said */
 };
+
+/* hg_exchange.marks */
+#define HG_MARK_APPROVED 1u           /* cors.origin said that this origin may */
+#define HG_MARK_PAGES    2u           /* errors may have pages of http.errors: a client's, and not in one already */
 
 struct hg_worker {
     struct hg_loop loop;
@@ -53,6 +59,7 @@ struct hg_node_route {
     struct hg_cors *cors;             /* the route's own or the top's; NULL = none */
     bool owns_cors;
     struct hg_buf headers;            /* its fixed header lines */
+    bool has_type;                    /* and Content-Type is among them */
 };
 
 #define HG_NODE_COUNTERS(X)                                                                        \
@@ -106,6 +113,7 @@ struct hg_node {
     size_t route_count;
     struct hg_routes *routes;
     struct hg_cors *cors;
+    bool asks_origins;                /* some CORS is by a function */
     struct hg_bytes name;
     _Atomic size_t connections;
     _Atomic unsigned changes_running; /* writes that wait for the cluster, and explanations */
@@ -165,6 +173,7 @@ struct hg_request {
     struct hg_pending pending;
     struct hg_waiter waiter;
     struct hg_timer timer;
+    void (*release)(void *target);    /* target is needed no more; NULL: nobody cares */
     struct hg_front *front;
     struct hg_exchange *exchange;     /* NULL once the client has gone */
     hg_request_reply_fn reply;
@@ -178,6 +187,10 @@ struct hg_request {
 /* get, and reply now or later. reply gets target back. `get` is complete but for loop and now. */
 void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_get *get,
                     uint64_t timeout_ms, hg_request_reply_fn reply, void *target);
+/* The same; release(target) is called once, behind reply or when there will be none. */
+void hg_request_get_owned(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                          struct hg_get *get, uint64_t timeout_ms, hg_request_reply_fn reply, void *target,
+                          void (*release)(void *target));
 /*
  * A waiter's deadline passed. True: it is unlinked, and this is its answer (release out_stale once it is used). False: its
  * answer is in this loop's mailbox.
@@ -188,13 +201,29 @@ bool hg_request_give_up(struct hg_front *front, struct hg_waiter *waiter, struct
 /* serve.c */
 void hg_serve_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
                       const struct hg_path_params *params);
-/* A plain-text error in one line, CORS fields of the route added. */
+/* The answer of a key of a group, with the route's headers. */
+void hg_serve_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_get *get,
+                  uint64_t timeout_ms, struct hg_node_route *route, void (*release)(void *route));
+/* Appends the fields of cors, which may be NULL, to front->headers. */
+void hg_front_cors(struct hg_front *front, const struct hg_exchange *exchange, const struct hg_cors *cors);
+/* An error: its page of http.errors, or one line of plain text; front->headers holds further lines. */
+void hg_front_error_more(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route, int status,
+                         const char *message);
+/* The same without further lines but the CORS fields of the route. */
 void hg_front_error(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route, int status,
                     const char *message);
 
 /* call.c */
 void hg_call_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
                      const struct hg_path_params *params);
+
+/* What was asked is known: go on with the exchange, which is kept. */
+typedef void (*hg_called_fn)(struct hg_front *front, struct hg_exchange *exchange);
+/* NULL: begun, and it will be answered. Else nothing is, and the exchange, perhaps kept by now, is to be answered by the caller. */
+struct hg_exchange *hg_call_page(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
+                                 int status, const char *message);
+struct hg_exchange *hg_call_origin(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
+                                   const struct hg_cors *cors, hg_called_fn next);
 
 /* peer_side.c */
 void hg_peer_side_answer(struct hg_front *front, struct hg_exchange *exchange, int status, const struct hg_buf *body,

@@ -44,9 +44,8 @@ static void answer_options(struct hg_front *front, struct hg_exchange *exchange,
     hg_buf_clear(&front->headers);
     if (hg_cors_is_preflight(request)) {
         struct hg_node_route *route = route_for_preflight(node, request);
-        const struct hg_cors *cors = route != NULL ? route->cors : node->cors;
-        if (cors != NULL)
-            hg_cors_preflight(cors, request, &front->headers);
+        hg_cors_preflight(route != NULL ? route->cors : node->cors, request,
+                          exchange->marks & HG_MARK_APPROVED, &front->headers);
     } else {
         char allow[96];
         hg_methods_format(methods, allow, sizeof(allow));
@@ -57,43 +56,82 @@ static void answer_options(struct hg_front *front, struct hg_exchange *exchange,
     hg_exchange_answer(exchange, &reply);
 }
 
+static void answer_match(struct hg_front *front, struct hg_exchange *exchange,
+                         const struct hg_route_match *match)
+{
+    struct hg_node_route *route = match->target;
+
+    if (route != NULL) {
+        if (route->config->is_function || route->config->has_before)
+            hg_call_request(front, exchange, route, &match->params);
+        else
+            hg_serve_request(front, exchange, route, &match->params);
+    } else if (match->allowed_methods == 0) {
+        hg_front_error(front, exchange, NULL, 404, "no such route");
+    } else if (exchange->request->method == HG_OPTIONS) {
+        answer_options(front, exchange, match->allowed_methods);
+    } else {
+        char allow[96];
+        hg_methods_format(match->allowed_methods, allow, sizeof(allow));
+        hg_buf_clear(&front->headers);
+        hg_field_append(&front->headers, HG_BYTES("Allow"), hg_bytes_str(allow));
+        hg_front_cors(front, exchange, front->node->cors);
+        hg_front_error_more(front, exchange, NULL, 405, "method not allowed");
+    }
+}
+
+/* Whose CORS the answer will have. */
+static struct hg_node_route *route_of_cors(struct hg_node *node,
+                                           const struct hg_http1_request *request,
+                                           const struct hg_route_match *match)
+{
+    if (match->target == NULL && request->method == HG_OPTIONS && hg_cors_is_preflight(request))
+        return route_for_preflight(node, request);
+    return match->target;
+}
+
+/* With the exchange again once cors.origin has said whether its origin may. */
+static void answer_approved(struct hg_front *front, struct hg_exchange *exchange)
+{
+    struct hg_route_match match;
+    if (exchange->conn == NULL)
+        hg_exchange_drop(exchange);
+    else if (hg_routes_match(front->node->routes, exchange->request->method,
+                             exchange->request->path, &match) == HG_OK)
+        answer_match(front, exchange, &match);
+    else
+        hg_front_error(front, exchange, NULL, 400, "badly percent-encoded path");
+}
+
 static void answer_route(struct hg_front *front, struct hg_exchange *exchange)
 {
     const struct hg_http1_request *request = exchange->request;
+    struct hg_node *node = front->node;
     struct hg_route_match match;
+    bool is_approved = false;
     if (request->method == HG_OPTIONS && request->path.len == 1 && request->path.data[0] == '*') {
         answer_options(front, exchange, (1u << HG_GET) | (1u << HG_OPTIONS));
         return;
     }
-    if (hg_routes_match(front->node->routes, request->method, request->path, &match) != HG_OK) {
+    if (hg_routes_match(node->routes, request->method, request->path, &match) != HG_OK) {
         hg_front_error(front, exchange, NULL, 400, "badly percent-encoded path");
         return;
     }
-    struct hg_node_route *route = match.target;
-    if (route != NULL) {
-        if (route->config->is_function)
-            hg_call_request(front, exchange, route, &match.params);
-        else
-            hg_serve_request(front, exchange, route, &match.params);
+    if (!node->asks_origins || request->origin_count == 0) {
+        answer_match(front, exchange, &match);
         return;
     }
-    if (match.allowed_methods == 0) {
-        hg_front_error(front, exchange, NULL, 404, "no such route");
-    } else if (request->method == HG_OPTIONS) {
-        answer_options(front, exchange, match.allowed_methods);
-    } else {
-        char allow[96];
-        hg_methods_format(match.allowed_methods, allow, sizeof(allow));
-        hg_buf_clear(&front->headers);
-        hg_field_append(&front->headers, HG_BYTES("Allow"), hg_bytes_str(allow));
-        hg_buf_append_str(&front->headers, "Content-Type: text/plain; charset=utf-8\r\n");
-        if (front->node->cors != NULL)
-            hg_cors_answer(front->node->cors, request, &front->headers);
-        struct hg_reply reply = {.status = 405,
-                                 .headers = hg_buf_bytes(&front->headers),
-                                 .body = HG_BYTES("method not allowed\n"),
-                                 .is_head = request->method == HG_HEAD};
-        hg_exchange_answer(exchange, &reply);
+    struct hg_node_route *route = route_of_cors(node, request, &match);
+    const struct hg_cors *cors = route != NULL ? route->cors : node->cors;
+    if (!hg_cors_is_asking(cors, request)) {
+        answer_match(front, exchange, &match);
+    } else if (hg_origins_find(front->origins, cors, request->origin, hg_loop_now(front->loop),
+                               &is_approved)) {
+        if (is_approved)
+            exchange->marks |= HG_MARK_APPROVED;
+        answer_match(front, exchange, &match);
+    } else if ((exchange = hg_call_origin(front, exchange, route, cors, answer_approved)) != NULL) {
+        answer_approved(front, exchange); /* nobody could be asked: without */
     }
 }
 
@@ -113,9 +151,13 @@ void hg_node_request(void *ctx, struct hg_exchange *exchange)
     if (front->node->config->log_access)
         log_access(exchange);
     if ((exchange->roles & HG_ROLE_PEER) &&
-        hg_peer_side_is_path(front->node, exchange->request->path, &rest))
+        hg_peer_side_is_path(front->node, exchange->request->path, &rest)) {
         hg_peer_side_request(front, exchange, rest);
-    else if (exchange->request->body.len > front->node->config->limits.body)
+        return;
+    }
+    if (exchange->roles & HG_ROLE_API)
+        exchange->marks |= HG_MARK_PAGES;
+    if (exchange->request->body.len > front->node->config->limits.body)
         hg_front_error(front, exchange, NULL, 413, "the body is larger than limits.body");
     else if ((exchange->roles & HG_ROLE_ADMIN) && hg_admin_request(front, exchange))
         return;
@@ -148,6 +190,8 @@ static void on_timer_closed(struct hg_timer *timer)
 
 static void request_destroy(struct hg_request *request)
 {
+    if (request->release != NULL)
+        request->release(request->target);
     if (request->timer_open)
         hg_timer_close(&request->timer, on_timer_closed);
     else
@@ -240,9 +284,18 @@ void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct
                     struct hg_get *get, uint64_t timeout_ms, hg_request_reply_fn reply,
                     void *target)
 {
+    hg_request_get_owned(front, exchange, group, get, timeout_ms, reply, target, NULL);
+}
+
+void hg_request_get_owned(struct hg_front *front, struct hg_exchange *exchange,
+                          struct hg_group *group, struct hg_get *get, uint64_t timeout_ms,
+                          hg_request_reply_fn reply, void *target, void (*release)(void *target))
+{
     struct hg_request *request = front->spare;
     if (request == NULL && (request = front->spare = request_create(front)) == NULL) {
         reply_no_memory(front, exchange, group, get->key, reply, target);
+        if (release != NULL)
+            release(target);
         return;
     }
     uint64_t limit_ms = hg_group_config(group)->deadline_ms;
@@ -259,10 +312,13 @@ void hg_request_get(struct hg_front *front, struct hg_exchange *exchange, struct
     if (rc != HG_PENDING) {
         reply(front, exchange, group, get->key, target, &result);
         hg_hold_release(&front->hold);
+        if (release != NULL)
+            release(target);
         return;
     }
 
     front->spare = NULL;
+    request->release = release;
     request->reply = reply;
     request->group = group;
     request->target = target;

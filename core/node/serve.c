@@ -34,34 +34,77 @@ static void append_cache_status(struct hg_front *front, const struct hg_result *
     hg_buf_append(&front->headers, "\r\n", 2);
 }
 
+void hg_front_cors(struct hg_front *front, const struct hg_exchange *exchange,
+                   const struct hg_cors *cors)
+{
+    hg_cors_answer(cors, exchange->request, exchange->marks & HG_MARK_APPROVED, &front->headers);
+}
+
 static void append_cors(struct hg_front *front, const struct hg_exchange *exchange,
                         const struct hg_node_route *route)
 {
-    const struct hg_cors *cors = route != NULL ? route->cors : front->node->cors;
-    if (cors != NULL)
-        hg_cors_answer(cors, exchange->request, &front->headers);
+    hg_front_cors(front, exchange, route != NULL ? route->cors : front->node->cors);
+}
+
+static const struct hg_config_page *find_page(const struct hg_front *front,
+                                              const struct hg_exchange *exchange, int status)
+{
+    const struct hg_config *config = front->node->config;
+    for (size_t i = 0; (exchange->marks & HG_MARK_PAGES) && i < config->page_count; i++)
+        if (config->pages[i].status == status)
+            return &config->pages[i];
+    return NULL;
+}
+
+static void answer_text(struct hg_front *front, struct hg_exchange *exchange, int status,
+                        const char *type, struct hg_bytes body)
+{
+    hg_buf_append_str(&front->headers, type);
+    struct hg_reply reply = {.status = status,
+                             .headers = hg_buf_bytes(&front->headers),
+                             .body = body,
+                             .is_head = exchange->request->method == HG_HEAD};
+    hg_exchange_answer(exchange, &reply);
+}
+
+void hg_front_error_more(struct hg_front *front, struct hg_exchange *exchange,
+                         struct hg_node_route *route, int status, const char *message)
+{
+    bool is_envelope =
+        route != NULL && !route->config->is_function && route->config->as == HG_AS_ENVELOPE;
+    const struct hg_config_page *page = is_envelope ? NULL : find_page(front, exchange, status);
+
+    if (page != NULL && page->text != NULL) {
+        answer_text(front, exchange, status,
+                    page->text[0] == '<' ? "Content-Type: text/html; charset=utf-8\r\n"
+                                         : "Content-Type: text/plain; charset=utf-8\r\n",
+                    hg_bytes_str(page->text));
+        return;
+    }
+    exchange->marks &= ~HG_MARK_PAGES; /* what goes wrong in it has none */
+    if (page != NULL) {
+        exchange = hg_call_page(front, exchange, route, status, message);
+        if (exchange == NULL)
+            return;
+    }
+    hg_buf_clear(&front->body);
+    if (is_envelope) {
+        hg_envelope_error(&front->body, status);
+    } else {
+        hg_buf_append_str(&front->body, message);
+        hg_buf_append_char(&front->body, '\n');
+    }
+    answer_text(front, exchange, status,
+                is_envelope ? "Content-Type: application/json; charset=utf-8\r\n"
+                            : "Content-Type: text/plain; charset=utf-8\r\n",
+                hg_buf_bytes(&front->body));
 }
 
 static void answer_error(struct hg_front *front, struct hg_exchange *exchange,
                          struct hg_node_route *route, int status, const char *message)
 {
-    bool is_envelope =
-        route != NULL && !route->config->is_function && route->config->as == HG_AS_ENVELOPE;
     append_cors(front, exchange, route);
-    hg_buf_clear(&front->body);
-    if (is_envelope) {
-        hg_buf_append_str(&front->headers, "Content-Type: application/json; charset=utf-8\r\n");
-        hg_envelope_error(&front->body, status);
-    } else {
-        hg_buf_append_str(&front->headers, "Content-Type: text/plain; charset=utf-8\r\n");
-        hg_buf_append_str(&front->body, message);
-        hg_buf_append_char(&front->body, '\n');
-    }
-    struct hg_reply reply = {.status = status,
-                             .headers = hg_buf_bytes(&front->headers),
-                             .body = hg_buf_bytes(&front->body),
-                             .is_head = exchange->request->method == HG_HEAD};
-    hg_exchange_answer(exchange, &reply);
+    hg_front_error_more(front, exchange, route, status, message);
 }
 
 void hg_front_error(struct hg_front *front, struct hg_exchange *exchange,
@@ -161,12 +204,14 @@ static void reply_value(struct hg_front *front, struct hg_exchange *exchange,
         reply.body = hg_buf_bytes(&front->body);
     } else {
         struct hg_bytes type = hg_value_type(value);
-        if (config->type != NULL)
+        if (route->has_type)
+            type = HG_BYTES_NONE;
+        else if (config->type != NULL)
             type = hg_bytes_str(config->type);
         else if (type.len == 0)
             type = HG_BYTES("application/octet-stream");
         /* Another node may have sent anything as the type. */
-        if (hg_field_append(headers, HG_BYTES("Content-Type"), type) < 0)
+        if (!route->has_type && hg_field_append(headers, HG_BYTES("Content-Type"), type) < 0)
             hg_buf_append_str(headers, "Content-Type: application/octet-stream\r\n");
         reply.body = data;
         if (!hg_value_is_private(value) && data.len > HG_SMALL_MAX && !reply.is_head)
@@ -193,6 +238,13 @@ static void reply(struct hg_front *front, struct hg_exchange *exchange, struct h
         return;
     }
     reply_error(front, exchange, route, result, hg_group_config(group)->expose_errors);
+}
+
+void hg_serve_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
+                  struct hg_get *get, uint64_t timeout_ms, struct hg_node_route *route,
+                  void (*release)(void *route))
+{
+    hg_request_get_owned(front, exchange, group, get, timeout_ms, reply, route, release);
 }
 
 /* {query.group}, or the only group. NULL: answered already. */

@@ -22,7 +22,7 @@ int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *
     front->key = hg_malloc(node->config->limits.key + 1);
     /* No answer's head or error text is ever cut by a lack of memory. */
     if (front->key == NULL || hg_buf_reserve(&front->headers, HEADERS_RESERVED) < 0 ||
-        hg_buf_reserve(&front->body, TEXT_RESERVED) < 0)
+        hg_buf_reserve(&front->body, TEXT_RESERVED) < 0 || hg_origins_create(&front->origins) < 0)
         return HG_ENOMEM;
     return hg_server_create(loop, &node->server_limits, &hg_node_server_ops, front, &front->server);
 }
@@ -41,6 +41,8 @@ void hg_front_finish(struct hg_front *front)
     hg_buf_finish(&front->body);
     hg_free(front->key);
     hg_free(front->spare);
+    hg_origins_destroy(front->origins);
+    front->origins = NULL;
     front->key = NULL;
     front->spare = NULL;
 }

@@ -1,5 +1,6 @@
 /*
- * A function route's run: handler(req) -> string | status, body, headers | hg.reply{...}.
+ * A function route's run: handler(req) -> string | status, body, headers | hg.reply{...}; a page for an error: the same;
+ * who may ask across origins: handler(origin) -> whether.
  */
 #include "script/runtime_impl.h"
 
@@ -21,6 +22,7 @@ static void on_answer(struct hg_mail *mail)
 
 void hg_route_report(struct hg_route_call *call, int status, const char *text)
 {
+    call->is_failed = text != NULL;
     if (text != NULL) {
         hg_buf_clear(&call->headers);
         hg_buf_clear(&call->body);
@@ -48,8 +50,10 @@ int hg_runtime_call(struct hg_runtime *runtime, struct hg_route_call *call)
         return HG_ELIMIT;
     hg_buf_init(&call->headers, HEADERS_MAX);
     hg_buf_init(&call->body, runtime->reply_max);
+    hg_buf_init(&call->stored_key, UINT16_MAX);
+    call->stored_group = NULL;
     call->status = 502;
-    call->has_type = false;
+    call->has_type = call->is_native = call->is_allowed = false;
     task->call = call;
     task->deadline_ms =
         hg_time_add(hg_clock_boot_ms(), call->timeout_ms > 0 ? call->timeout_ms : HG_FOREVER);
@@ -66,6 +70,9 @@ void hg_route_call_finish(struct hg_route_call *call)
 {
     hg_buf_finish(&call->headers);
     hg_buf_finish(&call->body);
+    hg_buf_finish(&call->stored_key);
+    hg_free(call->stored_group);
+    call->stored_group = NULL;
 }
 
 /* Pushes text percent-decoded; as it is where it is badly encoded.   [-0, +1, m] */
@@ -150,6 +157,10 @@ static int push_handler(lua_State *L, struct hg_task *task, void *ud)
     hg_vm_push_handler(task->thread->vm, call->route);
     if (!lua_isfunction(L, -1))
         return luaL_error(L, "the route has no function in this script state");
+    if (call->kind == HG_CALL_ORIGIN) {
+        lua_pushlstring(L, call->origin.data, call->origin.len);
+        return 1;
+    }
     lua_createtable(L, 0, 8);
     lua_pushstring(L, hg_method_name(request->method));
     lua_setfield(L, -2, "method");
@@ -168,7 +179,11 @@ static int push_handler(lua_State *L, struct hg_task *task, void *ud)
     lua_setfield(L, -2, "params");
     lua_pushstring(L, call->remote != NULL ? call->remote : "");
     lua_setfield(L, -2, "remote");
-    return 1;
+    if (call->kind != HG_CALL_ERROR)
+        return 1;
+    lua_pushinteger(L, call->error_status);
+    lua_pushstring(L, call->error_message);
+    return 3;
 }
 
 void hg_route_begin(struct hg_task *task)
@@ -283,7 +298,7 @@ static int check_status(lua_State *L, int index)
 }
 
 /* hg.reply{ status=, body=, headers= } becomes status, body, headers.   [-0, +3, m] */
-static void spread_reply(lua_State *L, int table)
+static void spread_reply(lua_State *L, const struct hg_route_call *call, int table)
 {
     static const char *const names[] = {"status", "body", "headers"};
     for (size_t i = 0; i < HG_COUNT(names); i++) {
@@ -291,19 +306,41 @@ static void spread_reply(lua_State *L, int table)
         lua_rawget(L, table);
     }
     if (lua_isnil(L, -3)) {
-        lua_pushinteger(L, 200);
+        lua_pushinteger(L, call->kind == HG_CALL_ERROR ? call->error_status : 200);
         lua_replace(L, -4);
     }
 }
 
-static bool is_reply(lua_State *L, int index)
+/* hg.reply{ group =, key = } at index.   [-0, +0, m] */
+static void take_stored(lua_State *L, struct hg_route_call *call, int index)
+{
+    size_t group_len, key_len;
+
+    lua_pushliteral(L, "group");
+    lua_rawget(L, index);
+    lua_pushliteral(L, "key");
+    lua_rawget(L, index);
+    const char *group = lua_type(L, -2) == LUA_TSTRING ? lua_tolstring(L, -2, &group_len) : NULL;
+    const char *key = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &key_len) : NULL;
+    if (group != NULL) {
+        if (key == NULL)
+            luaL_error(L, "hg.reply: group without a key");
+        int err = hg_buf_append(&call->stored_key, key, key_len);
+        call->stored_group = err == HG_OK ? hg_strndup(group, group_len) : NULL;
+        if (call->stored_group == NULL)
+            luaL_error(L, "the key: %s", hg_err_text(err == HG_OK ? HG_ENOMEM : err));
+    }
+    lua_pop(L, 2);
+}
+
+static bool is_kind(lua_State *L, int index, const char *wanted)
 {
     if (!lua_istable(L, index))
         return false;
     lua_pushliteral(L, "__hgcache");
     lua_rawget(L, index);
     const char *kind = lua_tostring(L, -1);
-    bool is = kind != NULL && strcmp(kind, "reply") == 0;
+    bool is = kind != NULL && strcmp(kind, wanted) == 0;
     lua_pop(L, 1);
     return is;
 }
@@ -325,14 +362,23 @@ static int convert(lua_State *L)
     lua_settop(L, 0);
     lua_xmove(task->co, L, count);
     lua_settop(L, 3);
-    if (is_reply(L, 1)) {
-        spread_reply(L, 1);
+    if (call->kind == HG_CALL_ORIGIN) {
+        call->is_allowed = lua_toboolean(L, 1);
+        return 0;
+    }
+    if (is_kind(L, 1, "native")) {
+        call->is_native = true;
+        return 0;
+    }
+    if (is_kind(L, 1, "reply")) {
+        take_stored(L, call, 1);
+        spread_reply(L, call, 1);
         lua_remove(L, 1);
         lua_remove(L, 1);
         lua_remove(L, 1);
     } else if (lua_type(L, 1) == LUA_TSTRING) {
         lua_settop(L, 1);
-        lua_pushinteger(L, 200);
+        lua_pushinteger(L, call->kind == HG_CALL_ERROR ? call->error_status : 200);
         lua_insert(L, 1);
         lua_settop(L, 3);
     } else if (lua_type(L, 1) != LUA_TNUMBER) {

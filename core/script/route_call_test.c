@@ -117,6 +117,102 @@ static void test_each_kind_of_answer_has_its_meaning(void **state)
     world_finish(&world);
 }
 
+/* Of a kind; the caller is to be finished. */
+static void call_kind(struct caller *caller, struct world *world, enum hg_call_kind kind,
+                      const char *name)
+{
+    memset(caller, 0, sizeof(*caller));
+    sem_init(&caller->done, 0, 0);
+    caller->request = (struct hg_http1_request){.method = HG_GET, .path = HG_BYTES("/p")};
+    caller->call = (struct hg_route_call){
+        .kind = kind,
+        .route = name,
+        .request = &caller->request,
+        .error_status = 404,
+        .error_message = "why",
+        .origin = HG_BYTES("https://a.example"),
+        .timeout_ms = 5000,
+        .home = &world->loop,
+        .done = on_done,
+    };
+    assert_int_equal(hg_runtime_call(world->runtime, &caller->call), HG_OK);
+    wait_call(caller);
+}
+
+static const char hooked[] =
+    "local r = {}\n"
+    "r['GET /s'] = function() return hg.reply{ group = 'test', key = 'a\\0b', headers = { X = 'y' "
+    "} } end\n"
+    "r['GET /n'] = hg.serve('test', { before = function(req) end })\n"
+    "r['GET /b'] = hg.serve('test', { before = function(req) return 401, 'no' end })\n"
+    "return { groups = { test = { getter = function() return 'v' end } }, routes = r,\n"
+    " cors = { origin = function(o) if o == 'https://a.example' then return 'yes' end end },\n"
+    " http = { errors = { [404] = function(req, status, message) return req.path .. status .. "
+    "message end,\n"
+    "  [500] = function() error 'on purpose' end } } }";
+
+static void test_pages_origins_and_stored_values(void **state)
+{
+    struct world world;
+    struct caller caller;
+    (void)state;
+    world_init(&world);
+    world_start(&world, hooked);
+    call_kind(&caller, &world, HG_CALL_ERROR, "error 404");
+    assert_false(caller.call.is_failed);
+    assert_int_equal(caller.call.status, 404);
+    assert_true(hg_bytes_eq(hg_buf_bytes(&caller.call.body), HG_BYTES("/p404why")));
+    hg_route_call_finish(&caller.call);
+    call_kind(&caller, &world, HG_CALL_ERROR, "error 500");
+    assert_true(caller.call.is_failed);
+    hg_route_call_finish(&caller.call);
+    call_kind(&caller, &world, HG_CALL_ORIGIN, "origin");
+    assert_true(caller.call.is_allowed);
+    hg_route_call_finish(&caller.call);
+    call_kind(&caller, &world, HG_CALL_ROUTE, "GET /n");
+    assert_true(caller.call.is_native);
+    hg_route_call_finish(&caller.call);
+    call_kind(&caller, &world, HG_CALL_ROUTE, "GET /b");
+    assert_false(caller.call.is_native);
+    assert_int_equal(caller.call.status, 401);
+    hg_route_call_finish(&caller.call);
+    call_kind(&caller, &world, HG_CALL_ROUTE, "GET /s");
+    assert_string_equal(caller.call.stored_group, "test");
+    assert_true(hg_bytes_eq(hg_buf_bytes(&caller.call.stored_key), hg_bytes("a\0b", 3)));
+    assert_true(hg_bytes_eq(hg_buf_bytes(&caller.call.headers), HG_BYTES("X: y\r\n")));
+    hg_route_call_finish(&caller.call);
+    call_kind(&caller, &world, HG_CALL_ROUTE, "GET /none");
+    assert_true(caller.call.is_failed);
+    assert_int_equal(caller.call.status, 502);
+    hg_route_call_finish(&caller.call);
+    world_finish(&world);
+}
+
+static void test_each_allocation_of_a_call_may_fail(void **state)
+{
+    struct world world;
+    struct caller caller;
+    bool was_refused = true;
+    unsigned failures = 0;
+    (void)state;
+    world_init(&world);
+    world_start(&world, hooked);
+    call_kind(&caller, &world, HG_CALL_ROUTE, "GET /s"); /* its function has been looked up */
+    hg_route_call_finish(&caller.call);
+    for (size_t n = 2; was_refused; n++) { /* the first ones are the task's and the test's */
+        hg_alloc_fail_at(n, false);
+        call_kind(&caller, &world, HG_CALL_ROUTE, "GET /s");
+        was_refused = hg_alloc_fail_clear();
+        failures += caller.call.is_failed;
+        if (!caller.call.is_failed)
+            assert_string_equal(caller.call.stored_group, "test");
+        hg_route_call_finish(&caller.call);
+        assert_true(n < 100);
+    }
+    assert_true(failures >= 2);
+    world_finish(&world);
+}
+
 static void test_wrong_answers_are_502_with_a_safe_text(void **state)
 {
     static const char *const bodies[] = {
@@ -256,6 +352,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_request_reaches_the_function),
         cmocka_unit_test(test_each_kind_of_answer_has_its_meaning),
+        cmocka_unit_test(test_pages_origins_and_stored_values),
+        cmocka_unit_test(test_each_allocation_of_a_call_may_fail),
         cmocka_unit_test(test_wrong_answers_are_502_with_a_safe_text),
         cmocka_unit_test(test_time_out_budget_and_drain_are_answered),
         cmocka_unit_test(test_calls_past_the_limit_are_refused),

@@ -75,10 +75,21 @@ void hg_runtime_hot(struct hg_runtime *runtime, struct hg_group *group, struct h
 /* hg_source.crowded: has entries of the group scored, and the lowest evicted. */
 void hg_runtime_crowded(struct hg_runtime *runtime, struct hg_group *group);
 
+/* What is asked of a script thread for a client. */
+enum hg_call_kind {
+    HG_CALL_ROUTE,
+    HG_CALL_ERROR,  /* a page of http.errors */
+    HG_CALL_ORIGIN, /* cors.origin */
+};
+
 /* A request for a function route. Made and freed by the caller; everything in it stays valid until done. */
 struct hg_route_call {
     struct hg_mail mail;
-    const char *route;               /* its key in the configuration: "GET /x" */
+    enum hg_call_kind kind;
+    const char *route;               /* as lua/hgcache/handlers.lua finds it: "GET /x", "error 404", "origin" */
+    int error_status;                /* ERROR */
+    const char *error_message;
+    struct hg_bytes origin;          /* ORIGIN */
     const struct hg_http1_request *request;
     struct hg_path_params params;    /* raw */
     const char *remote;
@@ -90,6 +101,11 @@ struct hg_route_call {
     struct hg_buf headers;           /* whole lines, checked (E16) */
     struct hg_buf body;
     bool has_type;                   /* headers hold a Content-Type */
+    bool is_failed;                  /* status and body are our own words for what went wrong */
+    bool is_native;                  /* ROUTE: hg.serve shall go on */
+    bool is_allowed;                 /* ORIGIN */
+    char *stored_group;              /* not NULL: the body is this group's value of stored_key */
+    struct hg_buf stored_key;
     void *above;                     /* the runtime's own */
 };
 /* HG_OK and done follows, or HG_ELIMIT (pool saturated), HG_EDRAINING. */

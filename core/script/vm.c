@@ -136,7 +136,7 @@ int hg_vm_create(const struct hg_vm_config *config, struct hg_vm **out_vm)
     vm->shared = config->shared;
     vm->metrics = config->metrics;
     vm->fakes = config->fakes;
-    vm->raw_ref = vm->config_ref = vm->functions_ref = LUA_NOREF;
+    vm->raw_ref = vm->config_ref = vm->functions_ref = vm->handlers_ref = LUA_NOREF;
     vm->file = hg_strndup(config->file, strlen(config->file));
     if (vm->file == NULL)
         goto free_vm;

@@ -210,17 +210,36 @@ void hg_vm_push_on_hot(struct hg_vm *vm, size_t group_index)
     push_function(vm, group_index * FUNCTIONS + ON_HOT);
 }
 
-void hg_vm_push_handler(struct hg_vm *vm, const char *route)
+/* find(config, name), by lua/hgcache/handlers.lua.   [-0, +1, m] */
+static void find_handler(struct hg_vm *vm, const char *name)
 {
     lua_State *L = vm->L;
-    int top = lua_gettop(L);
 
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "hgcache.handlers");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "find");
+    lua_remove(L, -2);
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->raw_ref);
-    lua_getfield(L, -1, "routes");
-    if (lua_istable(L, -1))
-        lua_getfield(L, -1, route);
-    if (lua_istable(L, -1))
-        lua_getfield(L, -1, "handler");
-    lua_insert(L, top + 1);
-    lua_settop(L, top + 1);
+    lua_pushstring(L, name);
+    lua_call(L, 2, 1);
+}
+
+void hg_vm_push_handler(struct hg_vm *vm, const char *name)
+{
+    lua_State *L = vm->L;
+
+    if (vm->handlers_ref == LUA_NOREF) {
+        lua_newtable(L);
+        vm->handlers_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->handlers_ref);
+    lua_getfield(L, -1, name);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        find_handler(vm, name);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, -3, name);
+    }
+    lua_remove(L, -2);
 }

@@ -52,6 +52,7 @@ struct hg_vm {
     int raw_ref, config_ref;  /* what the chunk returned; what the schema made of it */
     int anchors_ref;          /* table: every task's coroutine -> true */
     int functions_ref;        /* see hg_vm_bind_functions */
+    int handlers_ref;         /* table: what hg_vm_push_handler has found */
     int jobs_ref;             /* list: the functions of jobs */
     struct hg_job jobs[HG_JOBS_MAX];
     unsigned job_count;
@@ -118,6 +119,7 @@ void hg_vm_push_score(struct hg_vm *vm, size_t group_index);    /* [-0, +1, -] *
 void hg_vm_push_get_many(struct hg_vm *vm, size_t group_index); /* [-0, +1, -] */
 void hg_vm_push_on_evict(struct hg_vm *vm, size_t group_index); /* [-0, +1, -] */
 void hg_vm_push_on_hot(struct hg_vm *vm, size_t group_index);   /* [-0, +1, -] */
-void hg_vm_push_handler(struct hg_vm *vm, const char *route);   /* [-0, +1, m] */
+/* By lua/hgcache/handlers.lua, once for each name; nil where there is none.   [-0, +1, m] */
+void hg_vm_push_handler(struct hg_vm *vm, const char *name);
 
 #endif

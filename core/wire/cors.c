@@ -13,6 +13,7 @@
 
 struct hg_cors {
     bool is_any; /* "*" */
+    bool by_function;
     size_t origin_count;
     struct hg_bytes *origins; /* into text */
     struct hg_bytes answer,
@@ -61,7 +62,7 @@ static int check_tokens(const char *what, const struct hg_bytes *list, size_t co
 
 static int check(const struct hg_cors_config *config, char *error, size_t error_size)
 {
-    if (config->origin_count == 0 || config->origin_count > LIST_MAX)
+    if ((config->origin_count == 0) != config->by_function || config->origin_count > LIST_MAX)
         return refuse(error, error_size, "cors.origins: expected 1 to 256 origins",
                       HG_BYTES("another number"));
     for (size_t i = 0; i < config->origin_count; i++) {
@@ -140,7 +141,8 @@ static struct hg_cors *assemble(const struct hg_cors_config *config, struct hg_b
     struct hg_cors *cors = hg_malloc(sizeof(*cors) + text.len);
     if (cors == NULL)
         return NULL;
-    cors->origins = hg_calloc(config->origin_count, sizeof(*cors->origins));
+    cors->origins =
+        hg_calloc(config->by_function ? 1 : config->origin_count, sizeof(*cors->origins));
     if (cors->origins == NULL) {
         hg_free(cors);
         return NULL;
@@ -152,7 +154,8 @@ static struct hg_cors *assemble(const struct hg_cors_config *config, struct hg_b
         at += config->origins[i].len;
     }
     cors->origin_count = config->origin_count;
-    cors->is_any = hg_bytes_eq(config->origins[0], HG_BYTES("*"));
+    cors->by_function = config->by_function;
+    cors->is_any = !cors->by_function && hg_bytes_eq(config->origins[0], HG_BYTES("*"));
     cors->answer = hg_bytes(cors->text + answer, preflight - answer);
     cors->preflight = hg_bytes(cors->text + preflight, text.len - preflight);
     return cors;
@@ -196,8 +199,17 @@ bool hg_cors_is_preflight(const struct hg_http1_request *request)
            hg_http1_field(request, "Access-Control-Request-Method").data != NULL;
 }
 
-static bool is_allowed(const struct hg_cors *cors, const struct hg_http1_request *request)
+bool hg_cors_is_asking(const struct hg_cors *cors, const struct hg_http1_request *request)
 {
+    return cors != NULL && cors->by_function && request->origin_count == 1 &&
+           is_origin(request->origin);
+}
+
+static bool is_allowed(const struct hg_cors *cors, const struct hg_http1_request *request,
+                       bool is_approved)
+{
+    if (cors->by_function)
+        return is_approved && hg_cors_is_asking(cors, request);
     if (request->origin_count != 1)
         return false;
     for (size_t i = 0; i < cors->origin_count; i++) {
@@ -209,7 +221,7 @@ static bool is_allowed(const struct hg_cors *cors, const struct hg_http1_request
 
 /* The fields are there as a whole or not at all: on failure len goes back. */
 static int append(const struct hg_cors *cors, const struct hg_http1_request *request,
-                  struct hg_bytes lines, struct hg_buf *headers)
+                  bool is_approved, struct hg_bytes lines, struct hg_buf *headers)
 {
     size_t before = headers->len;
     int err = HG_OK;
@@ -217,7 +229,7 @@ static int append(const struct hg_cors *cors, const struct hg_http1_request *req
         err = hg_buf_append_str(headers, "Access-Control-Allow-Origin: *\r\n");
     } else {
         err = hg_buf_append_str(headers, "Vary: Origin\r\n");
-        if (err == HG_OK && !is_allowed(cors, request))
+        if (err == HG_OK && !is_allowed(cors, request, is_approved))
             return HG_OK;
         if (err == HG_OK)
             err = hg_buf_append_str(headers, "Access-Control-Allow-Origin: ");
@@ -234,15 +246,15 @@ static int append(const struct hg_cors *cors, const struct hg_http1_request *req
 }
 
 int hg_cors_answer(const struct hg_cors *cors, const struct hg_http1_request *request,
-                   struct hg_buf *headers)
+                   bool is_approved, struct hg_buf *headers)
 {
-    return cors == NULL ? HG_OK : append(cors, request, cors->answer, headers);
+    return cors == NULL ? HG_OK : append(cors, request, is_approved, cors->answer, headers);
 }
 
 int hg_cors_preflight(const struct hg_cors *cors, const struct hg_http1_request *request,
-                      struct hg_buf *headers)
+                      bool is_approved, struct hg_buf *headers)
 {
     if (cors == NULL || (cors->is_any && request->origin_count == 0))
         return HG_OK;
-    return append(cors, request, cors->preflight, headers);
+    return append(cors, request, is_approved, cors->preflight, headers);
 }

@@ -50,8 +50,8 @@ static void check(const struct hg_cors *cors, bool is_preflight, const char *lin
     struct hg_buf buf;
     const struct hg_http1_request *request = request_of(line, fields);
     hg_buf_init(&buf, 4096);
-    int err =
-        is_preflight ? hg_cors_preflight(cors, request, &buf) : hg_cors_answer(cors, request, &buf);
+    int err = is_preflight ? hg_cors_preflight(cors, request, false, &buf)
+                           : hg_cors_answer(cors, request, false, &buf);
     assert_int_equal(err, HG_OK);
     if (!hg_bytes_eq(hg_buf_bytes(&buf), hg_bytes_str(expected)))
         fail_msg("%s: %.*s", fields, (int)buf.len, buf.data);
@@ -239,6 +239,46 @@ static void test_g9_whatever_is_asked_for_the_lists_are_exact(void **state)
     hg_cors_destroy(cors);
 }
 
+static void test_by_function_the_word_counts(void **state)
+{
+    static const struct {
+        const char *fields;
+        bool is_asking;
+    } rows[] = {
+        {"Origin: https://good.example\r\n", true},
+        {"Origin: null\r\n", true},
+        {"", false},
+        {"Origin: *\r\n", false},
+        {"Origin: https://good.example/\r\n", false},
+        {"Origin: https://good.example\r\nOrigin: https://good.example\r\n", false},
+    };
+    (void)state;
+    struct hg_cors *cors = made(&(struct hg_cors_config){.by_function = true, .credentials = true});
+    for (size_t i = 0; i < HG_COUNT(rows); i++) {
+        const struct hg_http1_request *request = request_of("GET /", rows[i].fields);
+        struct hg_buf buf;
+        assert_int_equal(hg_cors_is_asking(cors, request), rows[i].is_asking);
+        assert_false(hg_cors_is_asking(NULL, request));
+        check(cors, false, "GET /", rows[i].fields, "Vary: Origin\r\n"); /* without a word: no */
+        hg_buf_init(&buf, 4096);
+        request = request_of("GET /", rows[i].fields);
+        assert_int_equal(hg_cors_answer(cors, request, true, &buf), HG_OK);
+        assert_int_equal(memmem(buf.data, buf.len, "Allow-Origin", 12) != NULL, rows[i].is_asking);
+        hg_buf_finish(&buf);
+    }
+    hg_cors_destroy(cors);
+    cors = made(&exact); /* with a list it has nothing to say */
+    const struct hg_http1_request *request =
+        request_of("GET /", "Origin: https://evil.example\r\n");
+    struct hg_buf buf;
+    assert_false(hg_cors_is_asking(cors, request));
+    hg_buf_init(&buf, 4096);
+    assert_int_equal(hg_cors_answer(cors, request, true, &buf), HG_OK);
+    assert_null(memmem(buf.data, buf.len, "Allow-Origin", 12));
+    hg_buf_finish(&buf);
+    hg_cors_destroy(cors);
+}
+
 static void test_a_full_buffer_keeps_what_it_had(void **state)
 {
     (void)state;
@@ -249,7 +289,7 @@ static void test_a_full_buffer_keeps_what_it_had(void **state)
         struct hg_buf buf;
         hg_buf_init(&buf, max);
         assert_int_equal(hg_buf_append_str(&buf, "ab"), HG_OK);
-        int err = hg_cors_answer(cors, request, &buf);
+        int err = hg_cors_answer(cors, request, false, &buf);
         assert_true(err == HG_OK || (err == HG_ETOOBIG && buf.len == 2));
         if (max == 399)
             assert_int_equal(err, HG_OK);
@@ -285,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_g8_and_other_bad_configurations_are_refused),
         cmocka_unit_test(test_g9_a_preflight_is_options_with_origin_and_method),
         cmocka_unit_test(test_g9_whatever_is_asked_for_the_lists_are_exact),
+        cmocka_unit_test(test_by_function_the_word_counts),
         cmocka_unit_test(test_a_full_buffer_keeps_what_it_had),
         cmocka_unit_test(test_creation_survives_every_allocation_failure),
     };

@@ -26,12 +26,14 @@
 --   sources = { { concurrency, queue, timeout, retries, backoff, breaker_failures, breaker_cooldown }, ... }
 --   routes = { { route = "GET /api", kind = "serve"|"function", group = name|nil (nil: {query.group}, or the only one), key = template,
 --                as, type = nil|string, headers = { { name, value }, ... }, cache_control, timeout (0 = the group's),
---                cors = nil (the top's) | false | table as below }, ... }   -- sorted by route
---   cors = nil | { origins = {}, methods = {}, headers = {}, expose = {}, credentials, max_age (seconds) }
+--                cors = nil (the top's) | false | table as below, before, after (how many of its own) }, ... }   -- sorted by route
+--   cors = nil | { origins = {}, methods = {}, headers = {}, expose = {}, credentials, max_age (seconds), by_function }
+--   http = { before, after (how many), errors = { { status, text = nil (a function) | string }, ... } }
 --   warnings = { "...", ... }
 --
 -- The fields with their types and defaults are in schema.lua; here is what reaches across them. The functions of a
--- configuration stay in the user's table: groups[name].getter or .get_many, .on_evict, .on_hot, routes[route] (or its .handler).
+-- configuration stay in the user's table: groups[name].getter or .get_many, .on_evict, .on_hot, routes[route] (or its .handler),
+-- and what handlers.lua looks up.
 
 local T = require "hgcache.checker"
 local schema = require "hgcache.schema"
@@ -134,6 +136,10 @@ local function check_cors(cors, at, warnings)
     if not cors then
         return cors
     end
+    if (cors.origins == nil) == (cors.origin == nil) then
+        T.fail(at, "expected origins or origin, found " .. (cors.origin and "both" or "neither"))
+    end
+    cors.by_function, cors.origin, cors.origins = cors.origin ~= nil, nil, cors.origins or {}
     for _, origin in ipairs(cors.origins) do
         if origin == "*" and #cors.origins > 1 then
             T.fail(T.child(at, "origins"), 'expected "*" alone or a list of origins, found both')
@@ -205,7 +211,7 @@ local function check_routes(given, groups, has_api, warnings)
             return {}
         end
         return { { route = "GET /api", kind = "serve", key = "{query.key}", as = "raw", headers = {},
-            cache_control = true, timeout = 0 } }
+            cache_control = true, timeout = 0, before = 0, after = 0 } }
     end
     local at = { "routes" }
     local routes, shapes, names = {}, {}, {}
@@ -231,6 +237,7 @@ local function check_routes(given, groups, has_api, warnings)
         local route = check_target(rawget(given, name), parsed, here, groups)
         route.route = name
         route.timeout = route.timeout or 0
+        route.before, route.after = route.before or 0, route.after or 0
         route.cors = check_cors(route.cors, T.child(here, "cors"), warnings)
         routes[#routes + 1] = route
     end
@@ -340,7 +347,7 @@ local function check_all(given)
     end
     return {
         node = node, cluster = cluster, groups = groups, sources = sources, routes = routes, cors = root.cors,
-        warnings = warnings,
+        http = { before = root.http.before or 0, after = root.http.after or 0, errors = root.http.errors }, warnings = warnings,
     }
 end
 

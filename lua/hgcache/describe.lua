@@ -235,15 +235,50 @@ end
 
 local function describe_cors(p, name, cors)
     p.open(name .. " = {")
-    plain(p, schema.cors, cors)
+    plain(p, schema.cors, cors, { origins = cors.by_function, origin = true })
+    if cors.by_function then
+        p.line("origin = function(origin) ... end,")
+    end
+    p.close()
+end
+
+local function describe_http(p, http)
+    p.open("http = {")
+    if http.before > 0 then
+        p.line(("before = { ... }, -- %d"):format(http.before))
+    end
+    if http.after > 0 then
+        p.line(("after = { ... }, -- %d"):format(http.after))
+    end
+    if #http.errors > 0 then
+        p.open("errors = {")
+        for _, page in ipairs(http.errors) do
+            p.line(("[%d] = %s,"):format(page.status, page.text and quoted(page.text)
+                or "function(req, status, message) ... end"))
+        end
+        p.close()
+    end
     p.close()
 end
 
 local function route_line(route, width, only)
     local name = route.route .. (" "):rep(width - #route.route)
+    local function more(parts)
+        for _, which in ipairs { "before", "after" } do
+            if route[which] > 0 then
+                parts[#parts + 1] = ("%d %s"):format(route[which], which)
+            end
+        end
+        if route.timeout > 0 then
+            parts[#parts + 1] = "timeout " .. units.format_duration(route.timeout)
+        end
+        if route.cors ~= nil then
+            parts[#parts + 1] = route.cors and "own cors" or "no cors"
+        end
+        return table.concat(parts, ", ")
+    end
     if route.kind == "function" then
-        return ("%s  function%s"):format(name, route.timeout > 0
-            and ", timeout " .. units.format_duration(route.timeout) or "")
+        return ("%s  %s"):format(name, more { "function" })
     end
     local parts = {
         route.group and "group " .. route.group or only and "group " .. only or "group {query.group}",
@@ -256,13 +291,7 @@ local function route_line(route, width, only)
     for _, header in ipairs(route.headers) do
         parts[#parts + 1] = header[1] .. ": " .. header[2]
     end
-    if route.timeout > 0 then
-        parts[#parts + 1] = "timeout " .. units.format_duration(route.timeout)
-    end
-    if route.cors ~= nil then
-        parts[#parts + 1] = route.cors and "own cors" or "no cors"
-    end
-    return ("%s  serve %s"):format(name, table.concat(parts, ", "))
+    return ("%s  serve %s"):format(name, more(parts))
 end
 
 function M.text(config)
@@ -288,6 +317,9 @@ function M.text(config)
     p.close()
     if config.cors then
         describe_cors(p, "cors", config.cors)
+    end
+    if config.http.before + config.http.after + #config.http.errors > 0 then
+        describe_http(p, config.http)
     end
     p.close("}")
     if #config.routes > 0 then

@@ -54,11 +54,12 @@ end
 
 -- Configuration -------------------------------------------------------------------------------------------------
 
-local serve_options = set "key as type headers cache_control timeout cors"
+local serve_options = set "key as type headers cache_control timeout cors before"
 local source_options = set "concurrency queue timeout retries backoff breaker"
 
 --- Serve a group natively. group: its name, or nil to take it from {query.group} or the only one.
--- opts: { key = "{query.key}", as = "raw"|"envelope", type=, headers = {}, cache_control = true, timeout=, cors= }
+-- opts: { key = "{query.key}", as = "raw"|"envelope", type=, headers = {}, cache_control = true, timeout=, cors=,
+-- before = function(req) that may answer instead }
 function hg.serve(group, opts)
     if type(group) == "table" and opts == nil then
         group, opts = nil, group
@@ -94,7 +95,7 @@ end
 local value_options = set "ttl stale_while_revalidate stale_if_error tags type etag meta uncacheable"
 local not_found_options, keep_options = set "ttl", set "ttl"
 local fail_options = set "class message retry_after"
-local reply_options = set "status body headers"
+local reply_options = set "status body headers json group key"
 
 --- There is no such key. opts: { ttl = negative_ttl of the group }
 function hg.not_found(opts)
@@ -119,9 +120,44 @@ function hg.value(value, opts)
     return describe("value", { value = value, options = check_fields("hg.value", opts, value_options) })
 end
 
---- A route's whole answer. opts: { status = 200, body = "", headers = { [name] = value or list of values } }
+local function has_type(headers)
+    for name in pairs(type(headers) == "table" and headers or {}) do
+        if type(name) == "string" and name:lower() == "content-type" then
+            return true
+        end
+    end
+    return false
+end
+
+--- A route's whole answer. opts: { status = 200, body = "", headers = { [name] = value or list of values } }; json = a value
+-- instead of the body; or { group =, key =, headers = }: what the group has, or loads, for that key, which Lua never sees.
 function hg.reply(opts)
-    return describe("reply", check_fields("hg.reply", opts, reply_options))
+    local reply = check_fields("hg.reply", opts, reply_options)
+    if reply.json ~= nil then
+        if reply.body ~= nil then
+            error("hg.reply: body or json, found both", 2)
+        end
+        local ok, text = pcall(hg.json.encode, reply.json)
+        if not ok then
+            error("hg.reply: json: " .. tostring(text), 2)
+        end
+        reply.body, reply.json = text, nil
+        if not has_type(reply.headers) then
+            local headers = { ["Content-Type"] = "application/json; charset=utf-8" }
+            for name, value in pairs(reply.headers or {}) do
+                headers[name] = value
+            end
+            reply.headers = headers
+        end
+    end
+    if reply.group ~= nil or reply.key ~= nil then
+        if type(reply.group) ~= "string" or type(reply.key) ~= "string" then
+            error("hg.reply: group and key: expected two texts", 2)
+        elseif reply.status ~= nil or reply.body ~= nil then
+            error("hg.reply: group and key say it all, found a status or a body too", 2)
+        end
+    end
+    return describe("reply", reply)
 end
 
 -- hg.args cannot be changed: every state of the node must see the same. ---------------------------------------------

@@ -387,6 +387,57 @@ M.group = {
         { default = false, help = "show class and message of a getter's error to clients" }),
 }
 
+local MAX_HOOKS = 64
+-- -> how many
+local function hooks(shape)
+    local expected = ("a %s, or a list of them"):format(shape)
+    local functions = T.list(T.func(shape), expected, { max = MAX_HOOKS })
+    return {
+        kind = "functions",
+        expected = expected,
+        check = function(value, at)
+            if type(value) ~= "table" and type(value) ~= "function" then
+                T.expect(expected, value, at)
+            end
+            return type(value) == "function" and 1 or #functions.check(value, at)
+        end,
+    }
+end
+
+local ERRORS = "a table such as { [404] = function(req, status, message) ... end, [503] = \"back soon\" }"
+-- -> list of { status, text }, sorted; without a text it is a function.
+local error_pages = {
+    kind = "pages",
+    expected = ERRORS,
+    check = function(value, at)
+        if type(value) ~= "table" or rawget(value, "__hgcache") ~= nil then
+            T.expect(ERRORS, value, at)
+        end
+        local out = {}
+        for status, page in next, value do
+            local here = T.child(at, status)
+            if type(status) ~= "number" or status < 400 or status > 599 or status % 1 ~= 0 then
+                T.fail(here, "expected a status from 400 to 599")
+            elseif type(page) == "string" and #page > 65536 then
+                T.fail(here, "expected a text of at most 65536 bytes")
+            elseif type(page) ~= "string" and type(page) ~= "function" then
+                T.expect("a text or a function(req, status, message)", page, here)
+            end
+            out[#out + 1] = { status = status, text = type(page) == "string" and page or nil }
+        end
+        table.sort(out, function(a, b)
+            return a.status < b.status
+        end)
+        return out
+    end,
+}
+--- What happens around routes.
+M.http_hooks = {
+    field("before", hooks "function(req)", { help = "called before function routes; what it returns is the answer" }),
+    field("after", hooks "function(req, reply)", { help = "called behind them, and may change the answer" }),
+    field("errors", error_pages, { default = {}, help = "pages instead of the node's own words for an error" }),
+}
+
 local origin = {
     kind = "string",
     expected = 'an origin such as "https://example.com", lower case and without a path, or "*"',
@@ -409,7 +460,7 @@ local origins = {
 }
 local max_age = T.duration()
 M.cors = {
-    field("origins", origins, { required = true, help = 'exact origins, or "*"' }),
+    field("origins", origins, { help = 'exact origins, or "*"' }),
     field("methods", T.list(token, "a list of methods", { max = 64, unique = true }),
         { default = { "GET" }, help = "allowed methods" }),
     field("headers", T.list(token, "a list of header names", { max = 256, unique = true }),
@@ -424,7 +475,7 @@ M.cors = {
             return math.floor(max_age.check(value, at) / 1000)
         end,
     }, { default = "12h", help = "how long a browser may remember a preflight" }),
-    field("origin", T.later "origins", { help = "a function that decides" }),
+    field("origin", T.func "function(origin)", { help = "decides instead of origins; remembered for a minute" }),
 }
 
 local SERVER_FIELDS = {
@@ -486,10 +537,13 @@ M.serve = {
     field("cache_control", T.boolean, { default = true, help = "send Cache-Control with the remaining life" }),
     field("timeout", T.duration { positive = true }, { help = "shortens the group's deadline" }),
     field("cors", route_cors, { help = "instead of the top's; false = none" }),
+    field("before", hooks "function(req)", { help = "called first, in Lua; what it returns is the answer" }),
 }
 --- A table as a route's target.
 M.handler = {
     field("handler", T.func "function(req)", { required = true, help = "answers the request" }),
+    field("before", hooks "function(req)", { help = "called first; what it returns is the answer" }),
+    field("after", hooks "function(req, reply)", { help = "called behind it, and may change the answer" }),
     field("timeout", T.duration { positive = true }, { help = "how long the handler may take" }),
     field("cors", route_cors, { help = "instead of the top's; false = none" }),
 }
@@ -513,6 +567,7 @@ M.root = {
     field("groups", any_table "a table of groups", { required = true, help = "name -> group" }),
     field("routes", any_table "a table of routes", { help = '"METHOD /pattern" -> target' }),
     field("cors", cors_section, { help = "cross-origin answers of all routes" }),
+    field("http", T.section(M.http_hooks), { default = {}, help = "hooks around routes, pages of errors" }),
 }
 
 --- Sections by the path of their keys, in reading order: what the documentation and its spec walk over.
@@ -522,7 +577,7 @@ M.sections = {
     { "node.admin", M.admin }, { "cluster", M.cluster }, { "cluster.ring", M.ring },
     { "groups.NAME", M.group }, { "groups.NAME.source", M.source }, { "groups.NAME.source.breaker", M.breaker },
     { "groups.NAME.batch", M.batch },
-    { "hg.serve", M.serve }, { "routes.handler", M.handler }, { "cors", M.cors },
+    { "hg.serve", M.serve }, { "routes.handler", M.handler }, { "http", M.http_hooks }, { "cors", M.cors },
 }
 
 return M

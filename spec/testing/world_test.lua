@@ -25,6 +25,17 @@ describe("hg.http", function()
             headers = { a = "1", ["user-agent"] = "hgcache" } }, seen)
     end)
 
+    it("meets it in pieces, too", function()
+        local node = items([[getter = function(key)
+            local pieces, list = { "a", "b" }, {}
+            local answer = assert(hg.http.request { method = "PUT", url = "https://o/x", stream = true,
+                body = function() return table.remove(pieces, 1) end })
+            for piece in function() return answer:read(3) end do list[#list + 1] = piece end
+            return table.concat(list, "|") .. tostring(answer:close()) .. tostring(answer:close())
+        end]], { http = { ["PUT https://o/x"] = function(request) return { body = "got " .. request.body } end } })
+        assert.equal("got| ab" .. "truefalse", (node:get("items", "7")))
+    end)
+
     it("without a fake names the URL and how to give one", function()
         local node = items('getter = hg.source_http { url = "https://origin/items/{key}" }', {})
         local value, message = node:get("items", "7")

@@ -84,8 +84,9 @@ describe("defaults", function()
         } }, n.sources)
         assert.same({ {
             route = "GET /api", kind = "serve", key = "{query.key}", as = "raw", headers = {}, cache_control = true,
-                timeout = 0,
+                timeout = 0, before = 0, after = 0,
         } }, n.routes)
+        assert.same({ before = 0, after = 0, errors = {} }, n.http)
         assert.is_nil(n.cors)
         assert.same({}, n.warnings)
     end)
@@ -231,28 +232,28 @@ describe("routes", function()
                 ["GET /users/:id"] = serve("test", {
                     key = "{path.id}:{query.lang|en}", as = "envelope", type = "text/plain", timeout = "2s",
                         cache_control = false,
-                    headers = { ["X-B"] = "2", ["X-A"] = "1" }, cors = false,
+                    headers = { ["X-B"] = "2", ["X-A"] = "1" }, cors = false, before = { getter, getter },
                 }),
                 ["GET /fn"] = getter,
-                ["POST /fn"] = { handler = getter, timeout = 3, cors = { origins = "*" } },
+                ["POST /fn"] = { handler = getter, timeout = 3, cors = { origins = "*" }, after = getter },
                 ["GET /files/*rest"] = serve(nil),
             }
         end))
         assert.same({
             { route = "GET /files/*rest", kind = "serve", key = "{query.key}", as = "raw", headers = {},
-            cache_control = true, timeout = 0 },
-            { route = "GET /fn", kind = "function", timeout = 0 },
+            cache_control = true, timeout = 0, before = 0, after = 0 },
+            { route = "GET /fn", kind = "function", timeout = 0, before = 0, after = 0 },
             {
                 route = "GET /users/:id", kind = "serve", group = "test", key = "{path.id}:{query.lang|en}",
                     as = "envelope",
                 type = "text/plain", timeout = 2000, cache_control = false, headers = { { "X-A", "1" }, { "X-B",
-                    "2" } }, cors = false,
+                    "2" } }, cors = false, before = 2, after = 0,
             },
             {
-                route = "POST /fn", kind = "function", timeout = 3000,
+                route = "POST /fn", kind = "function", timeout = 3000, before = 0, after = 1,
                 cors = {
                     origins = { "*" }, methods = { "GET" }, headers = {}, expose = {}, credentials = false,
-                        max_age = 43200,
+                        max_age = 43200, by_function = false,
                 },
             },
         }, n.routes)
@@ -383,13 +384,15 @@ describe("cors", function()
         assert.same({
             origins = { "https://example.com" }, methods = { "GET", "PUT" }, headers = { "x-a" }, expose = { "etag" },
                 credentials = true,
-            max_age = 60,
+            max_age = 60, by_function = false,
         }, good(cors { origins = { "https://example.com" }, methods = { "GET", "PUT" }, headers = { "x-a" },
             expose = { "etag" },
             credentials = true, max_age = "1m" }).cors)
         assert.same({ "*" }, good(cors { origins = "*" }).cors.origins)
         assert.same({ "*" }, good(cors { origins = { "*" } }).cors.origins)
         assert.equal(43200, good(cors { origins = "*" }).cors.max_age)
+        local asking = good(cors { origin = getter, credentials = true }).cors
+        assert.same({ {}, true }, { asking.origins, asking.by_function })
     end)
 
     it("warns of the null origin", function()
@@ -411,16 +414,34 @@ describe("cors", function()
         bad(cors { origins = "*", credentials = true }, "cors.credentials: true together with origins")
         bad(cors { origins = { "*", "https://a.example" } }, "alone")
         bad(cors { origins = {} }, "found an empty list")
-        bad(cors {}, "origins is missing")
+        bad(cors {}, "cors: expected origins or origin, found neither")
         bad(cors { origins = "*", methods = "GET" }, "expected a list of methods")
         bad(cors { origins = "*", methods = { "GE T" } }, "cors.methods[1]")
         bad(cors { origins = "*", max_age = false }, "expected a duration")
-        bad(cors { origins = "*", origin = getter }, "cors.origin: not in this version")
+        bad(cors { origins = "*", origin = getter }, "cors: expected origins or origin, found both")
+        bad(cors { origin = "https://a.example" }, "cors.origin: expected a function(origin)")
         bad(base(function(c)
             c.routes = { ["GET /x"] = serve("test", { cors = { origins = "*", credentials = true } }) }
         end), 'routes["GET /x"].cors.credentials')
         bad(base(function(c) c.routes = { ["GET /x"] = serve("test", { cors = true }) } end),
             'routes["GET /x"].cors: expected a table')
+    end)
+end)
+
+describe("http", function()
+    local function http(t)
+        return base(function(c) c.http = t end)
+    end
+
+    it("is how many hooks and which pages", function()
+        assert.same({ before = 1, after = 2, errors = { { status = 404 }, { status = 503, text = "x" } } },
+            good(http { before = getter, after = { getter, getter }, errors = { [503] = "x", [404] = getter } }).http)
+        bad(http { before = { [2] = getter } }, "http.before: expected a list without names and holes")
+        bad(http { after = "x" }, "http.after: expected a function(req, reply), or a list of them")
+        bad(http { errors = { [399] = "x" } }, "http.errors[399]: expected a status from 400 to 599")
+        bad(http { errors = { [404.5] = "x" } }, "expected a status from 400 to 599")
+        bad(http { errors = { [404] = ("x"):rep(65537) } }, "expected a text of at most 65536 bytes")
+        bad(http { errors = "x" }, "http.errors: expected a table such as")
     end)
 end)
 

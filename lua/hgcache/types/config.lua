@@ -9,6 +9,7 @@
 ---@field groups table<string, hgcache.config.group> # name -> group
 ---@field routes? table<string, hgcache.serve|hgcache.handler|hgcache.config.handler> # "METHOD /pattern" -> target
 ---@field cors? hgcache.config.cors # cross-origin answers of all routes
+---@field http? hgcache.config.http # hooks around routes, pages of errors
 
 ---@class hgcache.config.node
 ---@field name? string # a label, in logs and Cache-Status, default `"hgcache"`
@@ -60,7 +61,7 @@
 ---@field origins? string[] # whom hg.http may ask, redirects too; absent: anybody
 ---@field concurrency? integer # requests under way in the node, default `256`
 ---@field per_load? integer # requests of one load, call of a function route or run of a job, default `1000`
----@field ca? string # certificates to trust; absent: the system's
+---@field ca? string # certificates that hg.http and hg.socket trust; absent: the system's
 
 ---@class hgcache.config.node.shared
 ---@field capacity? integer|string # bytes of each table, headers included, default `"1MiB"`
@@ -134,16 +135,25 @@
 ---@field cache_control? boolean # send Cache-Control with the remaining life, default `true`
 ---@field timeout? number|string # shortens the group's deadline
 ---@field cors? hgcache.config.cors|false # instead of the top's; false = none
+---@field before? hgcache.before|hgcache.before[] # called first, in Lua; what it returns is the answer
 
 ---@class hgcache.config.handler
 ---@field handler hgcache.handler # answers the request
+---@field before? hgcache.before|hgcache.before[] # called first; what it returns is the answer
+---@field after? hgcache.after|hgcache.after[] # called behind it, and may change the answer
 ---@field timeout? number|string # how long the handler may take
 ---@field cors? hgcache.config.cors|false # instead of the top's; false = none
 
+---@class hgcache.config.http
+---@field before? hgcache.before|hgcache.before[] # called before function routes; what it returns is the answer
+---@field after? hgcache.after|hgcache.after[] # called behind them, and may change the answer
+---@field errors? table<integer, string|hgcache.error_page> # pages instead of the node's own words for an error
+
 ---@class hgcache.config.cors
----@field origins string[]|"*" # exact origins, or "*"
+---@field origins? string[]|"*" # exact origins, or "*"
 ---@field methods? string[] # allowed methods
 ---@field headers? string[] # allowed request headers
 ---@field expose? string[] # readable response headers
 ---@field credentials? boolean # cookies and Authorization are allowed, default `false`
 ---@field max_age? number|string # how long a browser may remember a preflight, default `"12h"`
+---@field origin? fun(origin: string): boolean # decides instead of origins; remembered for a minute

@@ -104,11 +104,21 @@ function hg.value(value, options) end
 ---@field body string
 ---@field params table<string, string> # of the pattern
 ---@field remote string # "127.0.0.1:54321", or "unix"
+local req = {}
+
+---The body as JSON.
+---@return any value
+---@return string? message
+function req:json() end
+
+---@alias hgcache.before fun(req: hgcache.request): string|integer|hgcache.reply|nil, string?, table<string, string|string[]>?
+---@alias hgcache.after fun(req: hgcache.request, reply: table): string|integer|hgcache.reply|nil, string?, table<string, string|string[]>?
+---@alias hgcache.error_page fun(req: hgcache.request, status: integer, message: string): string|integer|hgcache.reply, string?, table?
 
 ---@alias hgcache.handler fun(req: hgcache.request): string|integer|hgcache.reply, string?, table<string, string|string[]>?
 
----A route's whole answer.
----@param options { status: integer?, body: string?, headers: table<string, string|string[]>? }
+---A route's whole answer; json instead of a body; or the value of a group's key, which Lua never sees.
+---@param options { status: integer?, body: string?, headers: table<string, string|string[]>?, json: any, group: string?, key: string? }
 ---@return hgcache.reply
 function hg.reply(options) end
 
@@ -223,17 +233,31 @@ function hg.monotonic() end
 ---@field compression? boolean
 ---@field redirects? integer # how many are followed, at most 10, default 0
 ---@field retries? integer # further tries where there was no answer, default 0
+---@field stream? boolean # the answer's body is read piece by piece
+---@field body_length? integer # bytes that a function as body gives
 
 ---@class hgcache.http_request: hgcache.http_options
 ---@field method? "GET"|"HEAD"|"POST"|"PUT"|"DELETE"|"PATCH"|"OPTIONS"
 ---@field url string
----@field body? string
+---@field body? string|fun(): string?, string?
 
 ---@class hgcache.http_answer
 ---@field status integer
 ---@field headers table<string, string> # lower-case names; set-cookie is a list
----@field body string
+---@field body string # not with stream
 ---@field url string # where it came from
+local answer = {}
+
+---With stream: the next piece, at most n bytes; nil at the end.
+---@param n integer?
+---@return string? piece
+---@return string? message
+---@return string? code
+function answer:read(n) end
+
+---With stream: what is left is not wanted.
+---@return boolean was_open
+function answer:close() end
 
 hg.http = {}
 
@@ -245,7 +269,7 @@ hg.http = {}
 function hg.http.get(url, options) end
 
 ---@param url string
----@param body string
+---@param body string|fun(): string?, string?
 ---@param options hgcache.http_options?
 ---@return hgcache.http_answer? answer
 ---@return string? message
@@ -281,6 +305,8 @@ function hg.source_http(options) end
 ---@field timeout? hgcache.duration # default 1 s
 ---@field pool_size? integer # default 64
 ---@field pool_idle? hgcache.duration # default 60 s
+---@field tls? boolean # verified
+---@field server_name? string # where it is not the host
 
 ---@class hgcache.source_redis_module
 ---@operator call(hgcache.source_redis): fun(key: string, ctx: hgcache.ctx): hgcache.result, any?, any?
@@ -363,9 +389,14 @@ function sock:close() end
 ---@return string? message
 function sock:setoption(name, value) end
 
----@return nil
----@return string message
-function sock:sslhandshake() end
+---Begins TLS; verified unless verify is false.
+---@param session userdata|false|nil # of an earlier handshake; false: none is wanted back
+---@param server_name string? # default: the host of connect
+---@param verify boolean?
+---@param send_status_req boolean?
+---@return userdata|true|nil session
+---@return string? message
+function sock:sslhandshake(session, server_name, verify, send_status_req) end
 
 -- Shared between the threads ----------------------------------------------------------------------------------------------
 
