@@ -36,7 +36,7 @@ local LIBRARIES = {
     { name = "OpenSSL", headers = { "^openssl/" }, floors = { "net" } },
     { name = "Lua", headers = { "^lua%.h$", "^lauxlib%.h$", "^lualib%.h$", "^luajit%.h$" },
         floors = { "script", "node", "cli" } },
-    { name = "libpq", headers = { "^libpq%-fe%.h$", "^libpq/" }, floors = { "script" } },
+    { name = "libpq", headers = { "^libpq%-fe%.h$", "^libpq/" }, floors = { "net" } },
     { name = "jansson", headers = { "^jansson%.h$" }, floors = { "node", "cli" } },
 }
 
