@@ -162,8 +162,10 @@ void hg_vm_destroy(struct hg_vm *vm)
 {
     if (vm == NULL)
         return;
-    if (vm->L != NULL)
+    if (vm->L != NULL) {
+        hg_vm_keep_libraries(vm);
         lua_close(vm->L);
+    }
     hg_free(vm->file);
     hg_free(vm);
 }

@@ -96,6 +96,8 @@ void hg_lib_core_open(lua_State *L);
 void hg_lib_group_open(lua_State *L);
 void hg_lib_http_open(lua_State *L);
 void hg_lib_transfer_open(lua_State *L);
+/* C modules stay in the program when the state is closed: other states, threads of their own and exit handlers may be in them. */
+void hg_vm_keep_libraries(struct hg_vm *vm);
 void hg_lib_socket_open(lua_State *L);
 void hg_lib_tls_open(lua_State *L); /* of core.socket */
 void hg_lib_shared_open(lua_State *L);

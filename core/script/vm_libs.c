@@ -164,6 +164,21 @@ static const luaL_Reg functions[] = {
     {NULL, NULL},
 };
 
+void hg_vm_keep_libraries(struct hg_vm *vm)
+{
+    static const char prefix[] = "LOADLIB: ";
+    lua_State *L = vm->L;
+
+    lua_pushnil(L);
+    while (lua_next(L, LUA_REGISTRYINDEX) != 0) {
+        void **library = lua_touserdata(L, -1);
+        if (library != NULL && lua_type(L, -2) == LUA_TSTRING &&
+            strncmp(lua_tostring(L, -2), prefix, sizeof(prefix) - 1) == 0)
+            *library = NULL;
+        lua_pop(L, 1);
+    }
+}
+
 void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args, bool is_spec)
 {
     lua_State *L = vm->L;

@@ -360,6 +360,28 @@ static void test_nothing_is_left_allocated(void **state)
     assert_int_equal(hg_alloc_live_bytes(), before);
 }
 
+static bool is_mapped(const char *name)
+{
+    char line[512];
+    bool is_there = false;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof(line), maps) != NULL)
+        is_there |= strstr(line, name) != NULL;
+    fclose(maps);
+    return is_there;
+}
+
+static void test_libraries_of_a_closed_state_stay(void **state)
+{
+    (void)state;
+    struct hg_vm *vm =
+        load_ok("require 'cjson' return { groups = { test = { getter = function() end } } }");
+    assert_true(is_mapped("cjson.so"));
+    hg_vm_destroy(vm);
+    assert_true(is_mapped("cjson.so"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -379,6 +401,7 @@ int main(void)
         cmocka_unit_test(test_example_of_the_contract_loads),
         cmocka_unit_test(test_script_that_everybody_may_write_is_warned_of),
         cmocka_unit_test(test_nothing_is_left_allocated),
+        cmocka_unit_test(test_libraries_of_a_closed_state_stay),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
