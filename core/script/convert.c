@@ -268,6 +268,12 @@ static void convert_fail(lua_State *L, int table, struct hg_outcome *outcome)
             return;
         }
     }
+    int retry = push_field(L, table, "retry");
+    if (retry != LUA_TNIL && retry != LUA_TBOOLEAN) {
+        contract_error(outcome, "hg.fail: retry", "expected true or false");
+        return;
+    }
+    bool is_final = retry == LUA_TBOOLEAN && !lua_toboolean(L, -1);
     int type = push_field(L, table, "message");
     if (type == LUA_TNIL) {
         lua_pop(L, 1);
@@ -279,6 +285,7 @@ static void convert_fail(lua_State *L, int table, struct hg_outcome *outcome)
     const char *message = lua_tolstring(L, -1, &len);
     hg_outcome_error(outcome, klass, "%.*s", (int)(len < 512 ? len : 512), message);
     outcome->retry_after_ms = retry_ms;
+    outcome->is_final = is_final;
 }
 
 /* ttl of hg.not_found and hg.keep. False: it is wrong. */

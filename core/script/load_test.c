@@ -92,6 +92,8 @@ static const struct kind kinds[] = {
     {"failbare", "return hg.fail()", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "the getter failed"},
     {"failclass", "return hg.fail{ class = 'x' }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
      "expected class"},
+    {"failretry", "return hg.fail{ retry = 1 }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
+     "hg.fail: retry"},
     {"failoption", "return hg.fail{ clas = 'x' }", HG_STATUS_ERROR, HG_CLASS_INTERNAL,
      "unknown option 'clas'"},
     {"keep", "return hg.keep{}", HG_STATUS_ERROR, HG_CLASS_INTERNAL, "no old value"},
@@ -273,6 +275,7 @@ static void test_failed_runs_are_tried_again_with_their_number(void **state)
                 " runs[key] = (runs[key] or 0) + 1\n"
                 " if key == 'denied' then return hg.fail{ class = 'denied', message = "
                 "tostring(runs[key]) } end\n"
+                " if key == 'final' then return hg.fail{ message = 'f' .. runs[key], retry = false } end\n"
                 " if key == 'shape' then if runs[key] > 1 then return 'again' end return {} end\n"
                 " if key == 'never' then error('run ' .. runs[key], 0) end\n"
                 " if key == 'loose' then if ctx.attempt < 3 then hg.sleep(0.001) error('x') end "
@@ -285,6 +288,8 @@ static void test_failed_runs_are_tried_again_with_their_number(void **state)
     assert_value(&answer, "at 3");
     answer = get(&world, "denied");
     assert_error(&answer, HG_CLASS_DENIED, "1");
+    answer = get(&world, "final");
+    assert_error(&answer, HG_CLASS_INTERNAL, "f1");
     answer = get(&world, "shape");
     assert_error(&answer, HG_CLASS_INTERNAL, "found table");
     answer = get(&world, "never");

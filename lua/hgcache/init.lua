@@ -94,7 +94,7 @@ end
 
 local value_options = set "ttl stale_while_revalidate stale_if_error tags type etag meta uncacheable"
 local not_found_options, keep_options = set "ttl", set "ttl"
-local fail_options = set "class message retry_after"
+local fail_options = set "class message retry_after retry"
 local reply_options = set "status body headers json group key"
 
 --- There is no such key. opts: { ttl = negative_ttl of the group }
@@ -102,7 +102,8 @@ function hg.not_found(opts)
     return describe("not_found", check_fields("hg.not_found", opts, not_found_options))
 end
 
---- It failed. opts: { class = "internal"|"unavailable"|"timeout"|"denied"|"too_large", message=, retry_after= }, or the message
+--- It failed. opts: { class = "internal"|"unavailable"|"timeout"|"denied"|"too_large", message=, retry_after=, retry = true }, or the
+-- message. retry = false: the same again would fail again, and it says nothing about the source.
 function hg.fail(opts)
     if type(opts) == "string" then
         opts = { message = opts }
