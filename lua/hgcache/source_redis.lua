@@ -7,7 +7,7 @@
 -- when it is used again costs a second try on a new one, and no error.
 
 local core = require "hgcache.core"
-local units = require "hgcache.units"
+local check_options = require("hgcache.options").of
 
 local M = {}
 
@@ -16,60 +16,29 @@ local known = {
     timeout = true, pool_size = "number", pool_idle = true, tls = "boolean", server_name = "string",
 }
 
--- Milliseconds, of time-outs and of life in a pool.
-local DURATION_MAX = 2147483647
-
 local function check(name, opts)
-    -- depth: functions between the caller's line and here
-    local function wrong(text, depth)
-        error(name .. ": " .. text, depth or 5)
-    end
-    if type(opts) ~= "table" then
-        wrong("expected a table of options, found " .. type(opts))
-    end
-    for option, value in pairs(opts) do
-        local wanted = known[option]
-        if not wanted then
-            wrong("unknown option '" .. tostring(option) .. "'")
-        elseif wanted ~= true and type(value) ~= wanted then
-            wrong(("%s: expected a %s, found %s"):format(option, wanted, type(value)))
-        end
-    end
-    local function whole(option, default, from, to)
-        local value = opts[option] or default
-        if not (value >= from and value <= to and value % 1 == 0) then
-            wrong(("%s: expected a whole number from %d to %d"):format(option, from, to), 6)
-        end
-        return value
-    end
-    local function milliseconds(option, default)
-        local value = units.duration(opts[option] or default)
-        if not value then
-            wrong(option .. ": expected a number of seconds, or a duration such as \"250ms\"", 6)
-        end
-        return math.max(1, math.min(value, DURATION_MAX))
-    end
+    local o = check_options(name, opts, known, 3)
     if opts.unix and (opts.host or opts.port) then
-        wrong("unix, or host and port")
+        o:wrong("unix, or host and port")
     elseif opts.user and not opts.password then
-        wrong("user without password")
+        o:wrong("user without password")
     end
     if opts.server_name and not opts.tls then
-        wrong("server_name without tls")
+        o:wrong("server_name without tls")
     elseif opts.tls and opts.unix and not opts.server_name then
-        wrong("tls with unix needs a server_name")
+        o:wrong("tls with unix needs a server_name")
     end
     local key = opts.key or "{key}"
     local before, after = key:match("^(.-){key}(.*)$")
     if not before then
-        wrong('key: expected a text with "{key}" in it')
+        o:wrong('key: expected a text with "{key}" in it')
     end
     return {
-        host = opts.host or "127.0.0.1", port = whole("port", 6379, 1, 65535), unix = opts.unix,
-        user = opts.user, password = opts.password, db = whole("db", 0, 0, 1000000),
+        host = opts.host or "127.0.0.1", port = o:whole("port", 6379, 1, 65535), unix = opts.unix,
+        user = opts.user, password = opts.password, db = o:whole("db", 0, 0, 1000000),
         before = before, after = after, tls = opts.tls or false, server_name = opts.server_name,
-        timeout = milliseconds("timeout", "1s"),
-        pool_size = whole("pool_size", 64, 1, 1024), pool_idle = milliseconds("pool_idle", "60s"),
+        timeout = o:milliseconds("timeout", "1s"),
+        pool_size = o:whole("pool_size", 64, 1, 1024), pool_idle = o:milliseconds("pool_idle", "60s"),
     }
 end
 
