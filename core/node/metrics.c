@@ -162,6 +162,8 @@ static int runtime_metrics(struct hg_node *node, struct hg_buf *buf)
     if (err == HG_OK)
         err = single(buf, "script_sockets", "gauge", stats.sockets);
     if (err == HG_OK)
+        err = single(buf, "script_postgres_connections", "gauge", stats.postgres_connections);
+    if (err == HG_OK)
         err = single(buf, "script_memory_bytes", "gauge", stats.memory_bytes);
 #define X(name)                                                                                    \
     if (err == HG_OK)                                                                              \

@@ -272,6 +272,7 @@ void hg_runtime_stats(struct hg_runtime *runtime, struct hg_runtime_stats *out_s
             out_stats->memory_bytes +=
                 atomic_load_explicit(&pool->threads[slot]->memory_bytes, memory_order_relaxed);
             out_stats->sockets += atomic_load(&pool->threads[slot]->socket_count);
+            out_stats->postgres_connections += atomic_load(&pool->threads[slot]->postgres_count);
         }
         pthread_mutex_unlock(&pool->lock);
     }

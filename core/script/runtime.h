@@ -118,6 +118,9 @@ void hg_route_call_finish(struct hg_route_call *call);
     X(sockets_opened) X(sockets_reused) X(sockets_refused) X(sockets_pool_full)                    \
     X(sockets_too_large) X(sockets_no_room) X(sockets_pool_mixed)                                  \
     X(tls_handshakes) X(tls_resumed) X(tls_failures)                                               \
+    X(postgres_queries) X(postgres_failures) X(postgres_waits) X(postgres_refused)                 \
+    X(postgres_opened) X(postgres_connect_failures) X(postgres_lost) X(postgres_cancelled)         \
+    X(postgres_too_large)                                                                          \
     X(job_runs) X(job_errors) X(job_ticks_skipped)
 /*
  * Of hg.http: requests begun; those without an answer, given up ones too; bytes of bodies as scripts got them; answers over their
@@ -129,7 +132,7 @@ struct hg_runtime_stats {
 #define X(name) uint64_t name;
     HG_RUNTIME_COUNTERS(X)
 #undef X
-    uint64_t threads, running, memory_bytes, sockets; /* gauges */
+    uint64_t threads, running, memory_bytes, sockets, postgres_connections; /* gauges */
     struct {
 #define X(name) uint64_t name;
         HG_FETCH_COUNTERS(X)

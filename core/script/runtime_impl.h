@@ -9,7 +9,9 @@
  *   jobs.c        hg.at_start, hg.every
  *   abandon.c     giving a thread up              convert.c     Lua values to hg_value
  *   quarantine.c  keys that hung a thread         socket.c      connections of scripts
- *   lib_*.c       what scripts call (lib_http.c, http_request.c, transfer.c: hg.http, lib_socket.c, lib_tls.c: hg.socket)
+ *   lib_*.c       what scripts call (lib_http.c, http_request.c, transfer.c: hg.http, lib_socket.c, lib_tls.c: hg.socket,
+ *                 lib_postgres.c: hg.postgres)
+ *   postgres.c    connections to PostgreSQL that tasks share
  *
  * Who answers. A task owes one report: to its load or to its route call. Who takes it out of the
  * task under the thread's lock reports it: the thread when the task ends, or the watchdog when the
@@ -107,6 +109,7 @@ struct hg_task {
     bool timer_open;
     struct hg_list sockets; /* that it opened: hg_socket.link */
     struct hg_list transfers; /* of hg.http in pieces; under the thread's lock */
+    struct hg_postgres_turn *postgres_turn; /* NULL: it asks no PostgreSQL */
 };
 
 struct hg_thread {
@@ -148,6 +151,8 @@ struct hg_thread {
     atomic_uint socket_count; /* open ones */
     struct hg_stream_budget socket_budget;
     struct hg_tls_context *tls; /* whom its sockets trust; NULL before the first handshake */
+    struct hg_list postgres; /* pools: hg_postgres.link */
+    atomic_uint postgres_count; /* connections of all of them */
     char error[HG_VM_ERROR_MAX];
     struct hg_list link; /* runtime->abandoned */
     /* The watchdog's own. */
@@ -280,6 +285,8 @@ void hg_thread_relieve(struct hg_thread *thread);
 void hg_thread_quit(struct hg_thread *thread);
 /* Once it was told to stop and no write of it is under way, its loop ends. */
 void hg_thread_stop_if_done(struct hg_thread *thread);
+/* A name is known, or not: one less that another thread looks up. */
+void hg_thread_resolved(struct hg_thread *thread);
 void hg_thread_run_begin(struct hg_thread *thread, struct hg_task *task);
 void hg_thread_run_end(struct hg_thread *thread);
 /*
@@ -350,6 +357,12 @@ void hg_sockets_close_idle(struct hg_thread *thread);
 /* transfer.c: those that the task opened. */
 void hg_transfers_close_of(struct hg_task *task);
 void hg_transfers_release_locked(struct hg_task *task); /* somebody else reports it: their places are free */
+
+/* postgres.c */
+/* The task asks no more: a statement of it that is under way is cancelled. */
+void hg_postgres_end_turn(struct hg_task *task);
+/* All pools, once no task is left. Before its loop is finished. */
+void hg_postgres_close_all(struct hg_thread *thread);
 
 /* How a coroutine ended. message and is_memory are of an error. */
 struct hg_ending {

@@ -224,13 +224,7 @@ static void on_arrived(struct hg_stream *stream, int err)
 
 static void on_resolved(struct hg_stream *stream)
 {
-    struct hg_thread *thread = socket_of(stream)->thread;
-
-    thread->resolve_count--;
-    if (atomic_load(&thread->is_dead))
-        hg_thread_quit(thread);
-    else
-        hg_thread_stop_if_done(thread);
+    hg_thread_resolved(socket_of(stream)->thread);
 }
 
 static void on_closed(struct hg_stream *stream)

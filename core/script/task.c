@@ -132,6 +132,7 @@ void hg_task_end(struct hg_task *task)
     pthread_mutex_unlock(&thread->lock);
     hg_sockets_close_of(task);
     hg_transfers_close_of(task);
+    hg_postgres_end_turn(task);
     drop_coroutine(task);
     task->state = HG_TASK_ENDED;
     if (task->timer_open) {
@@ -489,6 +490,7 @@ void hg_task_backoff(struct hg_task *task, uint64_t backoff_ms)
     pthread_mutex_unlock(&task->thread->lock);
     hg_sockets_close_of(task);
     hg_transfers_close_of(task);
+    hg_postgres_end_turn(task);
     drop_coroutine(task);
     task->state = HG_TASK_BACKOFF;
     task->wait_deadline_ms = HG_FOREVER;

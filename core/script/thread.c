@@ -229,6 +229,15 @@ void hg_thread_stop_if_done(struct hg_thread *thread)
         hg_loop_stop(&thread->loop);
 }
 
+void hg_thread_resolved(struct hg_thread *thread)
+{
+    thread->resolve_count--;
+    if (atomic_load(&thread->is_dead))
+        hg_thread_quit(thread);
+    else
+        hg_thread_stop_if_done(thread);
+}
+
 void hg_thread_run_begin(struct hg_thread *thread, struct hg_task *task)
 {
     atomic_store_explicit(&thread->running, task, memory_order_relaxed);
@@ -313,6 +322,7 @@ int hg_thread_create(struct hg_pool *pool, unsigned index, struct hg_thread **ou
     hg_list_init(&thread->tasks);
     hg_list_init(&thread->link);
     hg_sockets_init(thread);
+    hg_list_init(&thread->postgres);
     hg_hold_init(&thread->hold);
     thread->wake.deliver = on_wake;
     thread->stop.deliver = on_stop;
@@ -352,6 +362,7 @@ bool hg_thread_destroy(struct hg_thread *thread)
     if (thread->fetcher != NULL)
         hg_fetcher_close(thread->fetcher, NULL, NULL); /* done when the loop has finished */
     hg_sockets_close_idle(thread);
+    hg_postgres_close_all(thread);
     hg_loop_finish(&thread->loop);
     hg_tls_context_destroy(thread->tls);
     hg_vm_destroy(thread->vm);

@@ -201,6 +201,12 @@ local lazy = {
     source_redis = function()
         return require "hgcache.source_redis"
     end,
+    postgres = function()
+        return require "hgcache.postgres"
+    end,
+    source_postgres = function()
+        return require "hgcache.source_postgres"
+    end,
 }
 
 setmetatable(hg, {

@@ -4,6 +4,7 @@ local node = require "spec.support.node"
 local posix = require "spec.support.posix"
 local fake = require "spec.support.fake"
 local redis = require "spec.support.redis"
+local postgres = require "spec.support.postgres"
 local cjson = require "cjson"
 
 describe("examples", function()
@@ -91,6 +92,32 @@ describe("examples", function()
         assert.equal(404, n:get("/scores/Nobody").status)
         assert.equal(0, n:stop())
         redis.finish()
+    end)
+
+    local no_postgres = postgres.missing()
+    if no_postgres then
+        print("the example of PostgreSQL skipped: " .. no_postgres)
+    end
+    it("postgres: prices in one statement, a stock that is sold", function()
+        if no_postgres then
+            return
+        end
+        local server = postgres.start()
+        server:sql(node.read("examples/postgres/schema.sql"))
+        local n = node.start { file = "examples/postgres/config.lua",
+            args = { db = ("postgresql://postgres@127.0.0.1:%d/postgres"):format(server.port) } }
+        assert.equal("19.90", n:get("/items/lamp").body)
+        assert.equal(404, n:get("/items/none").status)
+        for left = 3, 1, -1 do
+            assert.same({ item = "lamp", left = left }, cjson.decode(n:get("/stock/lamp").body))
+            local r = n:get("/stock/lamp/sell", { method = "POST" })
+            assert.equal(200, r.status, r.body)
+            assert.same({ item = "lamp", left = left - 1 }, cjson.decode(r.body))
+        end
+        assert.equal(404, n:get("/stock/lamp/sell", { method = "POST" }).status)
+        assert.equal(404, n:get("/stock/none").status)
+        assert.equal(0, n:stop())
+        postgres.finish()
     end)
 
     it("files: pages below a folder, and nothing outside it", function()

@@ -4,6 +4,7 @@ local node = require "spec.support.node"
 local http = require "spec.support.http"
 local posix = require "spec.support.posix"
 local redis = require "spec.support.redis"
+local outage = require "spec.support.outage"
 
 local CONFIG = [[
 require "hgcache.ngx"
@@ -28,6 +29,7 @@ return {
     node = { listen = listen(), scripts = { getters = 1, routes = 1 } },
     groups = {
         plain = with { getter = hg.source_redis(source()) },
+        kept = with { getter = hg.source_redis(source()), ttl = "20ms", stale_if_error = "1h" },
         prefixed = with { getter = hg.source_redis(source { key = "score:{key}:v1", db = 3 }) },
         many = with { get_many = hg.source_redis.many(source { key = "k:{key}" }), batch = { window = "20ms", max = 100 } },
         library = with { getter = function(key)
@@ -234,6 +236,22 @@ describe("redis", function()
         node.until_true(function()
             return descriptors() <= before
         end, 10, "no more descriptors than before")
+        assert.equal(0, n:stop())
+    end)
+
+    it("what was known is served while the server is away, where asked", function()
+        start()
+        local keys = outage.keys(200)
+        for _ = 1, 2 do
+            for i, key in ipairs(keys) do
+                server:command("SET", key, "value" .. i)
+            end
+            outage.check(n, "kept", keys)
+            server:kill()
+            outage.check(n, "kept", keys)
+            server:launch()
+        end
+        outage.check_idle(n)
         assert.equal(0, n:stop())
     end)
 

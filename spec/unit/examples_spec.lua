@@ -9,7 +9,7 @@ local shipped = {
     "examples/envelope/config.lua",
     "examples/sqlite/config.lua", "examples/batch/config.lua", "examples/files/config.lua", "examples/function/config.lua",
     "examples/origin/config.lua", "examples/redis/config.lua",
-    "examples/ratelimit/config.lua",
+    "examples/ratelimit/config.lua", "examples/postgres/config.lua",
 }
 
 -- The library over a stand-in for the program's C functions.
@@ -23,6 +23,11 @@ local function library(args)
         url = function(_, text)
             return text, text
         end,
+        postgres = {
+            new = function()
+                return {}
+            end,
+        },
     }
     for _, level in ipairs { "debug", "info", "warn", "error" } do
         core.log[level] = function() end
