@@ -6,6 +6,7 @@
 
 #include "net/clock.h"
 #include "net/log.h"
+#include "wire/utf8.h"
 
 /* write(fmt, ...), string.format's rules. Upvalues: level, string.format.   [-?, +0, v] */
 static int l_log(lua_State *L)
@@ -75,12 +76,27 @@ static int l_is_loading(lua_State *L)
     return 1;
 }
 
+/* is_utf8(bytes): whether they are text */
+static int l_is_utf8(lua_State *L)
+{
+    size_t len;
+    const char *bytes = luaL_checklstring(L, 1, &len);
+    struct hg_bytes rest = hg_bytes(bytes, len);
+    size_t step = 1;
+
+    for (; rest.len > 0 && step > 0; rest = hg_bytes(rest.data + step, rest.len - step))
+        step = hg_utf8_char(rest);
+    lua_pushboolean(L, step > 0);
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
     {"now", l_now},
     {"monotonic", l_monotonic},
     {"sleep", l_sleep},
     {"spawn", l_spawn},
     {"is_loading", l_is_loading},
+    {"is_utf8", l_is_utf8},
     {NULL, NULL},
 };
 

@@ -270,18 +270,19 @@ static void test_failed_runs_are_tried_again_with_their_number(void **state)
     (void)state;
     world_init(&world);
     world.guard_config.retries = 2;
-    world_start(&world,
-                "local runs = {}\nreturn { groups = { test = { getter = function(key, ctx)\n"
-                " runs[key] = (runs[key] or 0) + 1\n"
-                " if key == 'denied' then return hg.fail{ class = 'denied', message = "
-                "tostring(runs[key]) } end\n"
-                " if key == 'final' then return hg.fail{ message = 'f' .. runs[key], retry = false } end\n"
-                " if key == 'shape' then if runs[key] > 1 then return 'again' end return {} end\n"
-                " if key == 'never' then error('run ' .. runs[key], 0) end\n"
-                " if key == 'loose' then if ctx.attempt < 3 then hg.sleep(0.001) error('x') end "
-                "return 'at ' .. ctx.attempt end\n"
-                " if ctx.attempt < 3 then return nil, 'not yet' end\n return 'attempt ' .. "
-                "ctx.attempt end } } }");
+    world_start(
+        &world,
+        "local runs = {}\nreturn { groups = { test = { getter = function(key, ctx)\n"
+        " runs[key] = (runs[key] or 0) + 1\n"
+        " if key == 'denied' then return hg.fail{ class = 'denied', message = "
+        "tostring(runs[key]) } end\n"
+        " if key == 'final' then return hg.fail{ message = 'f' .. runs[key], retry = false } end\n"
+        " if key == 'shape' then if runs[key] > 1 then return 'again' end return {} end\n"
+        " if key == 'never' then error('run ' .. runs[key], 0) end\n"
+        " if key == 'loose' then if ctx.attempt < 3 then hg.sleep(0.001) error('x') end "
+        "return 'at ' .. ctx.attempt end\n"
+        " if ctx.attempt < 3 then return nil, 'not yet' end\n return 'attempt ' .. "
+        "ctx.attempt end } } }");
     struct answer answer = get(&world, "k");
     assert_value(&answer, "attempt 3");
     answer = get(&world, "loose");

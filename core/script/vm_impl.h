@@ -22,10 +22,10 @@
 #define HG_VM_LOAD_MS_MAX 5000
 #define HG_VM_CHUNK_MAX   (16u << 20)
 /* Names of the library's metatables, without which an object is not ours. */
-#define HG_MT_GROUP  "hgcache.group"
-#define HG_MT_SOCKET "hgcache.socket"
+#define HG_MT_GROUP       "hgcache.group"
+#define HG_MT_SOCKET      "hgcache.socket"
 #define HG_MT_TLS_SESSION "hgcache.tls_session"
-#define HG_MT_POSTGRES "hgcache.postgres"
+#define HG_MT_POSTGRES    "hgcache.postgres"
 
 /* hg.at_start and hg.every: jobs of a configuration, and the longest time between two ticks. */
 #define HG_JOBS_MAX     64
@@ -102,6 +102,7 @@ void hg_vm_keep_libraries(struct hg_vm *vm);
 void hg_lib_socket_open(lua_State *L);
 void hg_lib_tls_open(lua_State *L); /* of core.socket */
 void hg_lib_postgres_open(lua_State *L);
+void hg_lib_file_open(lua_State *L);
 void hg_lib_shared_open(lua_State *L);
 void hg_lib_metrics_open(lua_State *L);
 void hg_lib_jobs_open(lua_State *L); /* jobs.c */

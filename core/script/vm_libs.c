@@ -214,6 +214,7 @@ void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args, bool i
     hg_lib_transfer_open(L);
     hg_lib_socket_open(L);
     hg_lib_postgres_open(L);
+    hg_lib_file_open(L);
     hg_lib_shared_open(L);
     hg_lib_jobs_open(L);
     hg_lib_metrics_open(L);

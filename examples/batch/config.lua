@@ -6,9 +6,8 @@
 --   curl 'http://127.0.0.1:8791/board?names=Tom,Jack,Nobody'      # {"Jack":"589","Tom":"630"}
 
 local hg = require "hgcache"
-local sqlite = require "loaders.sqlite"
 
-local load_many = sqlite.many {
+local load_many = hg.source_sqlite.many {
     path = hg.args.db or "/tmp/hgcache-example-scores.db",
     query = "SELECT name, score FROM scores WHERE name IN (?)",
     setup = {

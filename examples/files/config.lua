@@ -1,10 +1,10 @@
--- Plain files below a folder, kept in memory. A key is a path that never leaves the folder (loaders/files.lua).
+-- Plain files below a folder, kept in memory. A key is a path that never leaves the folder; a file that has not changed when its time is
+-- up is not read again.
 --
 --   hgcache run examples/files/config.lua [root=/srv/pages]
 --   curl http://127.0.0.1:8791/files/hello.txt
 
 local hg = require "hgcache"
-local from_files = require "loaders.files"
 
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 
@@ -19,7 +19,7 @@ return {
             ttl = "1m",
             stale_while_revalidate = "10m",
             pool = "disk",
-            getter = from_files(hg.args.root or here .. "/public"),
+            getter = hg.source_file { root = hg.args.root or here .. "/public" },
         },
     },
     routes = { ["GET /files/*path"] = hg.serve("files", { key = "{path.path}" }) },

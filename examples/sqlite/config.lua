@@ -5,7 +5,6 @@
 --   curl 'http://127.0.0.1:8791/scores/Tom'
 
 local hg = require "hgcache"
-local from_sqlite = require "loaders.sqlite"
 
 return {
     node = {
@@ -17,7 +16,7 @@ return {
             ttl = "10m",
             pool = "sql",
             source = { concurrency = 4, timeout = "5s", retries = 1 },
-            getter = from_sqlite {
+            getter = hg.source_sqlite {
                 path = hg.args.db or "/tmp/hgcache-example-scores.db",
                 query = "SELECT score FROM scores WHERE name = ?",
                 -- Made at the first load of each thread; harmless when it is there already.

@@ -201,11 +201,20 @@ local lazy = {
     source_redis = function()
         return require "hgcache.source_redis"
     end,
-    postgres = function()
-        return require "hgcache.postgres"
-    end,
     source_postgres = function()
         return require "hgcache.source_postgres"
+    end,
+    source_sqlite = function()
+        return require "hgcache.source_sqlite"
+    end,
+    source_mysql = function()
+        return require "hgcache.source_mysql"
+    end,
+    source_file = function()
+        return require "hgcache.source_file"
+    end,
+    postgres = function()
+        return require "hgcache.postgres"
     end,
 }
 

@@ -96,7 +96,7 @@ local function scores()
 end
 
 local SQLITE = [[
-local load_many = require("loaders.sqlite").many {
+local load_many = hg.source_sqlite.many {
     path = hg.args.db, query = "SELECT name, score FROM scores WHERE name IN (?)",
 }
 return {

@@ -86,6 +86,27 @@ describe("docs/lua.md", function()
         end
     end)
 
+    it("has every option of every source", function()
+        for _, source in ipairs {
+            { "postgres", "### `hg.postgres(", "M.known = " }, { "source_postgres", "### `hg.source_postgres(", "local known = " },
+            { "luasql", "### `hg.source_mysql(", "local known = " }, { "source_mysql", "### `hg.source_mysql(", "known = " },
+            { "source_sqlite", "### `hg.source_sqlite(", "known = " },
+            { "source_file", "### `hg.source_file(", '"hg.source_file", opts, ' },
+            { "source_redis", "### `hg.source_redis(", "local known = " },
+        } do
+            local name, heading, before = source[1], source[2], source[3]
+            local from = text:find(heading, 1, true)
+            assert.is_truthy(from, heading)
+            local part = text:sub(from, text:find("\n##", from + 1, true))
+            local code = text_of("lua/hgcache/" .. name .. ".lua")
+            local options = code:match("^%b{}", select(2, code:find(before, 1, true)) + 1)
+            assert.is_truthy(options, name)
+            for option in options:gmatch("([%w_]+) =") do
+                assert.is_truthy(part:find("`" .. option .. "`", 1, true), name .. ": " .. option)
+            end
+        end
+    end)
+
     it("has every loader", function()
         for path in io.popen("ls scripts/loaders/*.lua"):lines() do
             local name = path:match("([%w_]+)%.lua$")

@@ -1,0 +1,264 @@
+-- The sources that need no server: SQLite by LuaSQL's driver, and how statements are taken apart.
+
+describe("hgcache.luasql", function()
+    local luasql = require "hgcache.luasql"
+
+    it("finds the parameters of a statement", function()
+        for statement, pieces in pairs {
+            ["a = ? AND b = ?"] = { "a = ", " AND b = ", "" },
+            ["'?' \"?\" `?` -- ?\n /* ? */ ?"] = { "'?' \"?\" `?` -- ?\n /* ? */ ", "" },
+            ["'it''s ?' ?"] = { "'it''s ?' ", "" },
+            ["no"] = { "no" }, [""] = { "" }, ["'?"] = { "'?" }, ["-- ?"] = { "-- ?" }, ["/* ?"] = { "/* ?" }, ['"?'] = { '"?' },
+            ["'\\' ?"] = { "'\\' ", "" }, ["# ?"] = { "# ", "" },
+        } do
+            assert.same(pieces, luasql.split(statement, {}), statement)
+        end
+        local mysql = { hash = true, backslash = true }
+        for statement, pieces in pairs {
+            ["'\\' ?' ?"] = { "'\\' ?' ", "" }, ['"\\\\" ?'] = { '"\\\\" ', "" }, ["# ?\n?"] = { "# ?\n", "" },
+            ["`\\` ?"] = { "`\\` ", "" }, ["'\\"] = { "'\\" },
+        } do
+            assert.same(pieces, luasql.split(statement, mysql), statement)
+        end
+    end)
+
+    -- A driver of which each test says what it does.
+    local function dialect(more)
+        local d = {
+            name = "hg.source_test", known = {}, settings = function() return {} end,
+            literal = function(_, bytes) return "<" .. bytes .. ">" end,
+            is_alive = function() return true end, is_passing = function(message) return message == "busy" end,
+        }
+        for name, value in pairs(more) do
+            d[name] = value
+        end
+        return d
+    end
+
+    local function cursor(rows)
+        return {
+            fetch = function()
+                local row = table.remove(rows, 1)
+                if row then
+                    return row[1], row[2]
+                end
+            end,
+            close = function() end,
+        }
+    end
+
+    it("one connection for all loads; a lost one is made again, once", function()
+        local opened, closed, asked, alive = 0, 0, {}, true
+        local answers = {}
+        local d = dialect {
+            connect = function()
+                opened = opened + 1
+                return {
+                    execute = function(_, text)
+                        asked[#asked + 1] = text
+                        local answer = table.remove(answers, 1)
+                        if type(answer) == "table" then
+                            return cursor(answer)
+                        end
+                        return nil, answer
+                    end,
+                    close = function() closed = closed + 1 end,
+                }
+            end,
+            is_alive = function() return alive end,
+        }
+        local getter = luasql.getter(d, { query = "q ?" })
+        answers = { { { "v" } }, {}, { { nil } } }
+        assert.equal("v", getter("a"))
+        assert.is_nil(getter("b"))
+        assert.is_nil(getter("c"))
+        assert.same({ "q <a>", "q <b>", "q <c>" }, asked)
+        assert.equal(1, opened)
+        answers = { "wrong" }
+        assert.same({ __hgcache = "fail", class = "internal", message = "wrong", retry = false }, getter("a"))
+        answers = { "LuaSQL: busy" }
+        assert.equal("busy", getter("a").message)
+        alive = false
+        answers = { "gone", { { "v" } } }
+        assert.equal("v", getter("a")) -- once more on a new one
+        assert.equal(2, opened)
+        assert.equal(1, closed)
+        answers = { "gone", "gone" }
+        assert.same({ __hgcache = "fail", class = "unavailable", message = "gone", retry = true }, getter("a"))
+        assert.equal(3, opened)
+        assert.equal(3, closed)
+        answers = { "gone" } -- a new one is not tried again
+        assert.equal("unavailable", getter("a").class)
+        assert.equal(4, opened)
+    end)
+
+    it("a database that is away, and a setup that fails", function()
+        local getter = luasql.getter(dialect { connect = function() return nil, "away" end }, { query = "?" })
+        assert.same({ __hgcache = "fail", class = "unavailable", message = "away", retry = true }, getter("a"))
+        local closed = 0
+        getter = luasql.getter(dialect { connect = function()
+            return { execute = function() return nil, "no" end, close = function() closed = closed + 1 end }
+        end }, { query = "?", setup = { "x" } })
+        assert.equal("no", getter("a").message)
+        assert.equal(1, closed)
+    end)
+
+    it("many: one statement for a list; what cannot be said is not found", function()
+        local asked = {}
+        local d = dialect {
+            connect = function()
+                return { execute = function(_, text)
+                    asked[#asked + 1] = text
+                    return cursor { { "a", 1 }, { "b'", 2 } }
+                end }
+            end,
+            literal = function(_, bytes) return bytes ~= "bad" and "<" .. bytes .. ">" or nil end,
+        }
+        local many = luasql.many(d, { query = "IN (?) AND '?' = '?'" })
+        assert.same({ a = 1, ["b'"] = 2 }, many { "a", "bad", "b'" })
+        assert.same({ "IN (<a>,<b'>) AND '?' = '?'" }, asked)
+        assert.same({}, many { "bad" })
+        assert.equal(1, #asked)
+        local getter = luasql.getter(d, { query = "?" })
+        assert.is_nil(getter("bad"))
+    end)
+
+    it("a wrong list of parameters is a failure that is not tried again", function()
+        local given
+        local getter = luasql.getter(dialect { connect = function() return {} end },
+            { query = "? ?", parameters = function() return given end })
+        for _, wrong in ipairs { { "a" }, { "a", 5 }, { "a", "b", "c" }, false, 5 } do
+            given = wrong
+            local failure = getter("k")
+            assert.equal("internal", failure.class)
+            assert.is_false(failure.retry)
+        end
+    end)
+end)
+
+describe("hg.source_sqlite", function()
+    local sqlite = require "hgcache.source_sqlite"
+
+    it("writes any bytes as text that needs no escaping", function()
+        assert.equal("CAST(X'' AS TEXT)", sqlite.literal(""))
+        assert.equal("CAST(X'27003b0aff' AS TEXT)", sqlite.literal("'\0;\n\255"))
+    end)
+
+    describe("with a database", function()
+        local path = os.tmpname()
+        local getter
+        local every = {}
+        for i = 0, 255 do
+            every[#every + 1] = string.char(i)
+        end
+        every = table.concat(every)
+        local setup_statements = {
+            "CREATE TABLE IF NOT EXISTS t (k TEXT PRIMARY KEY, v)",
+            "INSERT OR IGNORE INTO t VALUES ('Tom', 630), ('empty', ''), ('null', NULL), ('it''s', 'quoted')",
+            ("INSERT OR IGNORE INTO t VALUES (%s, X'00ff'), (%s, 'nul')"):format(sqlite.literal(every), sqlite.literal("a\0b")),
+        }
+
+        setup(function()
+            getter = sqlite { path = path, query = "SELECT v FROM t WHERE k = ?", setup = setup_statements }
+        end)
+
+        teardown(function()
+            os.remove(path)
+        end)
+
+        it("answers values, and nil for no row and NULL", function()
+            assert.equal("630", tostring(getter("Tom")))
+            assert.equal("", getter("empty"))
+            assert.equal("quoted", getter("it's"))
+            assert.is_nil(getter("Nobody"))
+            assert.is_nil(getter("null"))
+        end)
+
+        it("takes keys of any bytes", function()
+            assert.equal("\0\255", getter(every))
+            assert.equal("nul", getter("a\0b"))
+            assert.is_nil(getter("a"))
+            assert.is_nil(getter("a\0c"))
+        end)
+
+        it("cannot be made to run a key", function()
+            for _, key in ipairs {
+                "x' OR '1'='1", "'; DROP TABLE t; --", "' UNION SELECT v FROM t WHERE k = 'Tom", "\0' OR 1=1 --", "?", "')",
+                "X'41'",
+            } do
+                assert.is_nil(getter(key))
+            end
+            assert.equal("630", tostring(getter("Tom")))
+        end)
+
+        it("many: one statement for a list", function()
+            local many = sqlite.many { path = path, query = "SELECT k, v FROM t WHERE k IN (?)" }
+            local values = many { "Tom", "it's", "a\0b", "Nobody", "null", every }
+            assert.equal("630", tostring(values.Tom))
+            values.Tom = nil
+            assert.same({ ["it's"] = "quoted", ["a\0b"] = "nul", [every] = "\0\255" }, values)
+        end)
+
+        it("says what failed", function()
+            local failure = sqlite { path = path, query = "SELECT v FROM nowhere WHERE k = ?" }("x")
+            assert.equal("internal", failure.class)
+            assert.is_false(failure.retry)
+            assert.is_truthy(failure.message:find("no such table", 1, true))
+            failure = sqlite { path = "/nonexistent/x.db", query = "SELECT ?" }("x")
+            assert.equal("unavailable", failure.class)
+            assert.is_truthy(failure.message:find("unable to open", 1, true))
+            failure = sqlite { path = path, query = "SELECT ?", setup = { "nonsense" } }("x")
+            assert.is_truthy(failure.message:find("syntax error", 1, true))
+        end)
+
+        it("a file that another writer has locked may be free later", function()
+            local driver = require("luasql.sqlite3").sqlite3()
+            local other = driver:connect(path)
+            assert(other:execute("BEGIN EXCLUSIVE"))
+            local failure = sqlite { path = path, query = "SELECT v FROM t WHERE k = ?", busy = "1ms" }("Tom")
+            assert.equal("unavailable", failure.class)
+            assert.is_true(failure.retry)
+            other:execute("ROLLBACK")
+            other:close()
+            driver:close()
+        end)
+
+        it("takes parameters made of the key", function()
+            local two = sqlite {
+                path = path, query = "SELECT ? || '-' || ?",
+                parameters = function(key) return { key:match("^(.*):(.*)$") } end,
+            }
+            assert.equal("a-b", two("a:b"))
+        end)
+    end)
+
+    it("checks its options", function()
+        for text, opts in pairs {
+            ["query: expected a statement"] = { path = "x" }, ["path: expected a file"] = { query = "?" },
+            ["path: expected a string, found number"] = { path = 1, query = "?" }, ["unknown option 'x'"] = { x = 1 },
+            ["busy: expected a number of seconds"] = { path = "x", query = "?", busy = "soon" },
+            ["setup[1]: expected a statement"] = { path = "x", query = "?", setup = { 1 } },
+            ["expected a table of options, found string"] = "x",
+        } do
+            for name, source in pairs { ["hg.source_sqlite: "] = sqlite, ["hg.source_sqlite.many: "] = sqlite.many } do
+                local ok, message = pcall(function()
+                    local made = source(opts)
+                    return made
+                end)
+                assert.is_false(ok)
+                assert.is_truthy(message:find("sources_spec.lua:%d+: "), message)
+                assert.is_truthy(message:find(name .. text, 1, true), message)
+            end
+        end
+        for text, query in pairs { ["one parameter for the key, found 0"] = "SELECT 1", ["for the key, found 2"] = "? ?" } do
+            local ok, message = pcall(function()
+                local made = sqlite { path = "x", query = query }
+                return made
+            end)
+            assert.is_false(ok)
+            assert.is_truthy(message:find(text, 1, true), message)
+        end
+        assert.has_error(function() sqlite.many { path = "x", query = "SELECT ? WHERE k IN (?)" } end)
+        assert.has_error(function() sqlite.many { path = "x", query = "IN (?)", parameters = function() end } end)
+    end)
+end)
