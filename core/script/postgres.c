@@ -260,7 +260,7 @@ static const char *code_of(int err, const char *sqlstate)
         return "too_large";
     if (is_of_class(sqlstate, "57014")) /* statement_timeout */
         return "timeout";
-    if (is_of_class(sqlstate, "42501") || is_of_class(sqlstate, "28"))
+    if (is_of_class(sqlstate, "42501"))
         return "denied";
     /* It has to do with the server's state, not with the statement: another time it may work. */
     if (err == HG_EPEER || err == HG_ENOMEM || is_of_class(sqlstate, "08") ||

@@ -218,6 +218,28 @@ describe("postgres", function()
         assert.equal(0, n:stop())
     end)
 
+    it("TLS, passwords and certificates", function()
+        local certificate = server:secure()
+        start()
+        local chunk = [[local d = hg.postgres { host = "localhost", port = at.port, user = "app", database = "postgres",
+            password = %q, sslmode = %q, sslrootcert = %q, max_bytes = "20MB" }
+            local rows, message, code = d:query("select ssl, version, repeat('x', 5000000) from pg_stat_ssl "
+                .. "where pid = pg_backend_pid()")
+            return rows and #rows[1][3], message or rows[1].ssl, code or rows[1][2] ]]
+        posix.until_true(function()
+            return run(chunk:format("secret", "verify-full", certificate))[2] ~= nil
+        end, 10, "a server that speaks TLS")
+        assert.same({ true, 5000000, true, "TLSv1.3" }, run(chunk:format("secret", "verify-full", certificate)))
+        local r = run(chunk:format("wrong", "require", certificate))
+        assert.is_truthy(r[3]:find("password authentication failed", 1, true), r[3])
+        assert.equal("unavailable", r[4])
+        r = run(chunk:format("secret", "disable", certificate))
+        assert.is_truthy(r[3]:find("pg_hba.conf rejects connection", 1, true), r[3])
+        r = run(chunk:format("secret", "verify-full", server.data .. "/server.key"))
+        assert.is_nil(r[2])
+        assert.equal(0, n:stop())
+    end)
+
     for _, group in ipairs { "plain", "slow", "many" } do
         it("200 loads at once: " .. group, function()
             start()

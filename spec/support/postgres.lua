@@ -61,6 +61,22 @@ function Postgres:sql(sql)
     return (assert(text, message):gsub("\n$", ""))
 end
 
+--- From now on it speaks TLS, and wants a password of whoever is named `app`: "secret". -> the certificate's file
+function Postgres:secure()
+    local certificate, key, rules = self.data .. "/server.crt", self.data .. "/server.key", self.data .. "/pg_hba.conf"
+    assert(server.run(USER, { "/usr/bin/openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key,
+        "-out", certificate, "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost" }, self.dir .. "/openssl.log"))
+    self:sql("create role app login password 'secret'; grant select on all tables in schema public to app")
+    local file = assert(io.open(rules, "r+b"))
+    local text = file:read("*a")
+    file:seek("set")
+    file:write("hostssl all app all scram-sha-256\nhost all app all reject\n", text)
+    file:close()
+    self:sql("alter system set ssl = on")
+    self:sql("select pg_reload_conf()")
+    return certificate
+end
+
 --- STOP or CONT of everything that answers.
 function Postgres:freeze(signal)
     local children = io.open(("/proc/%d/task/%d/children"):format(self.pid, self.pid)):read("*a")
