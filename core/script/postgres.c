@@ -454,6 +454,7 @@ static void arm(struct hg_postgres *pool)
         hg_timer_stop(&pool->timer);
         return;
     }
+    uv_update_time(&pool->thread->loop.uv); /* the script may have run for a while */
     hg_timer_start(&pool->timer, on_timer, at_ms > now_ms ? at_ms - now_ms : 0);
 }
 

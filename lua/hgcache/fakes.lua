@@ -242,7 +242,7 @@ Socket.settimeout, Socket.settimeouts, Socket.setoption, Socket.sslhandshake = d
 
 -- SQL: drivers with the shape of LuaSQL ------------------------------------------------------------------------------
 
--- A parameter that loaders.sqlite wrote as CAST(X'4142' AS TEXT), as people write it.
+-- A parameter that hg.source_sqlite wrote as CAST(X'4142' AS TEXT), as people write it.
 local function readable(query)
     return (query:gsub("CAST%(X'(%x*)' AS TEXT%)", function(hex)
         local text = hex:gsub("%x%x", function(digits)
@@ -285,6 +285,9 @@ end
 
 local connection = {
     execute = function(_, query)
+        if query == "SET NAMES utf8mb4" then -- hg.source_mysql's own
+            return 0
+        end
         local rows, message = core.fake("sql", readable(query))
         if type(rows) == "table" then
             return cursor(rows)
@@ -294,7 +297,7 @@ local connection = {
     escape = function(_, text)
         return (text:gsub("'", "''"))
     end,
-    setautocommit = yes, commit = yes, rollback = yes, close = yes,
+    ping = yes, setautocommit = yes, commit = yes, rollback = yes, close = yes,
 }
 
 local function driver()

@@ -7,12 +7,12 @@
 -- with class unavailable or timeout, a wrong statement with class internal, and is not tried again.
 
 local digest = require "hgcache.digest"
-local postgres = require "hgcache.postgres"
+local pool = require "hgcache.postgres_pool"
 
 local M = {}
 
 local known = { db = "table", query = "string", parameters = "function", bytes = "boolean" }
-for option, wanted in pairs(postgres.known) do
+for option, wanted in pairs(pool.known) do
     known[option] = wanted
 end
 
@@ -27,7 +27,7 @@ local cannot_hold = {
 
 local function check(name, opts, depth)
     if type(opts) == "table" and opts.db then
-        for option in pairs(postgres.known) do
+        for option in pairs(pool.known) do
             if opts[option] ~= nil then
                 error(("%s: db, or %s"):format(name, option), depth + 2)
             end
@@ -38,7 +38,7 @@ local function check(name, opts, depth)
         end
         return opts.db, o:at(depth)
     end
-    local db, o = postgres.connect(name, opts, known, depth + 1)
+    local db, o = pool.connect(name, opts, known, depth + 1)
     return db, o:at(depth)
 end
 
@@ -70,7 +70,7 @@ local function getter(_, opts)
         if parameters then
             return db:query(query, parameters(key))
         end
-        return db:query(query, is_bytes and postgres.bytes(key) or key)
+        return db:query(query, is_bytes and pool.bytes(key) or key)
     end
 
     return function(key)

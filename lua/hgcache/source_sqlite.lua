@@ -13,11 +13,6 @@ local luasql = require "hgcache.luasql"
 
 local M = {}
 
---- Bytes as an SQL expression that cannot be anything else.
-function M.literal(bytes)
-    return "CAST(X'" .. digest.hex(bytes) .. "' AS TEXT)"
-end
-
 local dialect = {
     name = "hg.source_sqlite",
     known = { path = "string", busy = true },
@@ -35,7 +30,7 @@ function dialect.connect(settings)
 end
 
 function dialect.literal(_, bytes)
-    return M.literal(bytes)
+    return "CAST(X'" .. digest.hex(bytes) .. "' AS TEXT)"
 end
 
 function dialect.is_alive()

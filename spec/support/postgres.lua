@@ -65,7 +65,8 @@ end
 function Postgres:secure()
     local certificate, key, rules = self.data .. "/server.crt", self.data .. "/server.key", self.data .. "/pg_hba.conf"
     assert(server.run(USER, { "/usr/bin/openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key,
-        "-out", certificate, "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost" }, self.dir .. "/openssl.log"))
+        "-out", certificate, "-days", "30",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost" }, self.dir .. "/openssl.log"))
     self:sql("create role app login password 'secret'; grant select on all tables in schema public to app")
     local file = assert(io.open(rules, "r+b"))
     local text = file:read("*a")

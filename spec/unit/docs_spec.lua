@@ -88,7 +88,8 @@ describe("docs/lua.md", function()
 
     it("has every option of every source", function()
         for _, source in ipairs {
-            { "postgres", "### `hg.postgres(", "M.known = " }, { "source_postgres", "### `hg.source_postgres(", "local known = " },
+            { "postgres_pool", "### `hg.postgres(", "M.known = " },
+            { "source_postgres", "### `hg.source_postgres(", "local known = " },
             { "luasql", "### `hg.source_mysql(", "local known = " }, { "source_mysql", "### `hg.source_mysql(", "known = " },
             { "source_sqlite", "### `hg.source_sqlite(", "known = " },
             { "source_file", "### `hg.source_file(", '"hg.source_file", opts, ' },

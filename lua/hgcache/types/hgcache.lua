@@ -80,7 +80,7 @@ function hg.policy.sampled(options) end
 function hg.not_found(options) end
 
 ---It failed.
----@param options string|{ class: hgcache.class?, message: string?, retry_after: hgcache.duration? }
+---@param options string|{ class: hgcache.class?, message: string?, retry_after: hgcache.duration?, retry: boolean? }
 ---@return hgcache.fail
 function hg.fail(options) end
 
@@ -292,7 +292,7 @@ function hg.http.request(request) end
 ---@return fun(key: string, ctx: hgcache.ctx): hgcache.result, any?, any?
 function hg.source_http(options) end
 
--- Redis, sockets -----------------------------------------------------------------------------------------------------------
+-- Redis, databases, files, sockets ------------------------------------------------------------------------------------
 
 ---@class hgcache.source_redis
 ---@field host? string # default 127.0.0.1
@@ -316,6 +316,95 @@ hg.source_redis = {}
 ---@param options hgcache.source_redis
 ---@return fun(keys: string[], ctx: hgcache.ctx): table<string, hgcache.result>?, any?, any?
 function hg.source_redis.many(options) end
+
+---@class hgcache.postgres_options
+---@field url? string # a URL, or libpq's "host=... dbname=..."
+---@field host? string # default 127.0.0.1; or the folder of a unix socket
+---@field port? integer # default 5432
+---@field user? string
+---@field password? string
+---@field database? string
+---@field sslmode? string
+---@field sslrootcert? string
+---@field pool? integer # connections of a script thread, default 10
+---@field pool_idle? hgcache.duration # default 60 s
+---@field timeout? hgcache.duration # default 5 s
+---@field max_bytes? number|string # of an answer, default limits.value
+
+---@class hgcache.postgres
+local postgres = {}
+
+---@param sql string # one statement, with $1, $2, ...
+---@return { [integer]: table, columns: string[], changed: integer }? rows
+---@return string? message
+---@return hgcache.class? code
+---@return string? sqlstate
+function postgres:query(sql, ...) end
+
+---@class hgcache.postgres_module
+---@operator call(hgcache.postgres_options): hgcache.postgres
+hg.postgres = {}
+
+---A parameter of bytes, for bytea.
+---@param text string
+---@return table
+function hg.postgres.bytes(text) end
+
+---@class hgcache.source_postgres: hgcache.postgres_options
+---@field db? hgcache.postgres # instead of the options of a connection
+---@field query string # with $1, the key; for many with = any($1)
+---@field parameters? fun(key: string): ...
+---@field bytes? boolean # keys are bytea
+
+---@class hgcache.source_postgres_module
+---@operator call(hgcache.source_postgres): fun(key: string, ctx: hgcache.ctx): hgcache.result, any?, any?
+hg.source_postgres = {}
+
+---One statement for a batch: a `get_many`.
+---@param options hgcache.source_postgres
+---@return fun(keys: string[], ctx: hgcache.ctx): table<string, hgcache.result>?, any?, any?
+function hg.source_postgres.many(options) end
+
+---@class hgcache.source_mysql
+---@field host? string # default 127.0.0.1
+---@field port? integer # default 3306
+---@field unix? string # path of its socket
+---@field user? string
+---@field password? string
+---@field database string
+---@field query string # with one ?
+---@field parameters? fun(key: string): string[] # one for each ?
+---@field bytes? boolean # keys are VARBINARY
+---@field setup? string[] # statements that each connection runs once
+
+---@class hgcache.source_mysql_module
+---@operator call(hgcache.source_mysql): fun(key: string, ctx: hgcache.ctx): hgcache.result, any?, any?
+hg.source_mysql = {}
+
+---One statement for a batch: a `get_many`.
+---@param options hgcache.source_mysql
+---@return fun(keys: string[], ctx: hgcache.ctx): table<string, hgcache.result>?, any?, any?
+function hg.source_mysql.many(options) end
+
+---@class hgcache.source_sqlite
+---@field path string
+---@field query string # with one ?
+---@field parameters? fun(key: string): string[] # one for each ?
+---@field setup? string[] # statements that each connection runs once
+---@field busy? hgcache.duration # default 5 s
+
+---@class hgcache.source_sqlite_module
+---@operator call(hgcache.source_sqlite): fun(key: string, ctx: hgcache.ctx): hgcache.result, any?, any?
+hg.source_sqlite = {}
+
+---One statement for a batch: a `get_many`.
+---@param options hgcache.source_sqlite
+---@return fun(keys: string[], ctx: hgcache.ctx): table<string, hgcache.result>?, any?, any?
+function hg.source_sqlite.many(options) end
+
+---@param options { root: string, max: number|string?, types: table<string, string>? }
+---@return fun(key: string, ctx: hgcache.ctx): hgcache.result, any?, any?
+function hg.source_file(options) end
 
 hg.socket = {}
 
