@@ -194,13 +194,13 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     else
         add_resolved(pg, place, addresses);
     uv_freeaddrinfo(addresses);
-    pg->calls->resolved(pg);
-    if (pg->state == HG_PG_CLOSING) {
-        finish_if_done(pg);
+    int err = pg->state == HG_PG_CLOSING ? HG_OK : resolve_next(pg);
+    if (pg->is_resolving)
         return;
-    }
-    int err = resolve_next(pg);
-    if (err < 0)
+    pg->calls->resolved(pg);
+    if (pg->state == HG_PG_CLOSING)
+        finish_if_done(pg);
+    else if (err < 0)
         connect_failed(pg, err);
 }
 

@@ -33,7 +33,7 @@ struct hg_pg_calls {
     void (*connected)(struct hg_pg *pg, int err);
     void (*done)(struct hg_pg *pg, int err); /* HG_OK: pg->answer */
     void (*lost)(struct hg_pg *pg);
-    /* A name has been resolved, or not: nothing of it is on another thread any more. */
+    /* The names have been resolved, or not: nothing of it is on another thread any more. */
     void (*resolved)(struct hg_pg *pg);
     void (*closed)(struct hg_pg *pg); /* its memory may be freed */
 };

@@ -352,7 +352,7 @@ static int open_connection(struct hg_postgres *pool, char *text, size_t size)
     pool->ref_count++;
     atomic_fetch_add(&thread->postgres_count, 1);
     int err = hg_pg_connect(&connection->pg);
-    thread->resolve_count += connection->pg.is_resolving;
+    atomic_fetch_add(&thread->resolve_count, connection->pg.is_resolving);
     if (err < 0) {
         COUNT(thread, postgres_connect_failures);
         snprintf(text, size, "%s", connection->pg.error);

@@ -284,7 +284,7 @@ bool hg_runtime_drain(struct hg_runtime *runtime)
     return atomic_load(&runtime->task_count) == 0;
 }
 
-/* Asks each thread to stop; true once all have and no write of theirs is under way. */
+/* Asks each thread to stop; true once all have and nothing of theirs is under way elsewhere. */
 static bool stop_threads(struct hg_runtime *runtime)
 {
     bool is_done = true;
@@ -299,7 +299,9 @@ static bool stop_threads(struct hg_runtime *runtime)
             if (!thread->stop_posted)
                 hg_loop_post(&thread->loop, &thread->stop);
             thread->stop_posted = true;
-            is_done &= atomic_load(&thread->has_stopped) && atomic_load(&thread->change_count) == 0;
+            is_done &= atomic_load(&thread->has_stopped) &&
+                       atomic_load(&thread->change_count) == 0 &&
+                       atomic_load(&thread->resolve_count) == 0;
         }
         pthread_mutex_unlock(&pool->lock);
     }
@@ -326,7 +328,7 @@ static void end_threads(struct hg_pool *pool)
         hg_loop_join(&thread->loop);
         if (!hg_thread_destroy(thread))
             hg_log(HG_LOG_ERROR,
-                   "script thread left behind: a write of it is still under way pool=%s",
+                   "script thread left behind: something of it is still under way pool=%s",
                    pool->name);
     }
 }

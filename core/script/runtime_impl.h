@@ -147,7 +147,7 @@ struct hg_thread {
     struct hg_list idle_sockets; /* last used first */
     uv_timer_t idle_timer;
     bool idle_timer_open;
-    unsigned resolve_count;   /* names that another thread looks up for this loop */
+    atomic_uint resolve_count; /* names that another thread looks up for this loop */
     atomic_uint socket_count; /* open ones */
     struct hg_stream_budget socket_budget;
     struct hg_tls_context *tls; /* whom its sockets trust; NULL before the first handshake */

@@ -202,7 +202,7 @@ void hg_thread_relieve(struct hg_thread *thread)
 void hg_thread_quit(struct hg_thread *thread)
 {
     /* A name that is being looked up comes back to this loop, and then here. */
-    if (thread->resolve_count > 0)
+    if (atomic_load(&thread->resolve_count) > 0)
         return;
     if (!atomic_exchange(&thread->has_returned, true))
         hg_loop_stop(&thread->loop);
@@ -225,13 +225,13 @@ void hg_thread_stop_if_done(struct hg_thread *thread)
 {
     /* A write under way comes back to this loop, and so does a name that is being looked up. */
     if (atomic_load(&thread->has_stopped) && atomic_load(&thread->change_count) == 0 &&
-        thread->resolve_count == 0)
+        atomic_load(&thread->resolve_count) == 0)
         hg_loop_stop(&thread->loop);
 }
 
 void hg_thread_resolved(struct hg_thread *thread)
 {
-    thread->resolve_count--;
+    atomic_fetch_sub(&thread->resolve_count, 1);
     if (atomic_load(&thread->is_dead))
         hg_thread_quit(thread);
     else
@@ -355,7 +355,7 @@ free_thread:
 
 bool hg_thread_destroy(struct hg_thread *thread)
 {
-    if (atomic_load(&thread->change_count) > 0)
+    if (atomic_load(&thread->change_count) > 0 || atomic_load(&thread->resolve_count) > 0)
         return false;
     hg_list_for_each_safe(it, &thread->tasks)
         hg_task_end(hg_container_of(it, struct hg_task, link));
