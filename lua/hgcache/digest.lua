@@ -1,4 +1,5 @@
---- MD5 (RFC 1321), SHA-1 (RFC 3174) and CRC-32 as drivers of databases need them: for short texts, and for no secret of ours.
+--- MD5 (RFC 1321), SHA-1 (RFC 3174), SHA-256 (RFC 6234) and CRC-32 as drivers of databases need them:
+-- for short texts, and for no secret of ours.
 
 local bit = require "bit"
 
@@ -115,6 +116,54 @@ function M.sha1(text)
         h0, h1, h2, h3, h4 = tobit(h0 + a), tobit(h1 + b), tobit(h2 + c), tobit(h3 + d), tobit(h4 + e)
     end
     return bytes_big(h0, h1, h2, h3, h4)
+end
+
+-- 32 bits behind the point, of the roots of the first 64 primes.
+local sha256_begin, sha256_rounds = {}, {}
+do
+    local function fraction(number)
+        return tobit(math.floor(number % 1 * 4294967296))
+    end
+    local primes, number = {}, 2
+    while #primes < 64 do
+        local is_prime = true
+        for _, prime in ipairs(primes) do
+            is_prime = is_prime and number % prime ~= 0
+        end
+        if is_prime then
+            primes[#primes + 1] = number
+            sha256_rounds[#primes - 1] = fraction(number ^ (1 / 3))
+            sha256_begin[#primes] = #primes <= 8 and fraction(number ^ 0.5) or nil
+        end
+        number = number + 1
+    end
+end
+
+--- 32 bytes.
+function M.sha256(text)
+    local ror = bit.ror
+    local sums, data, words = { unpack(sha256_begin) }, padded(text, false), {}
+    for at = 1, #data, 64 do
+        for i = 0, 15 do
+            words[i] = word_big(data, at + i * 4)
+        end
+        for i = 16, 63 do
+            local x, y = words[i - 15], words[i - 2]
+            words[i] = tobit(words[i - 16] + bxor(ror(x, 7), ror(x, 18), rshift(x, 3)) + words[i - 7]
+                + bxor(ror(y, 17), ror(y, 19), rshift(y, 10)))
+        end
+        local a, b, c, d, e, f, g, h = unpack(sums)
+        for i = 0, 63 do
+            local first = tobit(h + bxor(ror(e, 6), ror(e, 11), ror(e, 25)) + bxor(band(e, f), band(bnot(e), g))
+                + sha256_rounds[i] + words[i])
+            local second = bxor(ror(a, 2), ror(a, 13), ror(a, 22)) + bxor(band(a, b), band(a, c), band(b, c))
+            a, b, c, d, e, f, g, h = tobit(first + second), a, b, c, tobit(d + first), e, f, g
+        end
+        for i, sum in ipairs { a, b, c, d, e, f, g, h } do
+            sums[i] = tobit(sums[i] + sum)
+        end
+    end
+    return bytes_big(unpack(sums))
 end
 
 --- HMAC (RFC 2104) with SHA-1.

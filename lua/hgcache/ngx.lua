@@ -86,6 +86,32 @@ function M.timer.at(delay, fn, ...)
     return 1
 end
 
+-- resty.sha256 calls into OpenSSL by ffi, which scripts do not have; resty.mysql wants it for passwords.
+local Sha256 = {}
+Sha256.__index = Sha256
+
+function Sha256.new()
+    return setmetatable({ text = "" }, Sha256)
+end
+
+function Sha256:update(text)
+    self.text = self.text .. text
+    return true
+end
+
+function Sha256:final()
+    return digest.sha256(self.text)
+end
+
+function Sha256:reset()
+    self.text = ""
+    return true
+end
+
+package.preload["resty.sha256"] = package.preload["resty.sha256"] or function()
+    return Sha256
+end
+
 rawset(_G, "ngx", M)
 
 return M

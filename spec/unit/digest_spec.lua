@@ -30,7 +30,7 @@ describe("digest", function()
     it("agrees with md5sum and sha1sum around the length of a block", function()
         for _, len in ipairs { 1, 54, 55, 56, 57, 63, 64, 65, 119, 120, 1000 } do
             local text = ("x"):rep(len)
-            for name, fn in pairs { md5sum = digest.md5, sha1sum = digest.sha1 } do
+            for name, fn in pairs { md5sum = digest.md5, sha1sum = digest.sha1, sha256sum = digest.sha256 } do
                 local pipe = io.popen("printf %s '" .. text .. "' | " .. name)
                 local wanted = pipe:read("*a"):match("^%x+")
                 pipe:close()
