@@ -53,6 +53,22 @@ describe("docs/configuration.md", function()
     end
 end)
 
+describe("docs/lua.md", function()
+    it("says of every function what it costs", function()
+        local heading, costs, count = nil, false, 0
+        for line in (text_of("docs/lua.md") .. "\n## "):gmatch("[^\n]+") do
+            local next_heading = line:match("^###? (.*)")
+            if next_heading then
+                assert.is_true(heading == nil or costs, heading)
+                heading = next_heading:match("`hg%.") or next_heading:match("`testing%.") or next_heading:match("`require")
+                heading, costs, count = heading and next_heading, false, count + (heading and 1 or 0)
+            end
+            costs = costs or line:lower():find("cost", 1, true) ~= nil
+        end
+        assert.is_true(count > 20)
+    end)
+end)
+
 describe("lua/hgcache/types/config.lua", function()
     it("is what scripts/types.lua makes of the schema", function()
         assert.equal(0, os.execute("luajit scripts/types.lua --check"))
