@@ -96,6 +96,19 @@ static void test_a_load_goes_as_far_as_it_can_without_time(void **state)
     finish();
 }
 
+static void test_waiting_in_a_loop_needs_no_memory(void **state)
+{
+    (void)state;
+    struct asker asker;
+    start("return { groups = { test = { getter = function() local before = "
+          "collectgarbage('count') for i = 1, 2000 do hg.sleep(0) end "
+          "return tostring(collectgarbage('count') - before < 8) end } } }");
+    asker_get(&asker, &world, "test", HG_BYTES("k"));
+    settle();
+    assert_value(asker_wait(&asker), "true");
+    finish();
+}
+
 static void test_what_comes_together_is_one_run(void **state)
 {
     (void)state;
@@ -170,6 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_load_goes_as_far_as_it_can_without_time),
+        cmocka_unit_test(test_waiting_in_a_loop_needs_no_memory),
         cmocka_unit_test(test_what_comes_together_is_one_run),
         cmocka_unit_test(test_a_run_ends_at_ten_times_the_budget),
         cmocka_unit_test(test_the_world_is_the_fakes),

@@ -38,11 +38,32 @@ static int on_panic(lua_State *L)
     abort();
 }
 
+static int run_entered(lua_State *L)
+{
+    struct hg_vm *vm = hg_vm_of(L);
+    lua_CFunction fn = vm->entered;
+    lua_pushlightuserdata(L, vm->entered_ud);
+    return fn(L);
+}
+
+/*
+ * lua_cpcall makes a function each time, and never lets the collector take a step: a script that only waits
+ * would fill its memory with them.
+ */
 int hg_vm_enter(struct hg_vm *vm, lua_CFunction fn, void *ud)
 {
     lua_State *L = vm->L;
     int top = lua_gettop(L);
-    int rc = lua_cpcall(L, fn, ud);
+    int rc;
+
+    if (vm->enter_ref == 0) {
+        rc = lua_cpcall(L, fn, ud);
+    } else {
+        vm->entered = fn;
+        vm->entered_ud = ud;
+        lua_rawgeti(L, LUA_REGISTRYINDEX, vm->enter_ref);
+        rc = lua_pcall(L, 0, 0, 0);
+    }
 
     if (rc != 0) {
         const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : out_of_memory;
@@ -120,6 +141,8 @@ static int open_state(lua_State *L)
 
     lua_newtable(L);
     vm->anchors_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushcfunction(L, run_entered);
+    vm->enter_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     hg_vm_open_libs(vm, open->args, open->is_spec);
     return 0;
 }

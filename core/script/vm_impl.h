@@ -51,10 +51,13 @@ struct hg_vm {
     struct hg_thread *thread; /* the script thread that runs it; NULL: none, nothing may wait */
     uint64_t load_cpu_ms;     /* thread CPU clock at which loading ends */
     int raw_ref, config_ref;  /* what the chunk returned; what the schema made of it */
-    int anchors_ref;          /* table: every task's coroutine -> true */
-    int functions_ref;        /* see hg_vm_bind_functions */
-    int handlers_ref;         /* table: what hg_vm_push_handler has found */
-    int jobs_ref;             /* list: the functions of jobs */
+    int enter_ref;            /* the function of every hg_vm_enter; 0: not made yet */
+    lua_CFunction entered;    /* what it calls, and with what */
+    void *entered_ud;
+    int anchors_ref;   /* table: every task's coroutine -> true */
+    int functions_ref; /* see hg_vm_bind_functions */
+    int handlers_ref;  /* table: what hg_vm_push_handler has found */
+    int jobs_ref;      /* list: the functions of jobs */
     struct hg_job jobs[HG_JOBS_MAX];
     unsigned job_count;
     char error[HG_VM_ERROR_MAX];
@@ -66,7 +69,7 @@ struct hg_vm *hg_vm_of(lua_State *L);
 
 /*
  * Runs fn(L) protected with lightuserdata ud as its one argument. Returns 0 or LUA_ERRRUN,
- * LUA_ERRMEM, LUA_ERRERR with the message in vm->error. The stack is as it was.
+ * LUA_ERRMEM, LUA_ERRERR with the message in vm->error. The stack is as it was, and nothing is allocated.
  */
 int hg_vm_enter(struct hg_vm *vm, lua_CFunction fn, void *ud);
 

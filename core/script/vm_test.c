@@ -350,6 +350,35 @@ static void test_script_that_everybody_may_write_is_warned_of(void **state)
     hg_vm_destroy(vm);
 }
 
+static int do_nothing(lua_State *L)
+{
+    assert_ptr_equal(lua_touserdata(L, 1), &file);
+    return 0;
+}
+
+static int fail_within(lua_State *L)
+{
+    struct hg_vm *vm = lua_touserdata(L, 1);
+    assert_int_equal(hg_vm_enter(vm, do_nothing, &file), 0);
+    return luaL_error(L, "outer");
+}
+
+static void test_entering_allocates_nothing(void **state)
+{
+    (void)state;
+    struct hg_vm *vm = load_ok("return { " GROUP " }");
+    assert_int_equal(hg_vm_enter(vm, do_nothing, &file), 0);
+    lua_gc(hg_vm_state(vm), LUA_GCCOLLECT, 0);
+    size_t before = hg_vm_memory(vm);
+    for (int i = 0; i < 1000; i++)
+        assert_int_equal(hg_vm_enter(vm, do_nothing, &file), 0);
+    assert_int_equal(hg_vm_memory(vm), before);
+    assert_int_equal(hg_vm_enter(vm, fail_within, vm), LUA_ERRRUN);
+    assert_string_equal(vm->error, "outer");
+    assert_int_equal(lua_gettop(hg_vm_state(vm)), 0);
+    hg_vm_destroy(vm);
+}
+
 static void test_nothing_is_left_allocated(void **state)
 {
     size_t before = hg_alloc_live_bytes();
@@ -400,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_json_null_is_hg_null),
         cmocka_unit_test(test_example_of_the_contract_loads),
         cmocka_unit_test(test_script_that_everybody_may_write_is_warned_of),
+        cmocka_unit_test(test_entering_allocates_nothing),
         cmocka_unit_test(test_nothing_is_left_allocated),
         cmocka_unit_test(test_libraries_of_a_closed_state_stay),
     };
