@@ -1,5 +1,6 @@
 #include "node/harness.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -16,7 +17,7 @@
 #define LOG_MAX      (1u << 20)
 #define RESPONSE_MAX ((size_t)1 << 30)
 /* Timers that ring at one moment; a script that never lets time pass is moved on by 1 ms. */
-#define RINGS_MAX 10000
+#define RINGS_MAX 100
 /* Passes over all loops without work after which nothing moves: what a pass sets up is seen by the next one. */
 #define QUIET_PASSES 2
 
@@ -29,8 +30,9 @@ struct hg_harness {
     bool has_worker;
     uint64_t now_ms, wall_ms;
     bool is_running;
-    lua_Integer call; /* number of the call that is awaited */
-    bool is_done;
+    struct hg_harness *outer; /* borrowed: which runs, and whose fake uses this one; or NULL */
+    lua_Integer call;         /* number of the call that is awaited */
+    bool is_done, is_lost, log_is_full;
     unsigned closing;
     struct hg_buf question, answer, result, log, log_taken;
 };
@@ -41,8 +43,14 @@ static struct hg_harness *logging;
 static void on_log(enum hg_log_level level, struct hg_bytes message)
 {
     static const char *const names[] = {"debug ", "info ", "warn ", "error "};
-    if (logging == NULL)
+    static const char full[] = "warn the log is full: lines are left out until it is looked at\n";
+    if (logging == NULL || logging->log_is_full)
         return;
+    if (logging->log.len + message.len + 8 + sizeof(full) > LOG_MAX) {
+        logging->log_is_full = true;
+        hg_buf_append_str(&logging->log, full);
+        return;
+    }
     hg_buf_append_str(&logging->log, names[level]);
     hg_buf_append_bytes(&logging->log, message);
     hg_buf_append_char(&logging->log, '\n');
@@ -132,6 +140,7 @@ static int enter(struct hg_harness *harness)
     if (harness->is_running)
         return HG_ELIMIT;
     harness->is_running = true;
+    harness->outer = logging;
     take_over(harness);
     return HG_OK;
 }
@@ -140,6 +149,13 @@ static void leave(struct hg_harness *harness)
 {
     harness->is_running = false;
     logging = NULL;
+    if (harness->outer != NULL)
+        take_over(harness->outer);
+}
+
+bool hg_harness_is_running(const struct hg_harness *harness)
+{
+    return harness->is_running;
 }
 
 /* Of the script: what the spec is asked, or "done", a call's number and its results. */
@@ -162,7 +178,6 @@ static int on_fake(struct hg_vm_fakes *fakes, lua_State *L)
         hg_buf_clear(&harness->answer);
         err = harness->spec.ask(harness->spec.ctx, hg_buf_bytes(buf), &harness->answer, error,
                                 sizeof(error));
-        take_over(harness); /* it may have used another node */
     }
     if (err < 0) {
         lua_pushstring(L, error);
@@ -196,7 +211,6 @@ static void on_ask(struct hg_mail *mail)
     hg_buf_init(&peer.data, harness->node.config->limits.value);
     harness->spec.peer(harness->spec.ctx, hg_ring_member(load->view->ring, load->member),
                        hg_group_name(load->group), load->flight.key, &peer);
-    take_over(harness);
     struct hg_value_spec spec = {
         .status = peer.status,
         .klass = peer.klass,
@@ -260,6 +274,8 @@ static void fit_config(struct hg_harness *harness)
 {
     struct hg_config *config = harness->node.config;
     config->has_cluster = config->has_cluster && harness->spec.peer != NULL;
+    config->script_jit =
+        false; /* compiled loops count no instructions, so nothing would end them */
     for (size_t i = 0; i < config->pool_count; i++)
         config->pools[i].threads = 1;
     for (size_t i = 0; i < config->group_count; i++) {
@@ -290,7 +306,7 @@ static int start(struct hg_harness *harness, const struct hg_node_options *optio
     fit_config(harness);
     if (node->config->pool_count >= LOOPS_MAX) {
         snprintf(error, error_size, "more than %d pools", LOOPS_MAX - 1);
-        return HG_ELIMIT;
+        return HG_EINVAL;
     }
     node->name = hg_bytes_str(node->config->name);
     node->started_ms = harness->now_ms;
@@ -369,6 +385,9 @@ void hg_harness_destroy(struct hg_harness *harness)
     if (harness == NULL)
         return;
     struct hg_node *node = &harness->node;
+    /* A collection may do this at any moment of a spec or of a fake. */
+    uint64_t boot_ms = hg_clock_boot_ms(), wall_ms = (uint64_t)(hg_clock_wall_s() * 1000 + 0.5);
+    assert(!harness->is_running);
     enter(harness);
     if (harness->has_worker)
         stop_worker(harness);
@@ -383,6 +402,7 @@ void hg_harness_destroy(struct hg_harness *harness)
     hg_config_destroy(node->config);
     hg_vm_destroy(node->control_vm);
     leave(harness);
+    hg_clock_hold(boot_ms, wall_ms);
     hg_buf_finish(&harness->question);
     hg_buf_finish(&harness->answer);
     hg_buf_finish(&harness->result);
@@ -396,17 +416,35 @@ struct begin {
     struct hg_bytes arguments;
 };
 
-/* agent(number, what, ...) of hgcache.fakes makes a task of it. */
-static int begin_call(lua_State *L)
+/* Instead of what stands on the stack: hgcache.fakes[name], and the number of the call.   [-*, +2, e] */
+static void push_agent(lua_State *L, const char *name, const struct hg_harness *harness)
 {
-    struct begin *begin = lua_touserdata(L, 1);
     lua_settop(L, 0);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "hgcache.fakes");
     lua_call(L, 1, 1);
-    lua_pushinteger(L, begin->harness->call);
+    lua_getfield(L, -1, name);
+    lua_replace(L, 1);
+    lua_pushinteger(L, harness->call);
+}
+
+/* begin(number, what, ...) makes a task of it. */
+static int begin_call(lua_State *L)
+{
+    struct begin *begin = lua_touserdata(L, 1);
+    push_agent(L, "begin", begin->harness);
     int count = hg_unpack(L, begin->arguments);
     lua_call(L, 1 + count, 0);
+    return 0;
+}
+
+/* is_alive(number): false once a task of the call ended without a result, by its own fault or with its Lua state. */
+static int look_for_call(lua_State *L)
+{
+    struct hg_harness *harness = lua_touserdata(L, 1);
+    push_agent(L, "is_alive", harness);
+    lua_call(L, 1, 1);
+    harness->is_lost = !lua_toboolean(L, -1);
     return 0;
 }
 
@@ -423,7 +461,11 @@ int hg_harness_call(struct hg_harness *harness, struct hg_bytes arguments,
     if (err == HG_OK)
         settle_timers(harness);
     while (err == HG_OK && !harness->is_done) {
-        if (!step(harness, HG_FOREVER))
+        harness->is_lost = true;
+        hg_runtime_enter(harness->node.runtime, look_for_call, harness);
+        if (harness->is_lost)
+            err = HG_ECANCELED;
+        else if (!step(harness, HG_FOREVER))
             err = HG_ETIMEDOUT;
     }
     *out_results = hg_buf_bytes(&harness->result);
@@ -510,5 +552,11 @@ struct hg_bytes hg_harness_take_log(struct hg_harness *harness)
     harness->log_taken = harness->log;
     harness->log = taken;
     hg_buf_clear(&harness->log);
+    harness->log_is_full = false;
     return hg_buf_bytes(&harness->log_taken);
+}
+
+struct hg_bytes hg_harness_log(const struct hg_harness *harness)
+{
+    return hg_buf_bytes(&harness->log);
 }

@@ -7,7 +7,7 @@
  *
  * One worker, one script thread for each pool; their loops are turned here. Nothing listens, and nobody is asked: what a script
  * wants of the world comes to `ask`, what it wants of another member to `peer`. ttl_jitter and early_refresh are left out
- * of the configuration, so that lives are exact.
+ * of the configuration, so that lives are exact, and scripts are not compiled.
  *
  * Threads    one, for all harnesses of the process: the clocks are held for it (net/clock.h).
  */
@@ -46,11 +46,14 @@ struct hg_harness_spec {
 int hg_harness_create(const struct hg_node_options *options, uint64_t time_ms,
                       const struct hg_harness_spec *spec, struct hg_harness **out_harness,
                       char **out_error);
+/* Not while it runs. Clocks and log are then as they were: another one may be running. */
 void hg_harness_destroy(struct hg_harness *harness);
+/* A fake of it is asked. */
+bool hg_harness_is_running(const struct hg_harness *harness);
 
 /*
  * What hgcache.fakes is to do, packed; *out_results are its results, packed, until the next call. HG_ELIMIT: a fake used its own
- * node; HG_ETIMEDOUT: nothing is left that could ever answer; HG_ENOMEM.
+ * node; HG_ETIMEDOUT: nothing is left that could ever answer; HG_ECANCELED: what would have answered is gone; HG_ENOMEM.
  */
 int hg_harness_call(struct hg_harness *harness, struct hg_bytes arguments,
                     struct hg_bytes *out_results);
@@ -60,7 +63,8 @@ int hg_harness_request(struct hg_harness *harness, struct hg_bytes request,
 /* The clocks go on, and what is due meanwhile happens. As call. */
 int hg_harness_advance(struct hg_harness *harness, uint64_t ms);
 uint64_t hg_harness_now(const struct hg_harness *harness); /* of the wall clock, ms since 1970 */
-/* What was logged since the last look, a line each. */
+/* What was logged since the last look, a line each; at most 1 MiB, and then a line that says so. */
 struct hg_bytes hg_harness_take_log(struct hg_harness *harness);
+struct hg_bytes hg_harness_log(const struct hg_harness *harness); /* the same, and it is no look */
 
 #endif

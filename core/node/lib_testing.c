@@ -8,8 +8,10 @@
  */
 #include "node/lib_testing.h"
 
+#include <errno.h>
 #include <lauxlib.h>
 #include <stdio.h>
+#include <unistd.h>
 #include "base/alloc.h"
 #include "node/harness.h"
 #include "script/pack.h"
@@ -19,10 +21,16 @@
 #define NODES_PER_COLLECTION 16
 #define RESPONSE_MAX         ((size_t)256 << 20)
 #define ARGS_MAX             256
+/* What an error shows of a log, from its end. */
+#define LOG_TAIL_LINES 5
+#define LOG_TAIL_BYTES 2000
+/* A node has four for each of its loops, and its configuration is read. */
+#define NODE_DESCRIPTORS 32
 
 struct binding {
-    lua_State *L; /* of the spec */
-    int dispatcher_ref;
+    lua_State *L; /* of the spec, as it called last */
+    int dispatcher_ref,
+        failure_ref;            /* failure: the first error of a fake, to be raised in the spec */
     struct hg_harness *harness; /* NULL once closed */
     struct hg_buf arguments, response;
 };
@@ -97,7 +105,16 @@ static int call_dispatcher(lua_State *L)
     return 0;
 }
 
-/* The dispatcher's error goes to `error`. */
+/* Keeps what lies on top.   [-0, +0, m] */
+static void keep_failure(lua_State *L, struct binding *binding)
+{
+    if (binding->failure_ref != LUA_NOREF)
+        return;
+    lua_pushvalue(L, -1);
+    binding->failure_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* The dispatcher's error goes to `error`, and is kept for the spec. */
 static int ask_dispatcher(struct question *question, char *error, size_t error_size)
 {
     lua_State *L = question->binding->L;
@@ -110,9 +127,12 @@ static int ask_dispatcher(struct question *question, char *error, size_t error_s
         snprintf(error, error_size, "%s",
                  message != NULL ? message : "a fake raised an error that is no text");
         question->err = HG_EINVAL;
+        keep_failure(L, question->binding);
     } else if (question->err == HG_EINVAL) {
         snprintf(error, error_size, "a fake returned a %s, which cannot pass to its node",
                  question->kind);
+        lua_pushstring(L, error);
+        keep_failure(L, question->binding);
     }
     lua_settop(L, top);
     return question->err;
@@ -156,17 +176,48 @@ static struct binding *check_node(lua_State *L)
     struct binding *binding = luaL_checkudata(L, 1, MT_NODE);
     if (binding->harness == NULL)
         luaL_error(L, "the node is closed");
-    binding->L = L;
+    if (!hg_harness_is_running(binding->harness))
+        binding->L = L;
     return binding;
 }
 
-static int fail(lua_State *L, int err)
+/* An error of a fake is the spec's, whatever the script made of it. */
+static void raise_failure(lua_State *L, struct binding *binding)
 {
-    if (err == HG_ELIMIT)
+    int ref = binding->failure_ref;
+    if (ref == LUA_NOREF || hg_harness_is_running(binding->harness))
+        return;
+    binding->failure_ref = LUA_NOREF;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+    luaL_unref(L, LUA_REGISTRYINDEX, ref);
+    lua_error(L);
+}
+
+static int fail_with_log(lua_State *L, const struct binding *binding, const char *why)
+{
+    struct hg_bytes log = hg_harness_log(binding->harness);
+    size_t from = log.len;
+    for (unsigned lines = 0; from > 0 && log.len - from < LOG_TAIL_BYTES; from--)
+        if (log.data[from - 1] == '\n' && lines++ == LOG_TAIL_LINES)
+            break;
+    lua_pushstring(L, why);
+    if (from < log.len) {
+        lua_pushliteral(L, "; its log:\n");
+        lua_pushlstring(L, log.data + from, log.len - from);
+        lua_concat(L, 3);
+    }
+    return lua_error(L);
+}
+
+static int fail(lua_State *L, const struct binding *binding, int err)
+{
+    if (hg_harness_is_running(binding->harness))
         return luaL_error(L, "a fake cannot use the node that asks it");
     if (err == HG_ETIMEDOUT)
         return luaL_error(L, "the node waits for nothing that time could bring");
-    return luaL_error(L, "the node failed: %s", hg_err_text(err));
+    if (err == HG_ECANCELED)
+        return fail_with_log(L, binding, "the node lost the call");
+    return fail_with_log(L, binding, hg_err_text(err));
 }
 
 static int l_call(lua_State *L)
@@ -181,7 +232,8 @@ static int l_call(lua_State *L)
         return luaL_error(L, "a %s cannot pass to a node", kind);
     if (err == HG_OK)
         err = hg_harness_call(binding->harness, hg_buf_bytes(&binding->arguments), &results);
-    return err < 0 ? fail(L, err) : hg_unpack(L, results);
+    raise_failure(L, binding);
+    return err < 0 ? fail(L, binding, err) : hg_unpack(L, results);
 }
 
 static int l_request(lua_State *L)
@@ -192,8 +244,9 @@ static int l_request(lua_State *L)
 
     hg_buf_clear(&binding->response);
     int err = hg_harness_request(binding->harness, hg_bytes(bytes, len), &binding->response);
+    raise_failure(L, binding);
     if (err < 0)
-        return fail(L, err);
+        return fail(L, binding, err);
     push_bytes(L, hg_buf_bytes(&binding->response));
     return 1;
 }
@@ -202,7 +255,8 @@ static int l_advance(lua_State *L)
 {
     struct binding *binding = check_node(L);
     int err = hg_harness_advance(binding->harness, (uint64_t)luaL_checknumber(L, 2));
-    return err < 0 ? fail(L, err) : 0;
+    raise_failure(L, binding);
+    return err < 0 ? fail(L, binding, err) : 0;
 }
 
 static int l_now(lua_State *L)
@@ -217,18 +271,40 @@ static int l_take_log(lua_State *L)
     return 1;
 }
 
-static int l_close(lua_State *L)
+static void close_node(lua_State *L, struct binding *binding)
 {
-    struct binding *binding = luaL_checkudata(L, 1, MT_NODE);
     struct hg_harness *harness = binding->harness;
 
     binding->harness = NULL;
     binding->L = L;
     hg_harness_destroy(harness);
     luaL_unref(L, LUA_REGISTRYINDEX, binding->dispatcher_ref);
-    binding->dispatcher_ref = LUA_NOREF;
+    luaL_unref(L, LUA_REGISTRYINDEX, binding->failure_ref);
+    binding->dispatcher_ref = binding->failure_ref = LUA_NOREF;
     hg_buf_finish(&binding->arguments);
     hg_buf_finish(&binding->response);
+}
+
+static bool is_running(const struct binding *binding)
+{
+    return binding->harness != NULL && hg_harness_is_running(binding->harness);
+}
+
+static int l_close(lua_State *L)
+{
+    struct binding *binding = luaL_checkudata(L, 1, MT_NODE);
+    if (is_running(binding))
+        return luaL_error(L, "a fake cannot close the node that asks it");
+    close_node(L, binding);
+    return 0;
+}
+
+/* One that runs is collected only where a fake ends the process (os.exit), which then takes it along. */
+static int l_gc(lua_State *L)
+{
+    struct binding *binding = luaL_checkudata(L, 1, MT_NODE);
+    if (!is_running(binding))
+        close_node(L, binding);
     return 0;
 }
 
@@ -248,6 +324,17 @@ static int check_args(lua_State *L, int index, const char **names, const char **
     return count;
 }
 
+static bool has_descriptors(void)
+{
+    int fds[NODE_DESCRIPTORS], count = 0;
+    while (count < NODE_DESCRIPTORS && (fds[count] = dup(STDERR_FILENO)) >= 0)
+        count++;
+    bool has_all = count == NODE_DESCRIPTORS || errno != EMFILE;
+    while (count > 0)
+        close(fds[--count]);
+    return has_all;
+}
+
 static int l_node(lua_State *L)
 {
     static int made;
@@ -259,10 +346,13 @@ static int l_node(lua_State *L)
     uint64_t time_ms = (uint64_t)luaL_checknumber(L, 3);
     luaL_checktype(L, 4, LUA_TFUNCTION);
 
-    if (++made % NODES_PER_COLLECTION == 0)
+    if (++made % NODES_PER_COLLECTION == 0 || !has_descriptors())
         lua_gc(L, LUA_GCCOLLECT, 0);
+    if (!has_descriptors())
+        return luaL_error(L, "no more files can be opened (ulimit -n): each node has about 12; "
+                             "node:close() ends one");
     struct binding *binding = lua_newuserdata(L, sizeof(*binding));
-    *binding = (struct binding){.L = L, .dispatcher_ref = LUA_NOREF};
+    *binding = (struct binding){.L = L, .dispatcher_ref = LUA_NOREF, .failure_ref = LUA_NOREF};
     hg_buf_init(&binding->arguments, RESPONSE_MAX);
     hg_buf_init(&binding->response, RESPONSE_MAX);
     luaL_getmetatable(L, MT_NODE);
@@ -281,6 +371,7 @@ static int l_node(lua_State *L)
         hg_free(why);
         return lua_error(L);
     }
+    raise_failure(L, binding);
     return 1;
 }
 
@@ -288,7 +379,7 @@ static int open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"call", l_call},         {"request", l_request}, {"advance", l_advance}, {"now", l_now},
-        {"take_log", l_take_log}, {"close", l_close},     {"__gc", l_close},      {NULL, NULL},
+        {"take_log", l_take_log}, {"close", l_close},     {"__gc", l_gc},         {NULL, NULL},
     };
     luaL_newmetatable(L, MT_NODE);
     luaL_setfuncs(L, methods, 0);

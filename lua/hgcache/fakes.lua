@@ -337,6 +337,18 @@ end
 
 -- What the spec asks for -----------------------------------------------------------------------------------------------
 
+local current -- number of the call that is under way
+local tasks = {} -- the coroutines of its tasks that have begun and not ended
+
+local function spawn(fn)
+    core.spawn(function()
+        local co = coroutine.running()
+        tasks[co] = true
+        fn()
+        tasks[co] = nil
+    end)
+end
+
 local function finish(number, ok, first, ...)
     if not ok and type(first) ~= "string" then
         first = tostring(first)
@@ -347,7 +359,7 @@ end
 local function get_all(number, group, keys)
     local handle, results, left = core.group(group), {}, #keys
     for i, key in ipairs(keys) do
-        core.spawn(function()
+        spawn(function()
             local ok, value, message, code = pcall(handle.get, handle, key)
             if not ok then
                 value, message, code = nil, tostring(value), "internal"
@@ -364,14 +376,29 @@ local function get_all(number, group, keys)
     end
 end
 
+local M = {}
+
 --- Begins what is wanted; its results go to the spec as "done".
-return function(number, what, group, ...)
+function M.begin(number, what, group, ...)
     local args, count = { ... }, select("#", ...)
+    current, tasks = number, {}
     if what == "get_all" then
         return get_all(number, group, ...)
     end
-    core.spawn(function()
+    spawn(function()
         local handle = core.group(group)
         finish(number, pcall(handle[what], handle, unpack(args, 1, count)))
     end)
 end
+
+--- False where that call will never be done: one of its tasks has died, or all of them with the state that they were in.
+function M.is_alive(number)
+    for co in pairs(tasks) do
+        if not core.is_task(co) then
+            return false
+        end
+    end
+    return current == number
+end
+
+return M

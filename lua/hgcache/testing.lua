@@ -4,6 +4,8 @@
 --   local node = testing.node("config.lua", { name = "value" }, { http = ..., redis = ..., sql = ..., peers = ..., time = ... })
 --   node:get("group", "key") -> value, meta | nil, message, code
 --
+-- An error that a fake raises is the spec's: whoever asked the node gets it, unchanged.
+--
 -- The node's scripts run in Lua states of their own, as in production: what passes between them and a spec (arguments, results,
 -- what fakes are asked and answer) is copied, and can be no function.
 
@@ -17,7 +19,39 @@ local null = require("hgcache.core").null
 local M = {}
 
 local START = 1767225600 -- 2026-01-01T00:00:00Z
+local TIME_MAX = 253402300799 -- the year 9999
 local known = { http = true, redis = true, sql = true, peers = true, time = true }
+
+-- Errors -------------------------------------------------------------------------------------------------------------
+
+local HERE = debug.getinfo(1, "S").source
+
+-- The line that called, of who is not this file.
+local function caller()
+    for level = 3, 100 do
+        local info = debug.getinfo(level, "Sl")
+        if not info then
+            return ""
+        elseif info.what ~= "C" and info.source ~= HERE then
+            return ("%s:%d: "):format(info.short_src, info.currentline)
+        end
+    end
+end
+
+-- At the spec's line, unless the message has one of its own. To be returned, so that busted finds that line too.
+local function raise(message)
+    if type(message) == "string" and not message:find("^[^\n:]+:%d+: ") then
+        message = caller() .. message
+    end
+    return error(message, 0)
+end
+
+local function results(ok, ...)
+    if not ok then
+        return raise((...))
+    end
+    return ...
+end
 
 -- How fakes answer ----------------------------------------------------------------------------------------------
 
@@ -158,10 +192,12 @@ Node.__index = Node
 local function check_fakes(fakes)
     for name, fake in pairs(fakes) do
         if not known[name] then
-            error(("testing.node: unknown fake '%s'"):format(tostring(name)), 3)
+            return raise(("testing.node: unknown fake '%s'"):format(tostring(name)))
         elseif name == "time" and type(fake) ~= "number" or name == "peers" and type(fake) ~= "table"
             or name ~= "time" and type(fake) ~= "table" and type(fake) ~= "function" then
-            error(("testing.node: %s: found a %s"):format(name, type(fake)), 3)
+            return raise(("testing.node: %s: found a %s"):format(name, type(fake)))
+        elseif name == "time" and not (fake >= 0 and fake <= TIME_MAX) then
+            return raise(("testing.node: time: expected seconds since 1970, at most %.0f"):format(TIME_MAX))
         end
     end
 end
@@ -179,8 +215,15 @@ end
 -- Raises what is wrong with the configuration. args may be left out.
 function M.node(file, args, fakes)
     if type(file) ~= "string" then
-        error("testing.node: expected a file, found " .. type(file), 2)
+        return raise("testing.node: expected a file, found " .. type(file))
+    elseif args ~= nil and type(args) ~= "table" or fakes ~= nil and type(fakes) ~= "table" then
+        return raise("testing.node: expected tables of arguments and of fakes")
     end
+    local handle, message = io.open(file)
+    if not handle then
+        return raise(("testing.node: %s (paths count from the folder that hgcache test runs in)"):format(message))
+    end
+    handle:close()
     if fakes == nil and type(args) == "table" and is_fakes(args) then
         args, fakes = nil, args
     end
@@ -203,46 +246,48 @@ function M.node(file, args, fakes)
     for name, value in pairs(args or {}) do
         texts[name] = tostring(value)
     end
-    local ok, raw = pcall(core.node, file, texts, (fakes.time or START) * 1000, dispatch, fakes.peers ~= nil)
-    if not ok then
-        error(raw, 0)
-    end
+    local raw = results(pcall(core.node, file, texts, (fakes.time or START) * 1000, dispatch, fakes.peers ~= nil))
     return setmetatable({ raw = raw, runs = runs, key_runs = key_runs }, Node)
 end
 
--- A method of the raw node, with errors at the spec's line.
 local function raw_call(self, method, ...)
-    local function result(ok, ...)
-        if not ok then
-            error((...), 0)
-        end
-        return ...
+    return results(pcall(self.raw[method], self.raw, ...))
+end
+
+local function check_group(method, group)
+    if type(group) ~= "string" then
+        return raise(("%s: expected a group's name, found a %s"):format(method, type(group)))
     end
-    return result(pcall(self.raw[method], self.raw, ...))
 end
 
 -- hg.group(group):method(...) in a task of the node.
 local function in_group(self, method, group, ...)
-    local function result(ok, ...)
-        if not ok then
-            error((...), 0)
-        end
-        return ...
+    check_group(method, group)
+    return results(raw_call(self, "call", method, group, ...))
+end
+
+local function with_key(self, method, group, key, ...)
+    if type(key) ~= "string" and type(key) ~= "number" then
+        return raise(("%s: expected a key, found a %s"):format(method, type(key)))
     end
-    return result(raw_call(self, "call", method, group, ...))
+    return in_group(self, method, group, key, ...)
 end
 
 --- As hg.group(group):get(key, options) in the node: value, meta | nil, message, code. Time goes on where a getter waits.
 function Node:get(group, key, options)
-    return in_group(self, "get", group, key, options)
+    return with_key(self, "get", group, key, options)
 end
 
 --- All at the same time, doubled keys too: a list of values, and a list of { message =, code = } where there is none.
 function Node:get_all(group, keys)
-    local results = raw_call(self, "call", "get_all", group, keys)
+    check_group("get_all", group)
+    if type(keys) ~= "table" then
+        return raise("get_all: expected a list of keys, found a " .. type(keys))
+    end
+    local answers = raw_call(self, "call", "get_all", group, keys)
     local values, errors = {}, {}
     for i = 1, #keys do
-        local result = results[i]
+        local result = answers[i]
         values[i] = result.value
         errors[i] = result.value == nil and { message = result.message, code = result.code } or nil
     end
@@ -251,19 +296,19 @@ end
 
 --- As the methods of hg.group(group).
 function Node:peek(group, key)
-    return in_group(self, "peek", group, key)
+    return with_key(self, "peek", group, key)
 end
 
 function Node:set(group, key, value, options)
-    return in_group(self, "set", group, key, value, options)
+    return with_key(self, "set", group, key, value, options)
 end
 
 function Node:remove(group, key)
-    return in_group(self, "remove", group, key)
+    return with_key(self, "remove", group, key)
 end
 
 function Node:expire(group, key)
-    return in_group(self, "expire", group, key)
+    return with_key(self, "expire", group, key)
 end
 
 function Node:remove_tag(group, tag, options)
@@ -286,20 +331,20 @@ end
 function Node:advance(duration)
     local ms = units.duration(duration)
     if not ms then
-        error("advance: expected a number of seconds or a duration such as \"61s\"", 2)
+        return raise("advance: expected a number of seconds or a duration such as \"61s\"")
     end
-    raw_call(self, "advance", ms)
+    return raw_call(self, "advance", ms)
 end
 
 --- Seconds since 1970, as the node has them.
 function Node:time()
-    return self.raw:now()
+    return raw_call(self, "now")
 end
 
 --- What the node logged since the last look: a list of lines, "warn ...".
 function Node:log()
     local lines = {}
-    for line in self.raw:take_log():gmatch("[^\n]+") do
+    for line in raw_call(self, "take_log"):gmatch("[^\n]+") do
         lines[#lines + 1] = line
     end
     return lines
@@ -309,7 +354,7 @@ local function parse_response(text)
     local head, body = text:match("^(.-\r\n)\r\n(.*)$")
     local status = head and tonumber(head:match("^HTTP/1%.1 (%d%d%d)"))
     if not status then
-        error("request: the node closed the connection without an answer", 3)
+        return raise("request: the node closed the connection without an answer")
     end
     local headers = {}
     for name, value in head:gmatch("\n([^:\r\n]+):[ \t]*([^\r\n]*)") do
@@ -345,7 +390,7 @@ end
 
 --- Ends it now; else it ends when nothing refers to it any more.
 function Node:close()
-    self.raw:close()
+    return raw_call(self, "close")
 end
 
 return M

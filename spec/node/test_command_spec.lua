@@ -81,6 +81,39 @@ describe("hgcache test", function()
         assert.is_truthy(out:find("apt-get install lua-busted", 1, true), out)
     end)
 
+    it("ends where a fake ends it", function()
+        local code, out = run({ ["config.lua"] = CONFIG, ["spec/a_spec.lua"] = [[
+            local testing = require "hgcache.testing"
+            it("ends", function()
+                local node = testing.node("config.lua", { http = function() os.exit(3, true) end })
+                node:get("items", "7")
+            end)]] }, "")
+        assert.equal(3, code, out)
+        assert.is_nil(out:find("Sanitizer", 1, true), out)
+    end)
+
+    it("collects nodes that nobody refers to when files run out, and says so when that does not help", function()
+        local files = { ["config.lua"] = CONFIG, ["spec/a_spec.lua"] = [[
+            local testing = require "hgcache.testing"
+            local kept = {}
+            it("forgets", function()
+                for _ = 1, 30 do
+                    testing.node("config.lua")
+                end
+            end)
+            it("keeps", function()
+                for i = 1, 30 do
+                    kept[i] = testing.node("config.lua")
+                end
+            end)]] }
+        local code, out = run(files, "", "ulimit -n 128;")
+        assert.equal(1, code, out)
+        assert.is_truthy(out:find("1 success / 0 failures / 1 error", 1, true), out)
+        assert.is_truthy(out:find("spec/a_spec.lua:10: no more files can be opened (ulimit -n)", 1, true), out)
+        code, out = run(files, "", "ulimit -Sn 128;")
+        assert.equal(0, code, out)
+    end)
+
     it("leaves to specs what is closed to scripts", function()
         local code, out = run({ ["spec/a_spec.lua"] = [[
             it("has ffi and its modules", function()

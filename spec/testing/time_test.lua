@@ -169,6 +169,32 @@ describe("time", function()
         assert.equal("a", (node:get("items", "a")))
     end)
 
+    it("comes to the deadline of a script that never lets it go on", function()
+        local node = testing.node(configs.file [[
+            return { groups = { items = { deadline = "1s", getter = function() while true do hg.sleep(0) end end } } }
+        ]])
+        local begun = node:time()
+        assert.equal("timeout", (select(3, node:get("items", "a"))))
+        assert.equal(1, node:time() - begun)
+    end)
+
+    it("is each node's own, also while others are collected", function()
+        local file = configs.file [[return { groups = { items = { getter = function() local begun = hg.now() hg.sleep(1)
+            return begun .. " " .. hg.now() end } } }]]
+        testing.node(file):advance("1000s")
+        local node = testing.node(file)
+        local collected = 0
+        setmetatable(node.runs, { __newindex = function(runs, group, count)
+            collectgarbage()
+            collectgarbage()
+            collected = collected + 1
+            rawset(runs, group, count)
+        end })
+        assert.equal("1767225600 1767225601", (node:get("items", "a")))
+        assert.equal(1, collected)
+        assert.equal(1767225601, node:time())
+    end)
+
     it("is each node's own", function()
         local file = configs.file [[return { groups = { items = { ttl = "10s", getter = function() return hg.now() end } } }]]
         local first, second = testing.node(file), testing.node(file)
@@ -187,6 +213,31 @@ describe("time", function()
         assert.is_nil(value)
         assert.equal("timeout", code)
         assert.is_truthy(message:find("budget", 1, true))
+    end)
+
+    it("ends a script that loops where compiling is on", function()
+        local node = testing.node(configs.file [[
+            return { node = { script = { budget = "1ms", jit = true } },
+                groups = { items = { getter = function() local sum = 0 for i = 1, 1e15 do sum = sum + i end return sum end } } }
+        ]])
+        assert.equal("timeout", (select(3, node:get("items", "a"))))
+    end)
+
+    it("does not go on for ever where a call was lost", function()
+        for _, more in ipairs { "", 'hg.every("1s", function() end)' } do
+            local node = testing.node(configs.file(more .. [[
+                return { node = { script = { memory = "8MiB" } }, groups = { items = { getter = function(key)
+                    local all = {}
+                    while key == "huge" do all[#all + 1] = { #all } end
+                    return key
+                end } } }
+            ]]))
+            local ok, message = pcall(node.get, node, "items", "huge")
+            assert.is_false(ok)
+            assert.is_truthy(message:find("memory limit", 1, true), message)
+            assert.equal("small", (node:get("items", "small")))
+            assert.has_error(function() node:get_all("items", { "other", "huge" }) end)
+        end
     end)
 
     it("takes durations only", function()

@@ -7,6 +7,12 @@ local function items(getter, fakes, more)
     return testing.node(configs.file("return { groups = { items = { " .. getter .. " } }, " .. (more or "") .. " }"), {}, fakes)
 end
 
+local function fails(fn, ...)
+    local ok, message = pcall(fn, ...)
+    assert.is_false(ok)
+    return message
+end
+
 describe("hg.http", function()
     after_each(configs.remove)
 
@@ -38,8 +44,7 @@ describe("hg.http", function()
 
     it("without a fake names the URL and how to give one", function()
         local node = items('getter = hg.source_http { url = "https://origin/items/{key}" }', {})
-        local value, message = node:get("items", "7")
-        assert.is_nil(value)
+        local message = fails(function() node:get("items", "7") end)
         assert.is_truthy(message:find("GET https://origin/items/7", 1, true))
         assert.is_truthy(message:find('http = { ["GET https://origin/items/7"] = ', 1, true))
     end)
@@ -131,7 +136,7 @@ describe("hg.socket", function()
 
     it("without one names the address and how to give one", function()
         local node = items('getter = hg.source_redis { port = 7777 }', {})
-        local _, message = node:get("items", "k")
+        local message = fails(function() node:get("items", "k") end)
         assert.is_truthy(message:find("127.0.0.1:7777", 1, true), message)
         assert.is_truthy(message:find("redis = ", 1, true), message)
     end)
@@ -356,6 +361,17 @@ describe("a node", function()
         assert.is_true(#node:log() > 0)
     end)
 
+    it("goes on with the lines of its log once it was looked at, where there were too many", function()
+        local node = items('getter = function(key) for i = 1, 3000 do hg.log.info("%s", ("x"):rep(500)) end return key end')
+        node:get("items", "a")
+        local lines = node:log()
+        assert.is_true(#lines > 1000 and #lines < 3000)
+        assert.is_truthy(lines[#lines]:find("^warn the log is full"))
+        assert.equal("info " .. ("x"):rep(500), lines[#lines - 1])
+        node:get("items", "b")
+        assert.is_true(#node:log() > 1000)
+    end)
+
     it("says what is wrong with its configuration", function()
         for text, part in pairs {
             ["return { groups = { a = { ttl = 'soon' } } }"] = "groups.a",
@@ -380,22 +396,99 @@ describe("a node", function()
             ["GET https://o/self"] = function() return (node:get("items", "x")) end,
             ["GET https://o/other"] = function() return (other:get("items", "x")) end,
         } })
-        local _, message = node:get("items", "self")
+        local message = fails(function() node:get("items", "self") end)
         assert.is_truthy(message:find("cannot use the node that asks it", 1, true), message)
         assert.equal("other x" .. node:time(), (node:get("items", "other")))
+    end)
+
+    it("cannot be closed by its own fakes", function()
+        local node
+        node = items('getter = function(key) return hg.http.get("https://o/").body end', { http = function()
+            if node:time() > 0 then
+                node:close()
+            end
+        end })
+        local message = fails(function() node:get("items", "k") end)
+        assert.is_truthy(message:find("a fake cannot close the node that asks it", 1, true), message)
+        node:close()
+    end)
+
+    it("gives the errors of its fakes to the spec, as they are, whatever its scripts make of them", function()
+        local what = {}
+        local node = testing.node(configs.file [[
+            hg.every("10s", function() pcall(hg.http.get, "https://o/job") end)
+            return {
+                groups = { items = { getter = function(key)
+                    return select(2, pcall(hg.http.get, "https://o/" .. key)) and "caught"
+                end } },
+                routes = { ["GET /x/:key"] = hg.serve("items", { key = "{path.key}" }) } }]], {}, { http = function(request)
+            if request.url:find("text") then
+                error("spec's own trouble")
+            elseif request.url:find("assert") then
+                assert.equal("Bearer x", request.headers.authorization)
+            end
+            error(what)
+        end })
+        assert.equal(what, fails(function() node:get("items", "a") end))
+        assert.equal("caught", (node:get("items", "a"))) -- and once
+        assert.is_truthy(fails(function() node:get("items", "text") end):find("^[^\n]+:%d+: spec's own trouble$"))
+        assert.is_truthy(tostring(fails(function() node:get("items", "assert") end)):find("Bearer x", 1, true))
+        assert.equal(what, fails(function() node:get_all("items", { "b", "c" }) end))
+        assert.equal(what, fails(function() node:request("GET", "/x/d") end))
+        assert.equal(what, fails(function() node:advance("10s") end))
+        local other = items('getter = function(key) return hg.http.get("https://o/").body end', { http = function()
+            return (node:get("items", "e"))
+        end })
+        assert.equal(what, fails(function() other:get("items", "a") end))
+        assert.equal(what, fails(function() testing.node(configs.file [[
+            hg.at_start(function() hg.http.get("https://o/") end)
+            return { groups = { items = { getter = print } } }]], { http = function() error(what) end }) end))
+    end)
+
+    it("asks its fakes where it was called, also after they used coroutines", function()
+        local node
+        node = items('getter = function(key) return hg.http.get("https://o/" .. key).body end', { http = function(request)
+            local inner = coroutine.wrap(function() return node:time() end)()
+            collectgarbage()
+            return request.url .. inner
+        end })
+        assert.equal("https://o/a1767225600", coroutine.wrap(function() return (node:get("items", "a")) end)())
+        collectgarbage()
+        assert.equal("https://o/b1767225600", (node:get("items", "b")))
+    end)
+
+    it("says at the spec's line what is wrong with a call", function()
+        local node = items("getter = function(key) return key end")
+        for i, wrong in ipairs {
+            function() node:get("items") end,
+            function() node:get(nil, "a") end,
+            function() node:get("none", "a") end,
+            function() node:set("items", {}, "v") end,
+            function() node:get_all("items", "a") end,
+            function() node:advance("soon") end,
+            function() testing.node("/nowhere/config.lua") end,
+            function() testing.node(configs.file("return {}"), {}, { htpp = {} }) end,
+            function() testing.node(configs.file("return {}"), {}, { time = -1 }) end,
+            function() testing.node(configs.file("return {}"), {}, { time = 0 / 0 }) end,
+            function() testing.node(configs.file("return {}"), {}, { time = 1e300 }) end,
+            function() testing.node(configs.file("return {}"), "red") end,
+        } do
+            local info = debug.getinfo(wrong, "S")
+            local place = ("%s:%d: "):format(info.short_src, info.linedefined)
+            local message = fails(wrong)
+            assert.equal(place, message:sub(1, #place), i)
+        end
+        assert.is_truthy(fails(testing.node, "none.lua"):find("paths count from the folder", 1, true))
+        assert.equal(7, testing.node(configs.file("return { groups = { a = { getter = print } } }"), {}, { time = 7 }):time())
     end)
 
     it("passes data and nothing else", function()
         local node = items('getter = function(key) return hg.http.get("https://o/" .. key).body end', { http = {
             ["GET https://o/a"] = function() return { body = "a\0b" } end,
             ["GET https://o/b"] = function() return { body = "b", headers = { x = print } } end,
-            ["GET https://o/c"] = function() error("spec's own trouble") end,
-            ["GET https://o/d"] = function() error({}) end,
         } })
         assert.equal("a\0b", (node:get("items", "a")))
-        assert.is_truthy((select(2, node:get("items", "b"))):find("function", 1, true))
-        assert.is_truthy((select(2, node:get("items", "c"))):find("spec's own trouble", 1, true))
-        assert.is_nil((node:get("items", "d")))
+        assert.is_truthy(fails(function() node:get("items", "b") end):find("function", 1, true))
         assert.has_error(function() node:set("items", "k", print) end)
         assert.has_error(function() node:get("nothing", "k") end)
         assert.has_error(function() node:get("items", "") end)
