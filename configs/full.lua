@@ -96,10 +96,19 @@ return {
             expose_errors = false,
             on_evict = nil, -- function(key, value, reason)
             on_hot = nil, -- function(key, rate): asked for rate times a minute
-            get_many = nil, -- function(keys, ctx), instead of getter: misses that come together
-            batch = { window = "1ms", max = 100 },
             getter = function(key) -- example
                 return "value of " .. key
+            end,
+        },
+        users = { -- example: misses that come together are one call, on threads of their own
+            pool = "slow",
+            batch = { window = "1ms", max = 100 },
+            get_many = function(keys) -- instead of getter
+                local values = {}
+                for _, key in ipairs(keys) do
+                    values[key] = "user " .. key
+                end
+                return values
             end,
         },
     },

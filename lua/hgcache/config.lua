@@ -369,11 +369,11 @@ end
 -- What is no error and hardly ever meant.
 local function add_accidents(config, result, opts)
     local folder = (opts.file or ""):match("^(.*)/") or "."
-    local globals, strings = require("hgcache.globals").find(opts.chunks, folder)
+    local globals, strings, has_computed_args = require("hgcache.globals").find(opts.chunks, folder)
     for _, global in ipairs(globals) do
         table.insert(result.warnings, global.where .. ": " .. global.text)
     end
-    for _, text in ipairs(require("hgcache.unused").find(config, result, strings)) do
+    for _, text in ipairs(require("hgcache.unused").find(config, result, not has_computed_args and strings)) do
         table.insert(result.warnings, text)
     end
 end

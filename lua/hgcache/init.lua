@@ -76,8 +76,9 @@ end
 function hg.source(opts)
     local source = describe("source", check_fields("hg.source", opts, source_options))
     if core.check then
-        local info = debug.getinfo(2, "Sl")
-        table.insert(core.check.sources, { made = source, where = info.source:gsub("^@", "") .. ":" .. info.currentline })
+        local info = debug.getinfo(2, "Sl") -- none where a coroutine begins with it
+        local where = info and info.source:gsub("^@", "") .. ":" .. info.currentline or "hg.source"
+        table.insert(core.check.sources, { made = source, where = where })
     end
     return source
 end

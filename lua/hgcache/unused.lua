@@ -1,7 +1,7 @@
 --- For `hgcache check`: what a configuration says and nothing looks at. Warnings, since it may be meant for later.
 --
 -- find(given, checked, strings) -> list of texts. given: what the chunk returned; checked: what config.lua made of it; strings: all
--- that stand in its files (globals.lua)
+-- that stand in its files (globals.lua), false where those do not tell which arguments are read
 
 local core = require "hgcache.core"
 local units = require "hgcache.units"
@@ -33,10 +33,20 @@ local function find_sources(given, add)
     for _, group in next, given.groups do
         used[rawget(group, "source") or false] = true
     end
+    -- A line that makes several has a use when one of them has; of many that have none, one line is enough.
+    local used_lines, unused = {}, {}
     for _, source in ipairs(core.check.sources) do
-        if not used[source.made] then
-            add(source.where, "no group has this hg.source")
+        used_lines[source.where] = used_lines[source.where] or used[source.made]
+    end
+    for _, source in ipairs(core.check.sources) do
+        if not used_lines[source.where] then
+            used_lines[source.where] = true
+            unused[#unused + 1] = source.where
         end
+    end
+    if #unused > 0 then
+        local first = table.remove(unused, 1)
+        add(first, "no group has this hg.source" .. (#unused > 0 and ", nor " .. table.concat(unused, ", ") or ""))
     end
 end
 
@@ -100,6 +110,9 @@ end
 
 local function find_args(strings, add)
     local names = {}
+    if not strings then
+        return
+    end
     for name in next, core.args do
         if not core.check.args[name] and not strings[name] then
             names[#names + 1] = name

@@ -85,6 +85,28 @@ describe("hgcache check", function()
             "return { groups = { items = { getter = function(value) return vlaue, hg end } } }")))
     end)
 
+    it("says nothing about names that some line asks for", function()
+        assert.same({}, warnings_of(config [[
+            local bit = bit32 or require "bit"
+            local is_nginx, is_other = ngx ~= nil, not other
+            if DEBUG then
+                print(DEBUG.level)
+            end
+            if type(lanes) == "table" then
+                lanes.start()
+            end
+            return { groups = { items = { getter = function() return bit, hg, is_nginx, is_other end } } }]]))
+    end)
+
+    it("says nothing about files that change their environment", function()
+        assert.same({}, warnings_of {
+            ["config.lua"] = [[local old, new = require "lib.old", require "lib.new"
+                return { groups = { items = { getter = function(key) return old.load1(key), new() end } } }]],
+            ["lib/old.lua"] = "module(..., package.seeall) function load1(key) return helper(key) end function helper() end",
+            ["lib/new.lua"] = "return setfenv(function() y = 1 return y end, {})",
+        })
+    end)
+
     it("says nothing about modules of others", function()
         local other = folder .. "-other"
         os.execute("mkdir -p " .. other)
@@ -125,6 +147,32 @@ describe("hgcache check", function()
         assert.same({ "hg.args.prot: given on the command line and never read" }, warnings_of(config(
             "local _ = hg.args.port return { groups = { items = { getter = function() return hg.args.later end } } }"),
             { "prot=1", "port=2", "later=3" }))
+    end)
+
+    it("does not know which arguments are read by names that are computed", function()
+        for _, read in ipairs {
+            'local function read(name) return hg.args["max_" .. name] end',
+            "local args = hg.args local function read(name) return args[name] end",
+        } do
+            assert.same({}, warnings_of(config(read .. " return { groups = { items = { getter = read } } }"), { "max_a=1" }))
+        end
+    end)
+
+    it("takes sources of which one is chosen for one", function()
+        assert.same({}, warnings_of(config [[
+            local sources = {}
+            for i = 1, 3 do
+                sources[i] = hg.source { concurrency = i }
+            end
+            local wrapped = coroutine.wrap(hg.source) { concurrency = 3 }
+            return { groups = { items = { source = sources[2], getter = print }, more = { source = wrapped, getter = print } } }]]))
+        assert.same({ "config.lua:3: no group has this hg.source, nor " .. folder .. "/config.lua:5" }, warnings_of(config [[
+            local sources = {
+                small = hg.source { concurrency = 3 },
+                middle = hg.source { concurrency = 10 },
+                large = hg.source { concurrency = 30 },
+            }
+            return { groups = { items = { source = sources[hg.args.size or "middle"], getter = print } } }]]))
     end)
 
     it("does not keep a node from running", function()
