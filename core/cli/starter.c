@@ -20,11 +20,25 @@ static int fail(const struct hg_cli_io *io, const char *path, const char *why)
     return HG_EXIT_FAILED;
 }
 
+/* Names the first folder on the way that is not there. */
+static int fail_missing(const struct hg_cli_io *io, const char *path)
+{
+    char parent[PATH_BYTES];
+    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+        if (access(parent, F_OK) != 0)
+            return fail(io, parent, strerror(errno));
+    }
+    return fail(io, path, strerror(ENOENT));
+}
+
 /* A folder that is there already has to be empty. */
 static int make_folder(const struct hg_cli_io *io, const char *path)
 {
     if (mkdir(path, 0777) == 0)
         return HG_EXIT_DONE;
+    if (errno == ENOENT)
+        return fail_missing(io, path);
     DIR *folder = errno == EEXIST ? opendir(path) : NULL;
     if (folder == NULL)
         return fail(io, path, strerror(errno));
@@ -90,18 +104,43 @@ static int write_file(const struct hg_cli_io *io, const char *folder,
     return HG_EXIT_DONE;
 }
 
+/* As a word of a shell, and never as an option. */
+static void print_word(FILE *out, const char *path)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+./,:@%";
+    const char *before = path[0] == '-' ? "./" : "";
+    if (path[strspn(path, plain)] == '\0') {
+        fprintf(out, "%s%s", before, path);
+        return;
+    }
+    fprintf(out, "'%s", before);
+    for (; *path != '\0'; path++)
+        fprintf(out, *path == '\'' ? "'\\''" : "%c", *path);
+    fputc('\'', out);
+}
+
 int hg_starter_init(const struct hg_args *args, const struct hg_cli_io *io)
 {
-    const char *folder = args->words[0];
-    if (strlen(folder) > PATH_BYTES / 2)
-        return fail(io, folder, "the name is too long");
+    char folder[PATH_BYTES / 2 + 1];
+    size_t len = strlen(args->words[0]);
+    if (len == 0) {
+        fputs("hgcache: init: expected a folder, found an empty name\n", io->err);
+        return HG_EXIT_USAGE;
+    }
+    if (len >= sizeof(folder))
+        return fail(io, args->words[0], "the name is too long");
+    memcpy(folder, args->words[0], len + 1);
+    while (len > 1 && folder[len - 1] == '/')
+        folder[--len] = '\0';
     int code = make_folder(io, folder);
     for (size_t i = 0; hg_starter_files[i].path != NULL && code == HG_EXIT_DONE; i++)
         code = write_file(io, folder, &hg_starter_files[i]);
-    if (code == HG_EXIT_DONE)
-        fprintf(io->out,
-                "\ncd %s\nhgcache test\nhgcache run config.lua\ncurl "
-                "http://127.0.0.1:8791/items/apple\n",
-                folder);
+    if (code == HG_EXIT_DONE) {
+        fputs("\ncd ", io->out);
+        print_word(io->out, folder);
+        fputs("\nhgcache test\nhgcache run config.lua\ncurl http://127.0.0.1:8791/items/apple\n",
+              io->out);
+    }
     return code;
 }

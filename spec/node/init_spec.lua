@@ -63,6 +63,24 @@ describe("hgcache init", function()
         types:close()
     end)
 
+    it("says how to go there, whatever the name is", function()
+        for name, word in pairs {
+            plain = "plain", ["slashes//"] = "slashes", ["two words"] = "'two words'", ["it's"] = [['it'\''s']], ["-x"] = "./-x",
+            ["$HOME"] = "'$HOME'",
+        } do
+            os.execute("mkdir -p " .. folder)
+            local code, out = sh(("cd %s && %s init -- '%s'"):format(folder, program, (name:gsub("'", [['\'']]))))
+            assert.equal(0, code, out)
+            assert.is_truthy(out:find("\n\ncd " .. word .. "\n", 1, true), out)
+            assert.is_nil(out:find("//config", 1, true), out)
+            code, out = sh(("cd %s && cd %s && %s check config.lua"):format(folder, word, program))
+            assert.equal(0, code, out)
+        end
+        local code, out = sh(program .. " init ''")
+        assert.equal(2, code)
+        assert.is_truthy(out:find("expected a folder, found an empty name", 1, true), out)
+    end)
+
     it("takes an empty folder, and no other", function()
         os.execute("mkdir " .. folder)
         assert.equal(0, (sh(program .. " init " .. folder)))
@@ -71,7 +89,7 @@ describe("hgcache init", function()
         assert.is_truthy(out:find("the folder is not empty", 1, true), out)
         code, out = sh(program .. " init " .. folder .. "/no/such")
         assert.equal(1, code)
-        assert.is_truthy(out:find("No such file or directory", 1, true), out)
+        assert.is_truthy(out:find(folder .. "/no: No such file or directory", 1, true), out)
         assert.equal(1, (sh(program .. " init " .. folder .. "/config.lua")))
     end)
 end)
