@@ -16,7 +16,7 @@ static void print_help(const struct hg_cli_io *io)
     for (const struct hg_command *command = hg_commands; command->name != NULL; command++) {
         char left[64];
         snprintf(left, sizeof left, "%s %s", command->name, command->words);
-        fprintf(io->out, "  %-30s%s\n", left, command->summary);
+        fprintf(io->out, "  %-29s %s\n", left, command->summary);
     }
     fputs("\nCommands that talk to a node take\n"
           "  --node URL                    its admin listener: http://host:port (default "
@@ -81,6 +81,15 @@ free_pairs:
     return code;
 }
 
+/* Of a command whose options are somebody else's, who has help of his own. */
+static bool asks_for_help(const struct hg_args *args)
+{
+    for (size_t i = 0; i < args->word_count && strcmp(args->words[i], "--") != 0; i++)
+        if (strcmp(args->words[i], "--help") == 0 || strcmp(args->words[i], "-h") == 0)
+            return true;
+    return false;
+}
+
 static int run_command(const struct hg_args *args, const struct hg_cli_io *io)
 {
     switch (args->command->id) {
@@ -93,6 +102,10 @@ static int run_command(const struct hg_args *args, const struct hg_cli_io *io)
     case HG_COMMAND_INIT:
         return hg_starter_init(args, io);
     case HG_COMMAND_TEST:
+        if (asks_for_help(args)) {
+            print_command_help(io, args->command);
+            fputs("\nThe options of busted:\n\n", io->out);
+        }
         fflush(io->out);
         return hg_node_test(args->word_count, (const char *const *)args->words);
     case HG_COMMAND_REPLAY:

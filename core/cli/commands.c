@@ -20,10 +20,11 @@ const struct hg_command hg_commands[] = {
      "A configuration with a getter and routes, its spec, a README and what an editor needs. DIR "
      "is "
      "made; one\nthat is there already has to be empty.\n"},
-    {"test", HG_COMMAND_TEST, HG_OPTION_FOREIGN, 0, SIZE_MAX, "[busted's options] [SPEC ...]",
+    {"test", HG_COMMAND_TEST, HG_OPTION_FOREIGN, 0, SIZE_MAX, "[option ...] [SPEC ...]",
      "run specs of your scripts in fake time",
      "SPECs are files or folders of busted (package lua-busted), default spec/; so are options, "
-     "output and exit code.\nIn them hg.testing has nodes whose time stands still until it is told "
+     "output and exit code: 0 when\nall of them pass, 1 when one does not or an option is "
+     "wrong.\nIn them hg.testing has nodes whose time stands still until it is told "
      "to go on, and that reach no\nnetwork but fakes:\n\n"
      "  local testing = require \"hgcache.testing\"\n"
      "  local node = testing.node(\"config.lua\", {}, { http = { [\"GET https://origin/items/7\"] "

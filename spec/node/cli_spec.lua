@@ -41,6 +41,9 @@ describe("words", function()
                 "explain" } do
                 assert.is_truthy(r.out:find(command, 1, true))
             end
+            for line in r.out:match("words%]\n\n(.-)\n\n"):gmatch("[^\n]+") do -- two columns
+                assert.is_truthy(line:sub(32):find("^ %l"), line)
+            end
         end
         local r = node.run { "help", "get" }
         assert.equal(0, r.code)

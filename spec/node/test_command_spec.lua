@@ -71,7 +71,26 @@ describe("hgcache test", function()
         local code, out = run(files, "--version")
         assert.equal(0, code)
         assert.is_truthy(out:find("^%d+%.%d+"), out)
-        assert.is_truthy(select(2, run(files, "--help")):find("hgcache test", 1, true))
+    end)
+
+    it("has help of its own and busted's", function()
+        for _, word in ipairs { "--help", "-h", "--filter=a --help" } do
+            local code, out = run({}, word .. " 2>/dev/null")
+            assert.equal(0, code)
+            assert.is_truthy(out:find("^usage: hgcache test %[option ...%] %[SPEC ...%]\n"), out)
+            assert.is_truthy(out:find("testing.node", 1, true), out)
+            assert.is_truthy(out:find("--filter-out=PATTERN", 1, true), out)
+        end
+        assert.equal(1, (run({ ["spec/a_spec.lua"] = "it('a', function() end)" }, "-- --help")))
+    end)
+
+    it("runs specs here, whatever .busted says", function()
+        local files = { ["spec/a_spec.lua"] = "it('a', function() assert(require('hgcache.testing').node) end)",
+            [".busted"] = "return { default = { lua = 'no-such-lua', verbose = true } }" }
+        local code, out = run(files, "")
+        assert.equal(0, code, out)
+        code, out = run(files, "--lua=no-such-lua")
+        assert.equal(0, code, out)
     end)
 
     it("says what to install where there is no busted", function()
