@@ -64,6 +64,19 @@ uint64_t hg_loop_due(const struct hg_loop *loop)
     return hg_container_of(loop->held_timers.next, struct hg_timer, link)->due_ms;
 }
 
+size_t hg_loop_due_count(const struct hg_loop *loop)
+{
+    uint64_t now_ms = hg_clock_boot_ms();
+    size_t count = 0;
+    hg_list_for_each(it, &loop->held_timers)
+    {
+        if (hg_container_of(it, struct hg_timer, link)->due_ms > now_ms)
+            break;
+        count++;
+    }
+    return count;
+}
+
 bool hg_loop_ring(struct hg_loop *loop)
 {
     if (hg_loop_due(loop) > hg_clock_boot_ms())

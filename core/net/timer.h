@@ -31,6 +31,8 @@ void hg_timer_close(struct hg_timer *timer, hg_timer_fn closed);
 
 /* While the clocks are held: when the loop's first timer is due, or HG_FOREVER. */
 uint64_t hg_loop_due(const struct hg_loop *loop);
+/* How many are due by now. */
+size_t hg_loop_due_count(const struct hg_loop *loop);
 /* Lets that timer ring if it is due by now. */
 bool hg_loop_ring(struct hg_loop *loop);
 

@@ -93,9 +93,13 @@ static void test_held_timers_ring_in_order_when_they_are_told_to(void **state)
     hg_timer_start(&rungs[4].timer, on_ring, 5);
     hg_timer_start(&rungs[4].timer, on_ring, HG_FOREVER); /* anew */
     assert_int_equal(hg_loop_due(&loop), 1010);
+    assert_int_equal(hg_loop_due_count(&loop), 0);
     assert_false(hg_loop_ring(&loop));
+    hg_clock_hold(1029, 0);
+    assert_int_equal(hg_loop_due_count(&loop), 2);
     hg_clock_hold(1030, 0);
     hg_timer_stop(&rungs[3].timer);
+    assert_int_equal(hg_loop_due_count(&loop), 3);
     while (hg_loop_ring(&loop))
         ;
     assert_string_equal(order, "bac");

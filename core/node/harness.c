@@ -16,8 +16,8 @@
 #define CALL_MAX     ((size_t)256 << 20) /* bytes that pass between a spec and its node at a time */
 #define LOG_MAX      (1u << 20)
 #define RESPONSE_MAX ((size_t)1 << 30)
-/* Timers that ring at one moment; a script that never lets time pass is moved on by 1 ms. */
-#define RINGS_MAX 100
+/* How often new timers may be due at one moment; a script that never lets time pass is moved on by 1 ms. */
+#define ROUNDS_MAX 100
 /* Passes over all loops without work after which nothing moves: what a pass sets up is seen by the next one. */
 #define QUIET_PASSES 2
 
@@ -96,22 +96,30 @@ static struct hg_loop *next_loop(struct hg_harness *harness, uint64_t *out_due_m
     return next;
 }
 
+static size_t count_due(const struct hg_harness *harness)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < harness->loop_count; i++)
+        count += hg_loop_due_count(harness->loops[i]);
+    return count;
+}
+
 /* All that happens at this moment. */
 static void settle_timers(struct hg_harness *harness)
 {
     settle(harness);
-    for (unsigned rung = 0;; rung++) {
-        uint64_t due_ms;
-        struct hg_loop *loop = next_loop(harness, &due_ms);
-        if (due_ms > harness->now_ms)
+    for (unsigned round = 0; round < ROUNDS_MAX; round++) {
+        size_t left = count_due(harness);
+        if (left == 0)
             return;
-        if (rung == RINGS_MAX) {
-            go_on_to(harness, harness->now_ms + 1);
-            return;
+        for (; left > 0; left--) {
+            uint64_t due_ms;
+            hg_loop_ring(next_loop(harness, &due_ms));
+            settle(harness);
         }
-        hg_loop_ring(loop);
-        settle(harness);
     }
+    if (count_due(harness) > 0)
+        go_on_to(harness, harness->now_ms + 1);
 }
 
 /* The moment of the first timer, and what happens then. False: there is none up to until_ms. */
@@ -274,8 +282,8 @@ static void fit_config(struct hg_harness *harness)
 {
     struct hg_config *config = harness->node.config;
     config->has_cluster = config->has_cluster && harness->spec.peer != NULL;
-    config->script_jit =
-        false; /* compiled loops count no instructions, so nothing would end them */
+    /* Compiled loops count no instructions, so nothing would end them. */
+    config->script_jit = false;
     for (size_t i = 0; i < config->pool_count; i++)
         config->pools[i].threads = 1;
     for (size_t i = 0; i < config->group_count; i++) {

@@ -169,6 +169,21 @@ describe("time", function()
         assert.equal("a", (node:get("items", "a")))
     end)
 
+    it("does not go on where many things happen at one moment", function()
+        local node = testing.node(configs.file [[
+            return { groups = { items = { source = { concurrency = 1000 }, getter = function() hg.sleep(1) return hg.now() end } } }
+        ]])
+        local keys = {}
+        for i = 1, 300 do
+            keys[i] = i
+        end
+        local begun = node:time()
+        for _, value in ipairs((node:get_all("items", keys))) do
+            assert.equal(begun + 1, tonumber(value))
+        end
+        assert.equal(begun + 1, node:time())
+    end)
+
     it("comes to the deadline of a script that never lets it go on", function()
         local node = testing.node(configs.file [[
             return { groups = { items = { deadline = "1s", getter = function() while true do hg.sleep(0) end end } } }
