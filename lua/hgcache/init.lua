@@ -199,6 +199,9 @@ local lazy = {
     testing = function()
         return require "hgcache.testing"
     end,
+    redis = function()
+        return require("hgcache.redis").new
+    end,
     source_redis = function()
         return require "hgcache.source_redis"
     end,

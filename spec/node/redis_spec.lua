@@ -46,6 +46,34 @@ return {
     },
     routes = {
         ["GET /api"] = hg.serve(nil),
+        ["GET /commands"] = function()
+            local client = hg.redis { unix = hg.args.unix, db = 5 }
+            local out = {}
+            local function note(...)
+                local reply, message, code = client:command(...)
+                out[#out + 1] = reply == hg.null and "null" or reply or code .. " " .. message:match("[^:]*: (%S+)")
+            end
+            note("SETEX", "score:Tom", 60, "630\r\n")
+            note("GET", "score:Tom")
+            note("TTL", "score:Tom")
+            note("GET", "none")
+            note("SET", "big", 2 ^ 53)
+            note("GET", "big")
+            note("INCRBYFLOAT", "half", 0.5)
+            note("SCAN", 0, "COUNT", 100, "MATCH", "score:*")
+            note("LPUSH", "score:Tom", "x")
+            note("NOSUCH")
+            client = hg.redis { unix = hg.args.unix, password = "wrong", user = "nobody" }
+            note("GET", "x")
+            client = hg.redis { unix = hg.args.unix, user = "reader", password = "secret" }
+            note("SET", "x", "1")
+            client = hg.redis { unix = "/nowhere" }
+            note("GET", "x")
+            for _, words in ipairs { { "select", 1 }, { "MULTI" }, { "GET", true }, { "GET", {} } } do
+                out[#out + 1] = select(2, pcall(client.command, client, unpack(words)))
+            end
+            return hg.reply { json = out }
+        end,
         ["GET /library"] = function()
             local r = redis:new()
             assert(r:connect("unix:" .. hg.args.unix))
@@ -127,6 +155,20 @@ describe("redis", function()
         -- Any bytes may be in a key.
         assert.equal(404, get("plain", "a b\r\nFLUSHALL\r\n\0").status)
         assert.equal("630", get("plain", "Tom").body)
+        assert.equal(0, n:stop())
+    end)
+
+    it("hg.redis: replies of all kinds, errors, and what would change a connection", function()
+        start()
+        server:command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+get", "+select")
+        local r = n:get("/commands")
+        assert.equal(200, r.status, r.body .. n:log())
+        assert.same({ "OK", "630\r\n", 60, "null", "OK", "9007199254740992", "0.5", { "0", { "score:Tom" } }, "internal WRONGTYPE", "internal ERR",
+            "denied WRONGPASS", "denied NOPERM", "unavailable no",
+            "redis:command: select changes its connection, which others use too",
+            "redis:command: MULTI changes its connection, which others use too",
+            "bad argument #2 to 'command' (a string or a number expected, got boolean)",
+            "bad argument #2 to 'command' (a string or a number expected, got table)" }, node.json.decode(r.body))
         assert.equal(0, n:stop())
     end)
 

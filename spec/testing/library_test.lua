@@ -36,6 +36,7 @@ local LIST = [[
     methods("gauge", hg.gauge("g", "G."))
     methods("histogram", hg.histogram("h", "H."))
     methods("group", hg.group("x"))
+    methods("redis", hg.redis {})
     add("sock:", core.socket.methods)
     return { groups = { names = { getter = function()
         methods("shared", hg.shared("s"))
@@ -74,7 +75,7 @@ describe("every public function", function()
     it("is known to this spec", function()
         assert.is_true(#names > 60, table.concat(names, " "))
         for _, name in ipairs { "hg.http.get", "hg.policy.sampled", "hg.source_redis.many", "hg.log.warn", "group:get_many",
-            "shared:incr", "sock:receiveuntil", "counter:inc", "testing.node", "node:advance" } do
+            "redis:command", "shared:incr", "sock:receiveuntil", "counter:inc", "testing.node", "node:advance" } do
             assert.is_truthy((" " .. table.concat(names, " ") .. " "):find(" " .. name .. " ", 1, true), name)
         end
     end)

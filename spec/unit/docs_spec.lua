@@ -109,7 +109,7 @@ describe("docs/lua.md", function()
             { "luasql", "### `hg.source_mysql(", "local known = " }, { "source_mysql", "### `hg.source_mysql(", "known = " },
             { "source_sqlite", "### `hg.source_sqlite(", "known = " },
             { "source_file", "### `hg.source_file(", '"hg.source_file", opts, ' },
-            { "source_redis", "### `hg.source_redis(", "local known = " },
+            { "redis", "### `hg.redis(", "M.known = " }, { "source_redis", "### `hg.source_redis(", "local known = " },
         } do
             local name, heading, before = source[1], source[2], source[3]
             local from = text:find(heading, 1, true)

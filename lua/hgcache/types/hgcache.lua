@@ -294,19 +294,35 @@ function hg.source_http(options) end
 
 -- Redis, databases, files, sockets ------------------------------------------------------------------------------------
 
----@class hgcache.source_redis
+---@class hgcache.redis_options
 ---@field host? string # default 127.0.0.1
 ---@field port? integer # default 6379
 ---@field unix? string # path of its socket
 ---@field user? string
 ---@field password? string
 ---@field db? integer
----@field key? string # name in Redis, with {key} in it
 ---@field timeout? hgcache.duration # default 1 s
 ---@field pool_size? integer # default 64
 ---@field pool_idle? hgcache.duration # default 60 s
 ---@field tls? boolean # verified
 ---@field server_name? string # where it is not the host
+
+---@class hgcache.redis
+local redis = {}
+
+---@param name string # "GET", "SETEX", ...
+---@param ... string|number
+---@return string|number|table|nil reply # or hg.null
+---@return string? message
+---@return hgcache.class? code
+function redis:command(name, ...) end
+
+---@param options hgcache.redis_options
+---@return hgcache.redis
+function hg.redis(options) end
+
+---@class hgcache.source_redis: hgcache.redis_options
+---@field key? string # name in Redis, with {key} in it
 
 ---@class hgcache.source_redis_module
 ---@operator call(hgcache.source_redis): fun(key: string, ctx: hgcache.ctx): hgcache.result, any?, any?
