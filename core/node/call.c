@@ -86,8 +86,8 @@ static void answer_stored(struct call *call)
         call_free(call);
         return;
     }
-    call->stored_config =
-        (struct hg_config_route){.route = call->call.route, .as = HG_AS_RAW, .cache_control = true};
+    call->stored_config = (struct hg_config_route){
+        .route = call->call.route, .as = HG_AS_RAW, .cache_control = !call->call.has_cache_control};
     call->stored = (struct hg_node_route){.config = &call->stored_config,
                                           .group = group,
                                           .cors = call->route->cors,

@@ -26,7 +26,7 @@ void hg_route_report(struct hg_route_call *call, int status, const char *text)
     if (text != NULL) {
         hg_buf_clear(&call->headers);
         hg_buf_clear(&call->body);
-        call->has_type = false;
+        call->has_type = call->has_cache_control = false;
         call->status = status;
         if (hg_buf_append_str(&call->body, text) == HG_OK)
             hg_buf_append_char(&call->body, '\n');
@@ -53,7 +53,8 @@ int hg_runtime_call(struct hg_runtime *runtime, struct hg_route_call *call)
     hg_buf_init(&call->stored_key, UINT16_MAX);
     call->stored_group = NULL;
     call->status = 502;
-    call->has_type = call->is_native = call->is_allowed = false;
+    call->has_type = call->has_cache_control = false;
+    call->is_native = call->is_allowed = false;
     task->call = call;
     task->deadline_ms =
         hg_time_add(hg_clock_boot_ms(), call->timeout_ms > 0 ? call->timeout_ms : HG_FOREVER);
@@ -236,6 +237,8 @@ static void add_header(lua_State *L, struct hg_route_call *call, const char *nam
             luaL_error(L, "header '%s': CR, LF and NUL are not allowed in a value", name);
     if (hg_bytes_eq_nocase(field, HG_BYTES("content-type")))
         call->has_type = true;
+    else if (hg_bytes_eq_nocase(field, HG_BYTES("cache-control")))
+        call->has_cache_control = true;
     struct hg_buf *buf = &call->headers;
     int err = hg_buf_append_bytes(buf, field);
     if (err == HG_OK)

@@ -69,6 +69,7 @@ static void expect(struct world *world, const char *route, const char *query, in
                  (int)caller.call.headers.len, caller.call.headers.data, (int)caller.call.body.len,
                  caller.call.body.data);
     assert_int_equal(caller.call.has_type, strstr(headers, "ontent-") != NULL);
+    assert_int_equal(caller.call.has_cache_control, strstr(headers, "ache-") != NULL);
     hg_route_call_finish(&caller.call);
 }
 
@@ -103,6 +104,7 @@ static void test_each_kind_of_answer_has_its_meaning(void **state)
         &world,
         CHUNK("r['POST /s'] = function() return 'text' end\n"
               "r['POST /t'] = function() return 201, 'made', { ['Content-Type'] = 'text/x' } end\n"
+              "r['POST /c'] = function() return 200, '', { ['cache-Control'] = 'private' } end\n"
               "r['POST /e'] = function() return 204 end\n"
               "r['POST /n'] = function() return 200, 42 end\n"
               "r['POST /r'] = function() return hg.reply{ status = 404, body = 'gone', headers = { "
@@ -110,6 +112,7 @@ static void test_each_kind_of_answer_has_its_meaning(void **state)
               "r['POST /rd'] = function() return hg.reply{ body = 'x' } end"));
     expect(&world, "POST /s", "", 200, "", "text");
     expect(&world, "POST /t", "", 201, "Content-Type: text/x\r\n", "made");
+    expect(&world, "POST /c", "", 200, "cache-Control: private\r\n", "");
     expect(&world, "POST /e", "", 204, "", "");
     expect(&world, "POST /n", "", 200, "", "42");
     expect(&world, "POST /r", "", 404, "x-a: 1\r\nx-a: 2\r\n", "gone");

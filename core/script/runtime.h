@@ -101,6 +101,7 @@ struct hg_route_call {
     struct hg_buf headers;           /* whole lines, checked (E16) */
     struct hg_buf body;
     bool has_type;                   /* headers hold a Content-Type */
+    bool has_cache_control;          /* and a Cache-Control */
     bool is_failed;                  /* status and body are our own words for what went wrong */
     bool is_native;                  /* ROUTE: hg.serve shall go on */
     bool is_allowed;                 /* ORIGIN */

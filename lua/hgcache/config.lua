@@ -163,6 +163,9 @@ local function check_serve(target, parsed, at, groups)
     end
     local out = T.walk(schema.serve, options, at)
     out.kind = "serve"
+    for _, header in ipairs(out.headers) do
+        out.cache_control = out.cache_control and header[1]:lower() ~= "cache-control"
+    end
     out.group = rawget(target, "group")
     if out.group ~= nil and (type(out.group) ~= "string" or not groups[out.group]) then
         local names = {}

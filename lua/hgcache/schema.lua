@@ -533,7 +533,7 @@ M.serve = {
            field("type", T.string('a content type such as "text/plain"', { pattern = "^[%w!#$&^_.+-]+/[\32-\126]+$",
                max = 256 }),
         { help = "instead of the value's own content type" }),
-    field("headers", response_headers, { default = {}, help = "further response headers" }),
+    field("headers", response_headers, { default = {}, help = "further response headers; Cache-Control is then yours" }),
     field("cache_control", T.boolean, { default = true, help = "send Cache-Control with the remaining life" }),
     field("timeout", T.duration { positive = true }, { help = "shortens the group's deadline" }),
     field("cors", route_cors, { help = "instead of the top's; false = none" }),

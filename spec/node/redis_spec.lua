@@ -163,8 +163,8 @@ describe("redis", function()
         server:command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+get", "+select")
         local r = n:get("/commands")
         assert.equal(200, r.status, r.body .. n:log())
-        assert.same({ "OK", "630\r\n", 60, "null", "OK", "9007199254740992", "0.5", { "0", { "score:Tom" } }, "internal WRONGTYPE", "internal ERR",
-            "denied WRONGPASS", "denied NOPERM", "unavailable no",
+        assert.same({ "OK", "630\r\n", 60, "null", "OK", "9007199254740992", "0.5", { "0", { "score:Tom" } },
+            "internal WRONGTYPE", "internal ERR", "denied WRONGPASS", "denied NOPERM", "unavailable no",
             "redis:command: select changes its connection, which others use too",
             "redis:command: MULTI changes its connection, which others use too",
             "bad argument #2 to 'command' (a string or a number expected, got boolean)",

@@ -67,7 +67,7 @@ return {
         end,
         ["GET /stored/*key"] = { timeout = "5s", handler = function(req)
             return hg.reply { group = req.query.group or "pages", key = req.params.key,
-                headers = { ["X-Own"] = { "1", "2" }, ["Content-Type"] = req.query.type } }
+                headers = { ["X-Own"] = { "1", "2" }, ["Content-Type"] = req.query.type, ["cache-control"] = req.query.life } }
         end },
         ["GET /strict"] = { cors = { origins = { "https://fixed.example" } }, handler = function()
             return hg.reply { group = "strict", key = "a" } end },
@@ -160,6 +160,9 @@ describe("routes in Lua", function()
         r = get "/stored/Tom?type=text/plain"
         assert.is_truthy(headers_of(r, "cache-status"):find("; hit", 1, true))
         assert.equal("text/plain", headers_of(r, "content-type"))
+        assert.is_truthy(headers_of(r, "cache-control"):find("^max%-age="))
+        r = get "/stored/Tom?life=private"
+        assert.equal("private", headers_of(r, "cache-control"))
         r = get("/stored/Tom", { ["If-None-Match"] = headers_of(r, "etag") })
         assert.same({ 304, "" }, { r.status, r.body })
         for _ = 1, 5 do

@@ -226,6 +226,13 @@ describe("values", function()
 end)
 
 describe("routes", function()
+    it("send a Cache-Control of their own instead of the node's", function()
+        local n = good(base(function(c)
+            c.routes = { ["GET /a"] = serve("test", { headers = { ["cache-Control"] = "private" } }) }
+        end))
+        assert.is_false(n.routes[1].cache_control)
+    end)
+
     it("normalises hg.serve, functions and handlers, sorted", function()
         local n = good(base(function(c)
             c.routes = {

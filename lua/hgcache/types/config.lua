@@ -131,7 +131,7 @@
 ---@field key? string # key template, default `"{query.key}"`
 ---@field as? "raw"|"envelope" # the bytes, or HgCache v2's JSON, default `"raw"`
 ---@field type? string # instead of the value's own content type
----@field headers? table<string, string> # further response headers
+---@field headers? table<string, string> # further response headers; Cache-Control is then yours
 ---@field cache_control? boolean # send Cache-Control with the remaining life, default `true`
 ---@field timeout? number|string # shortens the group's deadline
 ---@field cors? hgcache.config.cors|false # instead of the top's; false = none
