@@ -1,10 +1,12 @@
 --- A real redis-server in a folder of its own, on a free port and a unix socket.
 --
 --   local r = redis.start { args = { "--requirepass", "x" } }   r.port, r.path, r:command("SET", "a", "1"), r:kill(), r:launch()
+--   redis.missing()    why there is none, or nil
 --   redis.finish()     ends those that a spec left running
 
 local posix = require "spec.support.posix"
 local http = require "spec.support.http"
+local server = require "spec.support.server"
 
 local M = {}
 local Redis = {}
@@ -12,15 +14,19 @@ Redis.__index = Redis
 
 local running, dirs = {}, {}
 
+local MISSING = "no redis-server: scripts/setup.sh test"
+
 local function program()
     for _, path in ipairs { "/usr/bin/redis-server", "/usr/local/bin/redis-server" } do
-        local file = io.open(path, "rb")
-        if file then
-            file:close()
+        if server.exists(path) then
             return path
         end
     end
-    error("no redis-server: scripts/setup.sh test")
+    return nil
+end
+
+function M.missing()
+    return not program() and MISSING or nil
 end
 
 --- opts: { args = more words of the command line }
@@ -33,8 +39,8 @@ function M.start(opts)
 end
 
 function Redis:launch()
-    local argv = { program(), "--port", tostring(self.port), "--bind", "127.0.0.1", "--unixsocket", self.path, "--save", "",
-        "--appendonly", "no", "--dir", self.dir, "--daemonize", "no" }
+    local argv = { assert(program(), MISSING), "--port", tostring(self.port), "--bind", "127.0.0.1", "--unixsocket", self.path,
+        "--save", "", "--appendonly", "no", "--dir", self.dir, "--daemonize", "no" }
     for _, word in ipairs(self.opts.args or {}) do
         argv[#argv + 1] = word
     end

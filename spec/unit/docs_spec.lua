@@ -1,6 +1,7 @@
 -- The documentation has every key and every function.
 
 local schema = require "hgcache.schema"
+local walk = require "spec.support.walk"
 
 local function text_of(path)
     local file = assert(io.open(path, "rb"))
@@ -130,4 +131,53 @@ describe("docs/lua.md", function()
             assert.is_truthy(text:find("loaders." .. name, 1, true), name)
         end
     end)
+end)
+
+describe("docs/cookbook.md", function()
+    local sections = walk.sections("docs/cookbook.md")
+
+    it("shows each recipe as its file has it, and every file", function()
+        local shown = {}
+        for _, section in ipairs(sections) do
+            for _, block in ipairs(section.blocks) do
+                if block.language == "lua" then
+                    local path = section.text:match("%]%(%.%./(examples/[%w_/]+%.lua)%):\n")
+                    assert.is_truthy(path, section.title)
+                    assert.equal(text_of(path), block.text)
+                    shown[path] = true
+                end
+            end
+        end
+        for path in io.popen("ls examples/cookbook/*"):lines() do
+            assert.is_true(shown[path], path)
+        end
+    end)
+
+    it("has each recipe in its table", function()
+        for _, section in ipairs(sections) do
+            local anchor = section.title:lower():gsub(" ", "-"):gsub("[^%w-]", "")
+            assert.is_true(section.title == "" or section.title == "Before you begin"
+                or sections[1].text:find(("[%s](#%s)"):format(section.title, anchor), 1, true) ~= nil, section.title)
+        end
+    end)
+end)
+
+describe("links in the documents", function()
+    for path in io.popen("ls README.md docs/*.md"):lines() do
+        it("lead to something: " .. path, function()
+            local folder = path:match("^(.*/)") or ""
+            local anchors = {}
+            for title in ("\n" .. text_of(path)):gmatch("\n##+ ([^\n]+)") do
+                anchors[title:lower():gsub("[^%w%s_-]", ""):gsub(" ", "-")] = true
+            end
+            for link in text_of(path):gsub("\n```.-\n```", ""):gmatch("%]%(([^)%s]+)%)") do
+                local file, anchor = link:match("^([^#]*)#?(.*)$")
+                if file == "" then
+                    assert.is_true(anchors[anchor], link)
+                elseif not file:find("^https?:") then
+                    assert.equal(0, os.execute(("test -e '%s%s'"):format(folder, file)), link)
+                end
+            end
+        end)
+    end
 end)
