@@ -5,8 +5,8 @@
 --   w:blocks(section.blocks)     w:finish()
 --
 -- A block of `sh` is commands. What stands behind one (` # 630`) or in comment lines below it is what it prints: each is a whole
--- line, and other lines may be between them. JSON is compared as JSON; `ttl=`, `Age:` and `max-age=` may have any number. A block of
--- `lua` below a line that names a file in backquotes, alone before a colon, is written to that file.
+-- line, and other lines may be between them. JSON is compared as JSON, white space as one space; `ttl=`, `Age:` and `max-age=` may have
+-- any number. A block of `lua` below a line that ends with a file's name in backquotes and a colon is written to that file.
 --
 -- Some commands are done in another way: `hgcache run FILE` starts a node on free ports, in the place of 8791 and 8792, and ends the
 -- one before. `sleep` does not sleep: the command below it is repeated until it prints what it should.
@@ -100,7 +100,8 @@ end
 -- Comparing ---------------------------------------------------------------------------------------------------------
 
 local function plain(line)
-    return (line:gsub("%s+$", ""):gsub("(ttl=%-?)%d+", "%1N"):gsub("(Age: )%d+", "%1N"):gsub("(max%-age=)%d+", "%1N"))
+    line = line:gsub("%s+", " "):gsub(" $", "")
+    return (line:gsub("(ttl=%-?)%d+", "%1N"):gsub("(Age: )%d+", "%1N"):gsub("(max%-age=)%d+", "%1N"))
 end
 
 local function same(a, b)
