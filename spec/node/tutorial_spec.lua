@@ -40,6 +40,16 @@ describe("the README", function()
         w:finish()
     end)
 
+    it("has a program to be installed", function()
+        assert.is_truthy(node.read("README.md"):find("\nsudo cmake --install build/release ", 1, true))
+        local folder, to = node.binary():match("^(.*)/"), node.dir()
+        if node.read(folder .. "/cmake_install.cmake") == "" then
+            return -- a program from elsewhere
+        end
+        assert.equal(0, os.execute(("cmake --install '%s' --prefix '%s' >/dev/null"):format(folder, to)))
+        assert.equal(0, os.execute(("'%s/bin/hgcache' check configs/minimal.lua >/dev/null"):format(to)))
+    end)
+
     it("has a tutorial", function()
         if missing then
             print("the tutorial skipped: " .. missing)
