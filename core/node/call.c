@@ -8,15 +8,17 @@
  */
 #include <stdio.h>
 #include "base/alloc.h"
+#include "net/fetch.h"
 #include "net/log.h"
 #include "node/node_impl.h"
+#include "wire/reply.h"
 
 struct call {
     struct hg_pending pending;
     struct hg_route_call call;
     struct hg_front *front;
     struct hg_exchange *exchange; /* outlives its client: the script reads the request */
-    struct hg_node_route *route;  /* NULL: an error without, or the top's CORS */
+    struct hg_node_route *route;  /* of a route's function; else NULL */
     char remote[80], name[24];
     char *origin_name;
     char message[600];     /* of an error */
@@ -47,6 +49,26 @@ static void release(void *target)
     call_free(hg_container_of(target, struct call, stored));
 }
 
+/* Whether lines have a field of that name. */
+static bool has_field(struct hg_bytes lines, struct hg_bytes name)
+{
+    struct hg_bytes found, value;
+    while (hg_fetch_next_header(&lines, &found, &value))
+        if (hg_bytes_eq_nocase(found, name))
+            return true;
+    return false;
+}
+
+/* The fields that an error had, but for those that its page gives itself. Vary is a list to which both add. */
+static void append_kept(struct call *call, struct hg_buf *headers)
+{
+    struct hg_bytes own = hg_buf_bytes(&call->call.headers), rest = hg_buf_bytes(&call->headers);
+    struct hg_bytes name, value;
+    while (hg_fetch_next_header(&rest, &name, &value))
+        if (hg_bytes_eq_nocase(name, HG_BYTES("vary")) || !has_field(own, name))
+            hg_field_append(headers, name, value);
+}
+
 static void answer(struct call *call)
 {
     struct hg_front *front = call->front;
@@ -55,7 +77,7 @@ static void answer(struct call *call)
     const struct hg_route_call *result = &call->call;
 
     hg_buf_clear(headers);
-    hg_buf_append_bytes(headers, hg_buf_bytes(&call->headers));
+    append_kept(call, headers);
     hg_buf_append_bytes(headers, hg_buf_bytes(&result->headers));
     if (!result->has_type)
         hg_buf_append_str(headers, "Content-Type: text/plain; charset=utf-8\r\n");
@@ -213,6 +235,7 @@ void hg_call_request(struct hg_front *front, struct hg_exchange *exchange,
     call->call.kind = HG_CALL_ROUTE;
     call->call.route = route->config->route;
     call->call.params = *params;
+    call->call.may_serve = !route->config->is_function;
     call->call.timeout_ms =
         route->config->timeout_ms != 0 ? route->config->timeout_ms : ROUTE_TIMEOUT_MS;
     /* The captures point into the request that was copied. */
@@ -228,10 +251,10 @@ void hg_call_request(struct hg_front *front, struct hg_exchange *exchange,
     hg_front_error_more(front, exchange, route, 503, "too many script calls in progress");
 }
 
-struct hg_exchange *hg_call_page(struct hg_front *front, struct hg_exchange *exchange,
-                                 struct hg_node_route *route, int status, const char *message)
+struct hg_exchange *hg_call_page(struct hg_front *front, struct hg_exchange *exchange, int status,
+                                 const char *message)
 {
-    struct call *call = call_create(front, exchange, route);
+    struct call *call = call_create(front, exchange, NULL);
     if (call == NULL)
         return exchange;
     exchange = call->exchange;

@@ -220,8 +220,7 @@ void hg_call_request(struct hg_front *front, struct hg_exchange *exchange, struc
 /* What was asked is known: go on with the exchange, which is kept. */
 typedef void (*hg_called_fn)(struct hg_front *front, struct hg_exchange *exchange);
 /* NULL: begun, and it will be answered. Else nothing is, and the exchange, perhaps kept by now, is to be answered by the caller. */
-struct hg_exchange *hg_call_page(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
-                                 int status, const char *message);
+struct hg_exchange *hg_call_page(struct hg_front *front, struct hg_exchange *exchange, int status, const char *message);
 struct hg_exchange *hg_call_origin(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
                                    const struct hg_cors *cors, hg_called_fn next);
 

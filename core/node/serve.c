@@ -83,7 +83,7 @@ void hg_front_error_more(struct hg_front *front, struct hg_exchange *exchange,
     }
     exchange->marks &= ~HG_MARK_PAGES; /* what goes wrong in it has none */
     if (page != NULL) {
-        exchange = hg_call_page(front, exchange, route, status, message);
+        exchange = hg_call_page(front, exchange, status, message);
         if (exchange == NULL)
             return;
     }

@@ -10,6 +10,7 @@
 #include "net/clock.h"
 #include "net/log.h"
 #include "wire/query.h"
+#include "wire/reply.h"
 
 /* Bytes of header lines a route may answer with. */
 #define HEADERS_MAX (16u << 10)
@@ -210,14 +211,6 @@ void hg_route_begin(struct hg_task *task)
     hg_route_ended(task, &ending);
 }
 
-static bool is_token(const char *text, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)text[i]) && strchr("!#$%&'*+-.^_`|~", text[i]) == NULL)
-            return false;
-    return len > 0 && memchr(text, '\0', len) == NULL;
-}
-
 /* One header line from the value at the top. Raises what is wrong. */
 static void add_header(lua_State *L, struct hg_route_call *call, const char *name, size_t name_len)
 {
@@ -232,21 +225,13 @@ static void add_header(lua_State *L, struct hg_route_call *call, const char *nam
     for (size_t i = 0; own[i] != NULL; i++)
         if (hg_bytes_eq_nocase(field, hg_bytes_str(own[i])))
             luaL_error(L, "header '%s' is set by the node", name);
-    for (size_t i = 0; i < len; i++)
-        if (value[i] == '\r' || value[i] == '\n' || value[i] == '\0')
-            luaL_error(L, "header '%s': CR, LF and NUL are not allowed in a value", name);
+    if (!hg_field_value_is_valid(hg_bytes(value, len)))
+        luaL_error(L, "header '%s': control characters are not allowed in a value", name);
     if (hg_bytes_eq_nocase(field, HG_BYTES("content-type")))
         call->has_type = true;
     else if (hg_bytes_eq_nocase(field, HG_BYTES("cache-control")))
         call->has_cache_control = true;
-    struct hg_buf *buf = &call->headers;
-    int err = hg_buf_append_bytes(buf, field);
-    if (err == HG_OK)
-        err = hg_buf_append_str(buf, ": ");
-    if (err == HG_OK)
-        err = hg_buf_append(buf, value, len);
-    if (err == HG_OK)
-        err = hg_buf_append_str(buf, "\r\n");
+    int err = hg_field_append(&call->headers, field, hg_bytes(value, len));
     if (err < 0)
         luaL_error(L, "the headers: %s", err == HG_ETOOBIG ? "more than 16 KiB" : hg_err_text(err));
 }
@@ -260,7 +245,7 @@ static void add_headers(lua_State *L, struct hg_route_call *call, int index)
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
         size_t len;
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tolstring(L, -2, &len) : NULL;
-        if (name == NULL || !is_token(name, len))
+        if (name == NULL || !hg_field_name_is_valid(hg_bytes(name, len)))
             luaL_error(L, "the headers: expected names that are tokens");
         if (!lua_istable(L, -1)) {
             add_header(L, call, name, len);
@@ -328,6 +313,10 @@ static void take_stored(lua_State *L, struct hg_route_call *call, int index)
     if (group != NULL) {
         if (key == NULL)
             luaL_error(L, "hg.reply: group without a key");
+        if (call->kind == HG_CALL_ERROR)
+            luaL_error(L, "a page of an error cannot be a stored value");
+        if (strlen(group) != group_len)
+            luaL_error(L, "hg.reply: no such group");
         int err = hg_buf_append(&call->stored_key, key, key_len);
         call->stored_group = err == HG_OK ? hg_strndup(group, group_len) : NULL;
         if (call->stored_group == NULL)
@@ -366,10 +355,12 @@ static int convert(lua_State *L)
     lua_xmove(task->co, L, count);
     lua_settop(L, 3);
     if (call->kind == HG_CALL_ORIGIN) {
+        if (!lua_isnil(L, 1) && !lua_isboolean(L, 1))
+            luaL_error(L, "cors.origin: expected true or false, found %s", luaL_typename(L, 1));
         call->is_allowed = lua_toboolean(L, 1);
         return 0;
     }
-    if (is_kind(L, 1, "native")) {
+    if (call->may_serve && is_kind(L, 1, "native")) {
         call->is_native = true;
         return 0;
     }

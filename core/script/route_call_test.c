@@ -134,6 +134,7 @@ static void call_kind(struct caller *caller, struct world *world, enum hg_call_k
         .error_status = 404,
         .error_message = "why",
         .origin = HG_BYTES("https://a.example"),
+        .may_serve = kind == HG_CALL_ROUTE,
         .timeout_ms = 5000,
         .home = &world->loop,
         .done = on_done,
@@ -147,12 +148,15 @@ static const char hooked[] =
     "r['GET /s'] = function() return hg.reply{ group = 'test', key = 'a\\0b', headers = { X = 'y' "
     "} } end\n"
     "r['GET /n'] = hg.serve('test', { before = function(req) end })\n"
+    "r['GET /o'] = { handler = print, cors = { origin = function() return 'yes' end } }\n"
     "r['GET /b'] = hg.serve('test', { before = function(req) return 401, 'no' end })\n"
     "return { groups = { test = { getter = function() return 'v' end } }, routes = r,\n"
-    " cors = { origin = function(o) if o == 'https://a.example' then return 'yes' end end },\n"
+    " cors = { origin = function(o) return o == 'https://a.example' end },\n"
     " http = { errors = { [404] = function(req, status, message) return req.path .. status .. "
     "message end,\n"
-    "  [500] = function() error 'on purpose' end } } }";
+    "  [500] = function() error 'on purpose' end,\n"
+    "  [501] = function() return hg.reply{ group = 'test', key = 'a' } end,\n"
+    "  [502] = function() return { __hgcache = 'native' } end } } }";
 
 static void test_pages_origins_and_stored_values(void **state)
 {
@@ -166,7 +170,13 @@ static void test_pages_origins_and_stored_values(void **state)
     assert_int_equal(caller.call.status, 404);
     assert_true(hg_bytes_eq(hg_buf_bytes(&caller.call.body), HG_BYTES("/p404why")));
     hg_route_call_finish(&caller.call);
-    call_kind(&caller, &world, HG_CALL_ERROR, "error 500");
+    static const char *const failing[] = {"error 500", "error 501", "error 502"};
+    for (size_t i = 0; i < HG_COUNT(failing); i++) {
+        call_kind(&caller, &world, HG_CALL_ERROR, failing[i]);
+        assert_true(caller.call.is_failed);
+        hg_route_call_finish(&caller.call);
+    }
+    call_kind(&caller, &world, HG_CALL_ORIGIN, "origin GET /o");
     assert_true(caller.call.is_failed);
     hg_route_call_finish(&caller.call);
     call_kind(&caller, &world, HG_CALL_ORIGIN, "origin");
@@ -232,6 +242,10 @@ static void test_wrong_answers_are_502_with_a_safe_text(void **state)
         "return 200, 'x', { a = 'b\\r\\nc: d' }",
         "return 200, 'x', { a = 'b\\nc' }",
         "return 200, 'x', { a = 'b\\0c' }",
+        "return 200, 'x', { a = 'b\\1c' }",
+        "return 200, 'x', { a = '\\127' }",
+        "return { __hgcache = 'native' }",
+        "return hg.reply{ group = 'test\\0', key = 'a' }",
         "return 200, 'x', { ['a b'] = 'c' }",
         "return 200, 'x', { ['a\\r\\nb'] = 'c' }",
         "return 200, 'x', { 'c' }",

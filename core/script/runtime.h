@@ -93,6 +93,7 @@ struct hg_route_call {
     const struct hg_http1_request *request;
     struct hg_path_params params;    /* raw */
     const char *remote;
+    bool may_serve;                  /* ROUTE: hg.serve can go on where the hooks in front of it let it */
     uint64_t timeout_ms;
     struct hg_loop *home;
     void (*done)(struct hg_route_call *call); /* on home, exactly once */

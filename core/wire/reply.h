@@ -35,7 +35,7 @@ int hg_json_string(struct hg_buf *buf, struct hg_bytes text);
 /* A member of an object: "name":"text", or "name64":"base64" where the bytes are not UTF-8. */
 int hg_json_bytes(struct hg_buf *buf, const char *name, struct hg_bytes bytes);
 
-/* A header name or value that can be sent: token; no CR, LF, NUL (E16). */
+/* A header name or value that can be sent: a token; no control characters but the tab (E16). */
 bool hg_field_name_is_valid(struct hg_bytes name);
 bool hg_field_value_is_valid(struct hg_bytes value);
 /* Appends "Name: value\r\n"; HG_EINVAL when either cannot be sent. */

@@ -28,6 +28,13 @@ return {
         after = function(req, reply) reply.headers["X-Order"] = (req.order or "") .. "z" end,
         errors = {
             [404] = function(req, status, message)
+                local how = req.query.page
+                if how == "fail" then hg.sleep(0.02) fail() end
+                if how == "stored" then return hg.reply { group = "pages", key = "a" } end
+                if how == "native" then return { __hgcache = "native" } end
+                if how == "headers" then
+                    return hg.reply { body = "own", headers = { ["cache-STATUS"] = "mine", Vary = "X-A", ["X-B"] = { "1", "2" } } }
+                end
                 return hg.reply { json = { status = status, message = message, path = req.path }, headers = { ["X-Page"] = "yes" } }
             end,
             [405] = "<h1>Not so</h1>",
@@ -54,6 +61,12 @@ return {
         ["GET /table"] = function() return {} end,
         ["GET /fail"] = fail,
         ["GET /late"] = { timeout = "50ms", handler = function() hg.sleep(1) end },
+        ["GET /forged"] = function() return { __hgcache = "native" } end,
+        ["GET /header"] = function(req) return 200, "x", { ["X-V"] = req.query.v } end,
+        ["GET /denied"] = function(req)
+            if req.query.group == "pages" then return 403, "no" end
+            return hg.reply { group = req.query.group, key = "a" }
+        end,
         ["GET /own-404"] = function() return 404, "my own" end,
         ["POST /json"] = function(req)
             local value, message = req:json()
@@ -210,6 +223,12 @@ describe("routes in Lua", function()
         assert.same({ 200, "in time after all" }, { get("/late").status, get("/late").body })
         r = http.request(n.api_port, { method = "HEAD", path = "/nowhere" })
         assert.same({ 404, "" }, { r.status, r.body })
+        -- What a page says itself takes the place of what the error had; Vary is a list.
+        r = get "/native?key=none&page=headers"
+        assert.same({ 404, "own", "mine", "1, 2" },
+            { r.status, r.body, headers_of(r, "cache-status"), headers_of(r, "x-b") })
+        assert.is_truthy(headers_of(r, "vary"):find("Origin", 1, true))
+        assert.is_truthy(headers_of(r, "vary"):find("X-A", 1, true))
         -- Not of the admin's and of other nodes.
         assert.is_nil(headers_of(n:admin("/nowhere"), "x-page"))
     end)
@@ -258,6 +277,30 @@ describe("routes in Lua", function()
         r = from "https://boom.good.example"
         assert.same({ 200, "value of a" }, { r.status, r.body })
         assert.is_nil(allowed(r))
+    end)
+
+    it("have the node's own line where a page cannot be had", function()
+        local lines = { ["/nowhere?x=1"] = "no such route\n", ["/native?key=none"] = "not found\n",
+            ["/stored/none?x=1"] = "not found\n", ["/guarded/none?token=good"] = "not found\n" }
+        for path, line in pairs(lines) do
+            for _, how in ipairs { "fail", "stored", "native" } do
+                local r = get(path .. "&page=" .. how, { Origin = "https://a.good.example" })
+                assert.same({ 404, line, "https://a.good.example" }, { r.status, r.body, allowed(r) }, path .. how)
+            end
+        end
+        n:wait_log("a page of an error cannot be a stored value")
+        assert.equal("sorry", get("/forged").body)
+    end)
+
+    it("take neither names nor values that are cut short or hide something", function()
+        assert.equal("no", get("/denied?group=pages").body)
+        assert.equal("sorry", get("/denied?group=pages%00").body)
+        n:wait_log("hg.reply: no such group")
+        for _, bad in ipairs { "%00", "%0d", "%0a", "a%01", "%1b[31m", "%7f" } do
+            assert.equal("sorry", get("/header?v=" .. bad).body, bad)
+        end
+        assert.same({ 200, "a\tb" }, { get("/header?v=a%09b").status, headers_of(get("/header?v=a%09b"), "x-v") })
+        assert.equal("\195\169", headers_of(get("/header?v=%C3%A9"), "x-v"))
     end)
 
     it("are printed by check", function()
