@@ -13,6 +13,7 @@
 
 struct box {                /* the userdata */
     struct hg_group *group; /* NULL until first used: there are none while the chunk loads */
+    size_t name_len;
     char name[];
 };
 
@@ -30,7 +31,8 @@ struct hg_group *hg_lib_check_group(lua_State *L, const char *method, struct hg_
     if (vm->is_loading || vm->thread == NULL || vm->thread->resuming == NULL)
         luaL_error(L, "%s cannot be used while the configuration is loading", method);
     if (box->group == NULL && hg_thread_enter_core(vm->thread, NULL)) {
-        box->group = hg_groups_find(vm->thread->runtime->groups, hg_bytes_str(box->name));
+        box->group =
+            hg_groups_find(vm->thread->runtime->groups, hg_bytes(box->name, box->name_len));
         hg_thread_leave_core(vm->thread);
     }
     if (box->group == NULL)
@@ -469,6 +471,7 @@ static int l_group(lua_State *L)
     struct box *box = lua_newuserdata(L, sizeof(*box) + len + 1);
 
     box->group = NULL;
+    box->name_len = len;
     memcpy(box->name, name, len + 1);
     luaL_getmetatable(L, HG_MT_GROUP);
     lua_setmetatable(L, -2);

@@ -112,20 +112,19 @@ static void test_misuse_raises_at_the_callers_line(void **state)
                         " try(function() g:get() end)\n"
                         " try(function() g.get('x') end)\n"
                         " try(function() hg.group('nope'):get('x') end)\n"
+                        " try(function() hg.group('test\\0x'):get('x') end)\n"
                         " try(function() g:set('x', {}) end)\n"
                         " try(function() g:set('x', 'v', { ttl = -1 }) end)\n"
                         " try(function() hg.group() end)\n"
                         " try(function() g:get('x', { timeout = 'soon' }) end)\n"
                         " return table.concat(out, '\\n') end"));
     struct answer answer = get(&world, "a");
-    static const char *const parts[] = {"the key is empty",
-                                        "string expected",
-                                        "hgcache.group expected",
-                                        "L:no such group 'nope'",
-                                        "expected a string or a number, found table",
-                                        "option 'ttl'",
-                                        "string expected",
-                                        "timeout: expected"};
+    static const char *const parts[] = {
+        "the key is empty",       "string expected",
+        "hgcache.group expected", "L:no such group 'nope'",
+        "L:no such group 'test'", "expected a string or a number, found table",
+        "option 'ttl'",           "string expected",
+        "timeout: expected"};
     for (size_t i = 0; i < HG_COUNT(parts); i++)
         if (strstr(answer.data, parts[i]) == NULL)
             fail_msg("no '%s' in: %s", parts[i], answer.data);
