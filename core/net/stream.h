@@ -64,6 +64,7 @@ struct hg_stream {
     const char *error;
     bool has_handle, is_resolving, is_pipe, is_closing;
     bool is_wanted;
+    bool cannot_send; /* TLS: a part of what was sealed may be gone, so nothing can follow it */
     bool is_securing, is_sending; /* `secured`, `written` follows */
 };
 

@@ -44,11 +44,14 @@ static void drop_rest(struct hg_stream *stream)
 static int pump(struct hg_stream *stream, const char *data, size_t len, size_t *at)
 {
     for (;;) {
+        if (stream->cannot_send)
+            return hg_stream_fail(stream, UV_EPIPE);
         if (stream->writing != NULL)
             return HG_PENDING;
         struct hg_bytes output = hg_tls_output(stream->tls);
         if (output.len > 0) {
             int rc = hg_stream_send(stream, output);
+            stream->cannot_send = rc < 0;
             if (rc < 0)
                 return rc;
             hg_tls_output_take(stream->tls, output.len);
@@ -89,11 +92,11 @@ int hg_stream_tls_write(struct hg_stream *stream, struct hg_bytes data)
     return HG_PENDING;
 }
 
-/* What TLS itself has to say. That it could not is noticed by reading. */
-static void flush(struct hg_stream *stream)
+/* What TLS itself has to say. HG_OK, HG_PENDING, or why it could not; who only reads may go on. */
+static int flush(struct hg_stream *stream)
 {
     size_t at = 0;
-    pump(stream, NULL, 0, &at);
+    return pump(stream, NULL, 0, &at);
 }
 
 /* What was fed, behind what is in `in`. */
@@ -108,11 +111,13 @@ static int read_in(struct hg_stream *stream)
 static void shake(struct hg_stream *stream)
 {
     int rc = hg_tls_handshake(stream->tls);
-    flush(stream);
-    if (rc == HG_PENDING)
-        return;
+    int sent = flush(stream);
     if (rc < 0)
         fail_tls(stream, rc);
+    else if (sent < 0)
+        rc = sent;
+    else if (rc == HG_PENDING)
+        return;
     else
         read_in(stream); /* what came along; how it ended is told to who wants to read */
     hg_stream_tls_end(stream, rc);
@@ -155,13 +160,16 @@ int hg_stream_secure(struct hg_stream *stream, struct hg_tls *tls)
     stream->in.max_bytes = stream->in_max + BEYOND_BYTES;
     stream->is_securing = true;
     int rc = hg_tls_handshake(tls);
-    size_t at = 0;
     if (rc < 0)
-        return fail_tls(stream, rc);
-    rc = pump(stream, NULL, 0, &at);
+        fail_tls(stream, rc);
+    else
+        rc = flush(stream);
     if (rc >= 0)
         rc = hg_stream_want(stream);
-    return rc < 0 ? rc : HG_PENDING;
+    if (rc >= 0)
+        return HG_PENDING;
+    stream->is_securing = false;
+    return rc;
 }
 
 void hg_stream_tls_end(struct hg_stream *stream, int err)

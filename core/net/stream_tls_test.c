@@ -333,6 +333,35 @@ static void test_handshakes_fail_once(void **state)
     close_setting(&setting);
 }
 
+/* What is sealed goes out whole or the stream is over: a record that is half sent can have nothing behind it. */
+static void test_handshake_that_cannot_be_sent_fails(void **state)
+{
+    struct setting setting;
+    char bytes[16384] = {0};
+    uv_os_fd_t fd;
+    (void)state;
+    open_setting(&setting, 100000);
+    assert_int_equal(secure(&setting, "localhost"), HG_PENDING);
+    ssize_t got = recv(setting.peer, bytes, sizeof(bytes), 0);
+    assert_true(got > 0);
+    test_end_feed(&setting.end, hg_bytes(bytes, (size_t)got));
+    size_t len = test_end_output(&setting.end, bytes, 100); /* the buffer gets its room */
+    assert_int_equal(send(setting.peer, bytes, len, MSG_NOSIGNAL), len);
+    test_wait(&setting.loop, setting.client.stream.in.capacity > 0);
+    len = test_end_output(&setting.end, bytes, sizeof(bytes));
+    assert_int_equal(send(setting.peer, bytes, len, MSG_NOSIGNAL), len);
+
+    assert_int_equal(uv_fileno(&setting.client.stream.uv.handle, &fd), 0);
+    while (send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) > 0) {
+    }
+    setting.budget.max_bytes = 0;
+    test_wait(&setting.loop, setting.client.secured == 1);
+    assert_int_equal(setting.client.secure_err, HG_ELIMIT);
+    setting.budget.max_bytes = SIZE_MAX;
+    assert_true(hg_stream_write(&setting.client.stream, HG_BYTES("more")) < 0);
+    close_setting(&setting);
+}
+
 static void test_tickets_do_not_make_it_loud(void **state)
 {
     struct setting setting;
@@ -422,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_buffer_and_budget_have_their_maximum),
         cmocka_unit_test(test_unread_bytes_are_not_made_protected_ones),
         cmocka_unit_test(test_handshakes_fail_once),
+        cmocka_unit_test(test_handshake_that_cannot_be_sent_fails),
         cmocka_unit_test(test_tickets_do_not_make_it_loud),
         cmocka_unit_test(test_closing_at_any_moment),
         cmocka_unit_test(test_no_memory_is_an_error),

@@ -12,6 +12,11 @@
 /* Plain bytes that one step reads. */
 #define READ_BYTES 4096
 
+/* A name is one of the certificate's alternative names, and a wildcard one whole label. */
+#define HOST_FLAGS                                                                                 \
+    (X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT |                  \
+     X509_CHECK_FLAG_SINGLE_LABEL_SUBDOMAINS)
+
 struct hg_tls_context {
     SSL_CTX *ctx;
 };
@@ -124,7 +129,7 @@ static int set_name(SSL *ssl, const struct hg_tls_options *options)
         return 1;
     if (is_address(name))
         return !options->verify || hg_ssl->X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
-    hg_ssl->X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    hg_ssl->X509_VERIFY_PARAM_set_hostflags(param, HOST_FLAGS);
     return hg_ssl->SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
                             (void *)(uintptr_t)name) == 1 &&
            (!options->verify || hg_ssl->X509_VERIFY_PARAM_set1_host(param, name, 0) == 1);
@@ -160,11 +165,17 @@ static int set_up(struct hg_tls *tls, struct hg_tls_context *context,
     return HG_OK;
 }
 
+/* OpenSSL takes ".example" for every name below it. */
+static bool is_name(const char *name)
+{
+    size_t len = strlen(name);
+    return len >= 1 && len <= HG_TLS_NAME_MAX && name[0] != '.' && strchr(name, '*') == NULL;
+}
+
 int hg_tls_create(struct hg_tls_context *context, const struct hg_tls_options *options,
                   struct hg_tls **out_tls)
 {
-    size_t len = options->server_name != NULL ? strlen(options->server_name) : 0;
-    if (options->server_name != NULL ? len == 0 || len > HG_TLS_NAME_MAX : options->verify)
+    if (options->server_name != NULL ? !is_name(options->server_name) : options->verify)
         return HG_EINVAL;
     struct hg_tls *tls = hg_calloc(1, sizeof(*tls));
     if (tls == NULL)

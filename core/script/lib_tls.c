@@ -86,8 +86,10 @@ static int l_handshake(lua_State *L)
         lua_pushboolean(L, 0);
         return 1;
     }
-    if (tls != NULL)
+    if (tls != NULL) {
+        hg_socket_close(socket);
         return hg_socket_push_failure(L, "TLS was begun for another name, or not verified");
+    }
 
     if (!hg_thread_enter_core(task->thread, task))
         return luaL_error(L, "this load is over");

@@ -210,6 +210,8 @@ void hg_socket_close(struct hg_socket *socket)
     if (socket == NULL || socket->is_closing)
         return;
     socket->is_closing = true;
+    if (socket->stream.is_securing && !atomic_load(&socket->thread->is_dead))
+        HG_RUNTIME_COUNT(socket->thread->runtime, tls_failures);
     disown(socket);
     atomic_fetch_sub(&socket->thread->socket_count, 1);
     hg_stream_close(&socket->stream);

@@ -265,8 +265,6 @@ void hg_socket_write_expired(struct hg_op *op, struct hg_task *task)
     struct hg_socket *socket = hg_container_of(op, struct hg_socket, write);
     struct hg_socket_answer answer = {.error = "timeout"};
 
-    if (socket->stream.is_securing)
-        HG_RUNTIME_COUNT(task->runtime, tls_failures);
     hg_socket_close(socket); /* of a connection that was not made, or a message that is half sent */
     hg_task_resume(task, hg_socket_push_sent, &answer);
 }

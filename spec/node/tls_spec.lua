@@ -100,6 +100,7 @@ describe("TLS of hg.socket", function()
         pki = tls.pki()
         pki:issue("good", { names = "DNS:localhost,DNS:*.spec.example,IP:127.0.0.1" })
         pki:issue("other", { names = "DNS:other.example" })
+        pki:issue("bare", { names = "IP:127.0.0.1" }) -- its subject is "bare", which is no name
         pki:issue("expired", { names = "DNS:localhost,IP:127.0.0.1", days = -1 })
         pki:issue("own", { names = "DNS:localhost,IP:127.0.0.1", self_signed = true })
         n = node.start { config = CONFIG, args = { ca = pki.ca } }
@@ -202,7 +203,32 @@ describe("TLS of hg.socket", function()
             assert.same({ null, "64: IP address mismatch" }, run(port, "return connected():sslhandshake()"))
             assert.same({ true }, run(port, "return (connected():sslhandshake(false, 'other.example'))"))
         end)
-        assert.equal(failures + 4, metric("tls_failures_total"))
+        against(pki.good, nil, function(port)
+            assert.same({ true }, run(port, "return (connected():sslhandshake(false, 'a.spec.example'))"))
+            for _, name in ipairs { "a.b.spec.example", "spec.example" } do
+                assert.same({ null, "62: hostname mismatch" }, run(port, ("return connected():sslhandshake(nil, %q)"):format(name)))
+            end
+            for _, name in ipairs { ".spec.example", "*.spec.example", "*", "." } do
+                assert.same({ null, "bad server name", null, "closed" }, run(port, ([[
+                    local s = connected()
+                    local ok, message = s:sslhandshake(nil, %q)
+                    return ok, message, s:send("secret\n")
+                ]]):format(name)))
+            end
+        end)
+        against(pki.bare, nil, function(port)
+            assert.same({ null, "62: hostname mismatch" }, run(port, "return connected():sslhandshake(nil, 'bare')"))
+        end)
+        assert.equal(failures + 11, metric("tls_failures_total"))
+        -- What fits no connection that has TLS already.
+        against(pki.good, nil, function(port)
+            assert.same({ null, "TLS was begun for another name, or not verified", null, "closed" }, run(port, [[
+                local s = connected()
+                assert(s:sslhandshake(nil, "localhost", false))
+                local ok, message = s:sslhandshake(nil, "localhost")
+                return ok, message, s:send("secret\n")
+            ]]))
+        end)
     end)
 
     it("trusts the system's certificates where none are configured", function()
@@ -250,10 +276,18 @@ describe("TLS of hg.socket", function()
             posix.shutdown_write(fd)
         end))
         -- A load that is over closes it, too.
+        local failures = metric("tls_failures_total")
         assert.same({ 1 }, quietly("hg.spawn(function() connected():sslhandshake() end) hg.sleep(0.05) return 1", function(fd)
             assert.is_true(#posix.recv(fd, 65536) > 100)
             posix.close(fd)
         end))
+        assert.same({ 1 }, quietly("hg.spawn(function() hg.spawn(function() connected():sslhandshake() end) "
+            .. "hg.sleep(0.05) end) return 1", function(fd)
+            assert.is_true(#posix.recv(fd, 65536) > 100)
+        end))
+        node.until_true(function()
+            return metric("tls_failures_total") == failures + 2
+        end, 10, "two failures more")
     end)
 
     it("refuses bytes that came before TLS and would pass for protected", function()
