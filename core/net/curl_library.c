@@ -32,3 +32,26 @@ int hg_curl_load(void)
     pthread_once(&once, load_once);
     return hg_curl != NULL ? HG_OK : HG_EIO;
 }
+
+int hg_err_from_curl(CURLcode code)
+{
+    switch (code) {
+    case CURLE_OK:
+        return HG_OK;
+    case CURLE_OUT_OF_MEMORY:
+        return HG_ENOMEM;
+    case CURLE_OPERATION_TIMEDOUT:
+        return HG_ETIMEDOUT;
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_URL_MALFORMAT:
+        return HG_EINVAL;
+    case CURLE_FILESIZE_EXCEEDED:
+        return HG_ETOOBIG;
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_HTTP2:
+    case CURLE_BAD_CONTENT_ENCODING:
+        return HG_EPROTO;
+    default:
+        return HG_EPEER;
+    }
+}

@@ -32,4 +32,6 @@ extern const struct hg_curl *hg_curl;
 /* HG_OK with hg_curl set, or HG_EIO: there is no libcurl.so.4, or it does not start. The first call decides. */
 int hg_curl_load(void);
 
+int hg_err_from_curl(CURLcode code);
+
 #endif

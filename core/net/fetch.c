@@ -46,6 +46,7 @@ struct hg_fetcher {
     uv_timer_t timer;
     struct hg_list fetches;
     struct hg_list arrived; /* by fetch.arrived: a piece of the body is to be handed out */
+    struct hg_list settled; /* by fetch.settled: perhaps all of its answer is there */
     struct watch *watches[WATCH_BUCKETS];
     CURL *easy_pool[EASY_POOL_MAX];
     unsigned easy_count;
@@ -55,29 +56,6 @@ struct hg_fetcher {
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
-
-static int err_from_curl(CURLcode code)
-{
-    switch (code) {
-    case CURLE_OK:
-        return HG_OK;
-    case CURLE_OUT_OF_MEMORY:
-        return HG_ENOMEM;
-    case CURLE_OPERATION_TIMEDOUT:
-        return HG_ETIMEDOUT;
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_URL_MALFORMAT:
-        return HG_EINVAL;
-    case CURLE_FILESIZE_EXCEEDED:
-        return HG_ETOOBIG;
-    case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_HTTP2:
-    case CURLE_BAD_CONTENT_ENCODING:
-        return HG_EPROTO;
-    default:
-        return HG_EPEER;
-    }
-}
 
 static void fetcher_reap(struct hg_fetcher *fetcher);
 
@@ -152,11 +130,17 @@ static struct watch *watch_get(struct hg_fetcher *fetcher, curl_socket_t fd)
 
 static void on_canceled(struct hg_mail *mail);
 
-/* Out of memory inside of libcurl, which cannot let go of the fetch here. */
-static void fail_later(CURL *easy)
+/* NULL: libcurl's own. */
+static struct hg_fetch *fetch_of(CURL *easy)
 {
     struct hg_fetch *fetch = NULL;
     hg_curl->easy_getinfo(easy, CURLINFO_PRIVATE, &fetch);
+    return fetch;
+}
+
+/* Out of memory inside of libcurl, which cannot let go of the fetch here. */
+static void fail_later(struct hg_fetch *fetch)
+{
     if (fetch == NULL || fetch->cancel_err != HG_OK)
         return;
     fetch->cancel_err = HG_ENOMEM;
@@ -170,6 +154,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, voi
     struct hg_fetcher *fetcher = ctx;
     struct watch *watch = socket_ctx;
 
+    hg_fetch_pieces_watch(fetch_of(easy), fd, what);
     if (what == CURL_POLL_REMOVE) {
         if (watch != NULL)
             uv_poll_stop(&watch->poll);
@@ -179,7 +164,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, voi
     if (watch == NULL) {
         watch = watch_get(fetcher, fd);
         if (watch == NULL) { /* -1 would end every fetch there is and will be */
-            fail_later(easy);
+            fail_later(fetch_of(easy));
             return 0;
         }
         hg_curl->multi_assign(fetcher->multi, fd, watch);
@@ -242,8 +227,11 @@ static size_t on_curl_header(char *data, size_t size, size_t count, void *ctx)
     if (hg_bytes_has_prefix(line, HG_BYTES("HTTP/"))) {
         hg_buf_clear(&fetch->headers); /* 100 Continue came before */
         fetch->has_head = false;
+        fetch->coding_count = 0;
         return line.len;
     }
+    if (fetch->moved != NULL && !fetch->has_head && !hg_fetch_pieces_can_unpack(fetch, line))
+        return CURL_WRITEFUNC_ERROR;
     fetch->has_head =
         fetch->has_head || line.len == 0 || line.data[0] == '\r' || line.data[0] == '\n';
     int err = hg_buf_append_bytes(&fetch->headers, line);
@@ -265,6 +253,7 @@ int hg_fetcher_create(struct hg_loop *loop, struct hg_fetcher **out_fetcher)
     fetcher->host_connections = HOST_CONNECTIONS;
     hg_list_init(&fetcher->fetches);
     hg_list_init(&fetcher->arrived);
+    hg_list_init(&fetcher->settled);
     uv_timer_init(&loop->uv, &fetcher->timer);
     fetcher->timer.data = fetcher;
     fetcher->open_handles = 1;
@@ -316,8 +305,9 @@ static void fetch_detach(struct hg_fetch *fetch)
     struct hg_fetcher *fetcher = fetch->fetcher;
     if (fetch->easy == NULL)
         return;
-    hg_list_remove(&fetch->arrived);
     hg_curl->multi_remove_handle(fetcher->multi, fetch->easy);
+    hg_list_remove(&fetch->arrived);
+    hg_list_remove(&fetch->settled);
     hg_curl->easy_reset(fetch->easy);
     if (fetcher->easy_count < EASY_POOL_MAX && !fetcher->is_closing)
         fetcher->easy_pool[fetcher->easy_count++] = fetch->easy;
@@ -388,7 +378,7 @@ void hg_fetch_cancel(struct hg_fetch *fetch, int err)
 
 static void fetch_finish(struct hg_fetch *fetch, CURLcode code)
 {
-    struct hg_fetch_response response = {.err = err_from_curl(code), .err_text = "ok"};
+    struct hg_fetch_response response = {.err = hg_err_from_curl(code), .err_text = "ok"};
     long status = 0;
     bool is_sent = hg_fetch_is_sent(fetch);
     uint64_t elapsed_ms = hg_loop_now(fetch->fetcher->loop) - fetch->started_ms;
@@ -400,7 +390,10 @@ static void fetch_finish(struct hg_fetch *fetch, CURLcode code)
     }
     if (code != CURLE_OK)
         response.err_text = fetch->error[0] != '\0' ? fetch->error : hg_curl->easy_strerror(code);
-    if (fetch->is_too_big)
+    if (fetch->refusal != NULL) {
+        response.err = HG_EPROTO;
+        response.err_text = fetch->refusal;
+    } else if (fetch->is_too_big)
         response.err = HG_ETOOBIG;
     else if (fetch->is_out_of_memory)
         response.err = HG_ENOMEM;
@@ -431,6 +424,8 @@ static void fetcher_hand_out(struct hg_fetcher *fetcher)
         struct hg_fetch *fetch = hg_container_of(link, struct hg_fetch, arrived);
         long status = 0;
         if (fetch->moved != NULL) {
+            if (hg_fetch_pieces_is_answered(fetch) && hg_list_is_empty(&fetch->settled))
+                hg_list_push_back(&fetcher->settled, &fetch->settled);
             fetch->moved(fetch->ctx);
             continue;
         }
@@ -454,11 +449,16 @@ static void fetcher_reap(struct hg_fetcher *fetcher)
            (message = hg_curl->multi_info_read(fetcher->multi, &left)) != NULL) {
         if (message->msg != CURLMSG_DONE)
             continue;
-        struct hg_fetch *fetch;
+        struct hg_fetch *fetch = fetch_of(message->easy_handle);
         CURLcode code = message->data.result;
-        hg_curl->easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &fetch);
         if (fetch->cancel_err == HG_OK) /* else its mail is under way */
             fetch_finish(fetch, code);
+    }
+    struct hg_list *link;
+    while ((link = hg_list_pop_front(&fetcher->settled)) != NULL) {
+        struct hg_fetch *fetch = hg_container_of(link, struct hg_fetch, settled);
+        if (fetch->cancel_err == HG_OK && hg_fetch_pieces_is_answered(fetch))
+            fetch_finish(fetch, CURLE_OK);
     }
 }
 
@@ -557,6 +557,7 @@ int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *op
         return HG_ENOMEM;
     hg_list_init(&fetch->link);
     hg_list_init(&fetch->arrived);
+    hg_list_init(&fetch->settled);
     fetch->fetcher = fetcher;
     fetch->done = done;
     fetch->data = options->data;

@@ -8,7 +8,7 @@
 #include "net/fetch.h"
 
 struct hg_fetch {
-    struct hg_list link, arrived;
+    struct hg_list link, arrived, settled;
     struct hg_fetcher *fetcher;
     CURL *easy;
     struct curl_slist *header_list;
@@ -27,6 +27,11 @@ struct hg_fetch {
     struct hg_buf fed; /* of the request's body */
     size_t received_bytes, body_max;
     bool has_fed_all, is_receive_paused, is_send_paused;
+    bool is_fed, is_unpacked;
+    unsigned coding_count; /* of the answer's body */
+    const char *refusal;   /* NULL, or why the answer is not taken */
+    curl_socket_t fd;      /* that libcurl watches for it, and whether it reads from there */
+    bool is_reading;
     struct hg_mail mail;
     char error[CURL_ERROR_SIZE];
 };
@@ -40,6 +45,12 @@ void hg_fetch_note(struct hg_fetch *fetch);
 
 /* fetch_pieces.c */
 int hg_fetch_pieces_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *options);
+/* A line of the answer's head. False: its body cannot be unpacked within bounds, as fetch->refusal says. */
+bool hg_fetch_pieces_can_unpack(struct hg_fetch *fetch, struct hg_bytes line);
+/* What libcurl watches the descriptor for. fetch may be NULL. */
+void hg_fetch_pieces_watch(struct hg_fetch *fetch, curl_socket_t fd, int what);
+/* The whole answer has come, while the request's body is still being sent: of no use inside of libcurl. */
+bool hg_fetch_pieces_is_answered(const struct hg_fetch *fetch);
 size_t hg_fetch_pieces_body(struct hg_fetch *fetch, struct hg_bytes bytes); /* as libcurl's write function answers */
 
 #endif

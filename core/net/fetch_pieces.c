@@ -10,8 +10,10 @@
 
 /* What one write of libcurl may bring. */
 #define WRITE_BYTES ((size_t)CURL_MAX_WRITE_SIZE)
-/* Packed bytes that are read at a time: what they unpack to is held by libcurl, paused or not. */
+/* Packed bytes that are read at a time: what they unpack to is held by libcurl once it is paused. */
 #define PACKED_BYTES 4096L
+/* What those may unpack to (deflate makes at most 1032 bytes of one). */
+#define UNPACKED_BYTES_MAX ((size_t)PACKED_BYTES * 1032)
 
 static size_t on_curl_feed(char *room, size_t size, size_t count, void *ctx)
 {
@@ -30,6 +32,65 @@ static size_t on_curl_feed(char *room, size_t size, size_t count, void *ctx)
     return CURL_READFUNC_PAUSE;
 }
 
+/* A list of a header field: what counts of it is packing. */
+static unsigned count_codings(struct hg_bytes list)
+{
+    unsigned count = 0;
+    while (list.len > 0) {
+        const char *comma = memchr(list.data, ',', list.len);
+        size_t len = comma == NULL ? list.len : (size_t)(comma - list.data);
+        struct hg_bytes item = hg_bytes_trim(hg_bytes(list.data, len));
+        if (item.len > 0 && !hg_bytes_eq_nocase(item, HG_BYTES("identity")) &&
+            !hg_bytes_eq_nocase(item, HG_BYTES("chunked")))
+            count++;
+        len = comma == NULL ? len : len + 1;
+        list = hg_bytes(list.data + len, list.len - len);
+    }
+    return count;
+}
+
+/* Packed twice, a few bytes are gigabytes; and libcurl unpacks what is packed for the way, asked for or not. */
+bool hg_fetch_pieces_can_unpack(struct hg_fetch *fetch, struct hg_bytes line)
+{
+    struct hg_bytes name, value;
+
+    if (!hg_fetch_next_header(&line, &name, &value))
+        return true;
+    if (hg_bytes_eq_nocase(name, HG_BYTES("transfer-encoding")) && count_codings(value) > 0)
+        fetch->refusal = "a transfer coding that was not asked for";
+    if (fetch->is_unpacked && hg_bytes_eq_nocase(name, HG_BYTES("content-encoding")))
+        fetch->coding_count += count_codings(value);
+    if (fetch->coding_count > 1)
+        fetch->refusal = "more than one content coding";
+    return fetch->refusal == NULL;
+}
+
+/* libcurl reads on until it has the whole answer, or is paused. */
+void hg_fetch_pieces_watch(struct hg_fetch *fetch, curl_socket_t fd, int what)
+{
+    if (fetch == NULL || !fetch->is_fed || (what == CURL_POLL_REMOVE && fd != fetch->fd))
+        return;
+    fetch->fd = fd;
+    fetch->is_reading = what == CURL_POLL_IN || what == CURL_POLL_INOUT;
+    if (fetch->has_head && !fetch->is_reading)
+        hg_fetch_note(fetch);
+}
+
+bool hg_fetch_pieces_is_answered(const struct hg_fetch *fetch)
+{
+    struct hg_fetch_response head;
+    return fetch->is_fed && !fetch->is_reading && !fetch->is_receive_paused &&
+           hg_fetch_has_head(fetch, &head);
+}
+
+/*
+ * An answer that is no longer than what libcurl would hold is not paused: it comes up to its maximum, which nothing passes then.
+ */
+static bool is_paused_by(const struct hg_fetch *fetch)
+{
+    return !fetch->is_unpacked || fetch->body_max > UNPACKED_BYTES_MAX;
+}
+
 size_t hg_fetch_pieces_body(struct hg_fetch *fetch, struct hg_bytes bytes)
 {
     if (fetch->is_too_big || bytes.len > fetch->body_max - fetch->received_bytes) {
@@ -37,7 +98,7 @@ size_t hg_fetch_pieces_body(struct hg_fetch *fetch, struct hg_bytes bytes)
         return CURL_WRITEFUNC_ERROR;
     }
     hg_fetch_note(fetch);
-    if (fetch->body.len >= HG_FETCH_HELD_BYTES) {
+    if (fetch->body.len >= HG_FETCH_HELD_BYTES && is_paused_by(fetch)) {
         fetch->is_receive_paused = true;
         return CURL_WRITEFUNC_PAUSE;
     }
@@ -54,7 +115,10 @@ int hg_fetch_pieces_set_up(struct hg_fetch *fetch, const struct hg_fetch_options
     CURL *easy = fetch->easy;
 
     fetch->moved = options->moved;
-    fetch->body.max_bytes = HG_FETCH_HELD_BYTES + WRITE_BYTES;
+    fetch->is_fed = options->is_fed;
+    fetch->is_unpacked = options->accept_compressed;
+    if (is_paused_by(fetch))
+        fetch->body.max_bytes = HG_FETCH_HELD_BYTES + WRITE_BYTES;
     hg_buf_init(&fetch->fed, HG_FETCH_HELD_BYTES);
     if (options->accept_compressed)
         hg_curl->easy_setopt(easy, CURLOPT_BUFFERSIZE, PACKED_BYTES);

@@ -207,6 +207,62 @@ static void test_canceling_inside_and_outside(void **state)
     assert_int_equal(p.err, HG_ECANCELED);
 }
 
+/* Accepts and answers once, and reads nothing. */
+static bool answer_blindly(const struct piecewise *p, int listener, int *fd, const char *answer)
+{
+    if (*fd < 0 && (*fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+        assert_int_equal(send(*fd, answer, strlen(answer), MSG_NOSIGNAL), strlen(answer));
+    return p->done > 0;
+}
+
+static void test_whole_answer_is_the_result_before_all_is_sent(void **state)
+{
+    static const struct {
+        const char *answer;
+        bool takes;
+        int err;
+        size_t len;
+    } rows[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true, HG_OK, 2},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false, HG_OK, 2},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", true, HG_OK,
+         2},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true, HG_OK, 0},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", true, HG_ETIMEDOUT, 2},
+        {"HTTP/1.1 100 Continue\r\n\r\n", true, HG_ETIMEDOUT, 0},
+    };
+    struct piecewise p;
+    uint16_t port, world_port;
+    (void)state;
+    open_it(&p);
+    int listener = test_listen(&port);
+    world_port = p.world->port;
+    p.world->port = port;
+    for (size_t i = 0; i < HG_COUNT(rows); i++) {
+        int fd = -1;
+        bool is_slow = rows[i].err == HG_ETIMEDOUT;
+        p.takes = rows[i].takes;
+        p.feeds = true;
+        p.left = (size_t)1 << 30;
+        hg_buf_clear(&p.in);
+        assert_int_equal(start(&p, "/",
+                               (struct hg_fetch_options){.method = "POST",
+                                                         .is_fed = true,
+                                                         .fed_bytes = HG_FETCH_LENGTH_UNKNOWN,
+                                                         .timeout_ms = is_slow ? 200 : 0}),
+                         HG_OK);
+        test_wait(&p.world->loop, answer_blindly(&p, listener, &fd, rows[i].answer));
+        assert_int_equal(p.err, rows[i].err);
+        assert_int_equal(p.status, is_slow ? 0 : 200);
+        assert_int_equal(p.in.len, rows[i].len);
+        close(fd);
+    }
+    p.feeds = false;
+    p.world->port = world_port;
+    close(listener);
+    close_it(&p);
+}
+
 /* Of ours: the other side only listens. */
 static void test_no_memory_is_an_error(void **state)
 {
@@ -259,6 +315,7 @@ int main(void)
         cmocka_unit_test(test_size_is_of_all_that_came),
         cmocka_unit_test(test_time_goes_on_while_paused),
         cmocka_unit_test(test_canceling_inside_and_outside),
+        cmocka_unit_test(test_whole_answer_is_the_result_before_all_is_sent),
         cmocka_unit_test(test_no_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

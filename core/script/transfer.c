@@ -1,7 +1,7 @@
 /*
  * An exchange of hg.http in pieces: its answer is read, and its request's body sent, piece by piece.
  *
- *   open -> (send ... finish) -> head -> read ... -> its end, or close
+ *   open -> (room, send ... finish) -> head -> read ... -> its end, or close
  *
  * It belongs to the task that opened it and is closed when that ends, or when the script has no pointer to it any more. It
  * counts as running (node.http.concurrency) until it has ended or is closed; the watchdog gives the place back for
@@ -21,7 +21,7 @@ struct box {                   /* the userdata */
     struct transfer *transfer; /* NULL: closed */
 };
 
-enum wait { WAIT_ROOM, WAIT_HEAD, WAIT_BODY };
+enum wait { WAIT_ROOM_OR_HEAD, WAIT_ROOM_OR_BODY, WAIT_HEAD, WAIT_BODY };
 
 struct transfer {
     struct hg_list link; /* task->transfers; under the thread's lock */
@@ -182,6 +182,26 @@ static void count(const struct transfer *transfer)
         HG_FETCH_COUNT(transfer->thread->runtime, received_bytes, piece_len(transfer));
 }
 
+static bool has_part(const struct transfer *transfer, bool is_head)
+{
+    struct hg_fetch_response head;
+    return is_head ? has_head(transfer, &head) : arrived(transfer).len > 0;
+}
+
+/* What came first: the part of the answer, or room for more of the request's body.   [-0, +1, m] */
+static int push_room(lua_State *L, const struct transfer *transfer)
+{
+    bool is_head = transfer->wants == WAIT_ROOM_OR_HEAD;
+
+    if (transfer->fetch == NULL)
+        lua_pushboolean(L, 0);
+    else if (has_part(transfer, is_head))
+        lua_pushstring(L, is_head ? "head" : "body");
+    else
+        lua_pushliteral(L, "room");
+    return 1;
+}
+
 /* What it waited for.   [-0, +?, m] */
 static int push_wanted(lua_State *L, struct transfer *transfer)
 {
@@ -191,8 +211,7 @@ static int push_wanted(lua_State *L, struct transfer *transfer)
         return push_head(L, transfer);
     if (transfer->wants == WAIT_BODY)
         return push_piece(L, transfer);
-    lua_pushboolean(L, transfer->fetch != NULL);
-    return 1;
+    return push_room(L, transfer);
 }
 
 static int push_answer(lua_State *L, struct hg_task *task, void *ud)
@@ -204,15 +223,12 @@ static int push_answer(lua_State *L, struct hg_task *task, void *ud)
 
 static bool is_answered(const struct transfer *transfer)
 {
-    struct hg_fetch_response head;
+    bool is_head = transfer->wants == WAIT_HEAD || transfer->wants == WAIT_ROOM_OR_HEAD;
 
-    if (transfer->fetch == NULL)
+    if (transfer->fetch == NULL || has_part(transfer, is_head))
         return true;
-    if (transfer->wants == WAIT_HEAD)
-        return has_head(transfer, &head);
-    if (transfer->wants == WAIT_BODY)
-        return arrived(transfer).len > 0;
-    return hg_fetch_has_room(transfer->fetch);
+    return (transfer->wants == WAIT_ROOM_OR_HEAD || transfer->wants == WAIT_ROOM_OR_BODY) &&
+           hg_fetch_has_room(transfer->fetch);
 }
 
 static bool is_waiting(struct transfer *transfer)
@@ -348,7 +364,8 @@ static int answer(lua_State *L, struct hg_task *task, struct transfer *transfer,
 
 /*
  * transfer:send(piece, from) -> the place that is next | nil: it has ended, see head   [-?, +1, v]
- * transfer:room() -> true once there is some, false: it has ended   [-?, +1, v]
+ * transfer:room("head" | "body") -> "room" once there is some, or the part of the answer that has come before; false: it has
+ * ended   [-?, +1, v]
  */
 static int l_send(lua_State *L)
 {
@@ -373,12 +390,13 @@ static int l_room(lua_State *L)
 {
     struct hg_task *task;
     struct transfer *transfer = check_usable(L, &task);
+    bool is_head = strcmp(luaL_checkstring(L, 2), "head") == 0;
 
     if (transfer == NULL) {
         lua_pushboolean(L, 0);
         return 1;
     }
-    return answer(L, task, transfer, WAIT_ROOM);
+    return answer(L, task, transfer, is_head ? WAIT_ROOM_OR_HEAD : WAIT_ROOM_OR_BODY);
 }
 
 /* transfer:finish(): the body that was sent is whole. */

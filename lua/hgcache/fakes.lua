@@ -65,7 +65,7 @@ function Transfer:send(piece, from)
 end
 
 function Transfer.room()
-    return true
+    return "room"
 end
 
 function Transfer.finish()

@@ -193,89 +193,122 @@ local function lines_of(headers, is_elsewhere, has_lost_body)
     return lines
 end
 
+-- Bodies that a function gives ----------------------------------------------------------------------------------------
+--
+-- A sender: { transfer =, body = the function, length =, total =, piece = nil once all is sent, at = where it goes on }. What comes
+-- meanwhile is taken: an origin that answers while it reads would else wait for us, as we for it.
+
+-- The function's next piece. -> true | nil, message, code
+local function ask(sender)
+    local transfer, length = sender.transfer, sender.length
+    local function stop(message)
+        transfer:close()
+        error(message, 0)
+    end
+    sender.is_asking = true
+    local ok, piece, message = pcall(sender.body)
+    sender.is_asking = false
+    if not ok then
+        stop(piece)
+    elseif piece == nil and message ~= nil then
+        transfer:close()
+        return nil, tostring(message), "internal"
+    elseif piece ~= nil and type(piece) ~= "string" then
+        stop("body: expected a string or nil from the function, found a " .. type(piece))
+    end
+    sender.total = sender.total + #(piece or "")
+    if length and sender.total > length then
+        stop(("body: more than body_length, %d bytes"):format(length))
+    elseif length and not piece and sender.total ~= length then
+        stop(("body: %d bytes, and body_length is %d"):format(sender.total, length))
+    end
+    sender.piece, sender.at = piece, 1
+    return true
+end
+
+-- Sends until all is sent, or the exchange has ended, or there is something of the answer: its "head" or its "body".
+-- -> true | nil, message, code
+local function feed(sender, wanted)
+    local transfer = sender.transfer
+    while sender.piece do
+        local what = transfer:room(wanted)
+        if what == wanted then
+            return true
+        elseif not what then
+            sender.piece = nil -- with an answer, or with what went wrong
+        elseif sender.at <= #sender.piece then
+            sender.at = transfer:send(sender.piece, sender.at) or sender.at
+        else
+            local ok, message, code = ask(sender)
+            if not ok then
+                return nil, message, code
+            elseif not sender.piece then
+                transfer:finish()
+            end
+        end
+    end
+    return true
+end
+
 -- Answers in pieces ---------------------------------------------------------------------------------------------------
 
-local transfers = setmetatable({}, { __mode = "k" }) -- of answers
+local STATE = {} -- in the metatable of an answer, its own: { transfer =, sender = while there is something to send }
 local Answer = {}
-Answer.__index = Answer
 
-local function transfer_of(answer, name)
-    return transfers[answer] or error(("bad self to '%s' (an answer of hg.http with stream = true expected)"):format(name), 3)
+local function state_of(answer, name)
+    local meta = getmetatable(answer)
+    local state = type(meta) == "table" and meta[STATE]
+    return state or error(("bad self to '%s' (an answer of hg.http with stream = true expected)"):format(name), 3)
 end
 
 --- The next piece: 1 to n bytes, as soon as there are any. -> string | nil at the end | nil, message, code
 function Answer:read(n)
-    local transfer = transfer_of(self, "read")
+    local state = state_of(self, "read")
+    local sender = state.sender
     if n ~= nil and (type(n) ~= "number" or n < 1 or n ~= math.floor(n)) then
         error("bad argument #1 to 'read' (expected a whole number of bytes, at least 1)", 2)
     end
-    return transfer:read(n or PIECE_MAX)
+    if sender and sender.is_asking then
+        error("this answer is being read", 2)
+    elseif sender then
+        local ok, message, code = feed(sender, "body")
+        if not ok then
+            return nil, message, code
+        elseif not sender.piece then
+            state.sender = nil
+        end
+    end
+    return state.transfer:read(n or PIECE_MAX)
 end
 
 --- What is left is not wanted. -> whether it was open
 function Answer:close()
-    return transfer_of(self, "close"):close()
+    local state = state_of(self, "close")
+    state.sender = nil
+    return state.transfer:close()
 end
 
--- Everything of a piece, as the other side takes it. -> whether it still does
-local function send(transfer, piece)
-    local at = 1
-    while at <= #piece do
-        local from = at
-        at = transfer:send(piece, from)
-        if not at or at == from and not transfer:room() then
-            return false
+-- The whole answer to a body that a function gives.
+local function read_all(sender)
+    local transfer, pieces = sender.transfer, {}
+    local answer, piece
+    repeat
+        local ok, message, code = feed(sender, "body")
+        if ok and not answer then
+            answer, message, code = transfer:head()
+            ok = answer
         end
-    end
-    return true
-end
-
--- The body that a function gives. -> true | nil, message, code
-local function feed(transfer, body, length)
-    local total = 0
-    local function stop(message)
-        transfer:close()
-        error("body: " .. message, 0)
-    end
-    while true do
-        local ok, piece, message = pcall(body)
+        if ok then
+            piece, message, code = transfer:read(PIECE_MAX)
+            ok = not message
+        end
         if not ok then
-            transfer:close()
-            error(piece, 0)
-        elseif piece == nil and message ~= nil then
-            transfer:close()
-            return nil, tostring(message), "internal"
-        elseif piece == nil then
-            break
-        elseif type(piece) ~= "string" then
-            stop("expected a string or nil from the function, found a " .. type(piece))
-        end
-        total = total + #piece
-        if length and total > length then
-            stop(("more than body_length, %d bytes"):format(length))
-        elseif not send(transfer, piece) then
-            return true -- it has ended: with an answer, or with what went wrong
-        end
-    end
-    if length and total ~= length then
-        stop(("%d bytes, and body_length is %d"):format(total, length))
-    end
-    transfer:finish()
-    return true
-end
-
-local function read_all(transfer, answer)
-    local pieces = {}
-    while true do
-        local piece, message, code = transfer:read(PIECE_MAX)
-        if message then
             return nil, message, code
-        elseif not piece then
-            answer.body = table.concat(pieces)
-            return answer
         end
         pieces[#pieces + 1] = piece
-    end
+    until not piece
+    answer.body = table.concat(pieces)
+    return answer
 end
 
 -- One exchange. body: nil, string or function. -> answer | nil, message, code
@@ -289,9 +322,12 @@ local function exchange(request, method, url, from, lines, body, timeout)
     if not transfer then
         return nil, message, code
     end
-    if is_fed then
+    local sender = is_fed and { transfer = transfer, body = body, length = request.length, total = 0, piece = "", at = 1 } or nil
+    if not request.stream then
+        return read_all(sender)
+    elseif sender then
         local ok
-        ok, message, code = feed(transfer, body, request.length)
+        ok, message, code = feed(sender, "head")
         if not ok then
             return nil, message, code
         end
@@ -300,11 +336,8 @@ local function exchange(request, method, url, from, lines, body, timeout)
     answer, message, code = transfer:head()
     if not answer then
         return nil, message, code
-    elseif not request.stream then
-        return read_all(transfer, answer)
     end
-    transfers[answer] = transfer
-    return setmetatable(answer, Answer)
+    return setmetatable(answer, { __index = Answer, [STATE] = { transfer = transfer, sender = sender } })
 end
 
 -- Exchanges until one is no redirect to be followed.

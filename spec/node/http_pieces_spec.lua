@@ -334,6 +334,179 @@ describe("hg.http in pieces", function()
         assert.is_true(result[1] < 200, "asked " .. result[1] .. " times")
     end)
 
+    it("takes the answer of an origin that answers while it reads", function()
+        -- An echo: it reads a piece only once the one before is taken.
+        local function echo(fd)
+            local total, at = 4 * 1024 * 1024, 0
+            posix.send(fd, ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"):format(total))
+            while at < total do
+                local bytes = posix.poll({ { fd, posix.POLLIN } }, 10) and posix.recv(fd, 65536) or ""
+                local from, count = 1, math.min(#bytes, total - at)
+                assert(count > 0, "nothing more after " .. at)
+                while from <= count do
+                    assert(posix.poll({ { fd, posix.POLLOUT } }, 10), "nobody reads")
+                    from = from + (posix.send(fd, bytes:sub(from, count)) or 0)
+                end
+                at = at + count
+            end
+        end
+        local body = [[
+            local left = 65
+            local function body() left = left - 1 return left >= 0 and ("x"):rep(65536) or nil end
+        ]]
+        assert.same({ 200, 4 * 1024 * 1024 }, talk(body .. [[
+            local a = assert(hg.http.post(URL, body, { max_body = "16MiB", body_length = 65 * 65536, timeout = 20 }))
+            return a.status, #a.body
+        ]], echo))
+        assert.same({ 200, true, 4 * 1024 * 1024, false }, talk(body .. [[
+            local a = assert(hg.http.request { method = "POST", url = URL, body = body, body_length = 65 * 65536,
+                stream = true, max_body = "16MiB", timeout = 20 })
+            local before, count = left, 0
+            repeat
+                local piece, message = a:read(50000)
+                if message then error(message) end
+                count = count + #(piece or "")
+            until not piece
+            return a.status, before > 0, count, a:read() ~= nil
+        ]], echo))
+        assert.same({ null, "the answer is larger than 100000 bytes", "too_large" }, talk(body .. [[
+            return hg.http.post(URL, body, { max_body = 100000, timeout = 20 })
+        ]], function(fd)
+            posix.send(fd, "HTTP/1.1 200 OK\r\n\r\n" .. ("x"):rep(100001))
+        end))
+    end)
+
+    it("takes a whole answer for the result, whatever is left to send", function()
+        for _, answer in ipairs { "Content-Length: 2\r\n\r\nok", "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" } do
+            for _, status in ipairs { 200, 413 } do
+                for _, stream in ipairs { "false", "true" } do
+                    assert.same({ status, "ok", null }, talk(([[
+                        local a = assert(hg.http.request { method = "POST", url = URL, stream = %s, timeout = 20,
+                            body = function() hg.sleep(0.001) return ("x"):rep(60000) end })
+                        return a.status, a.body or a:read(), a.read and a:read() or nil
+                    ]]):format(stream), function(fd) -- it stays, and reads no more
+                        posix.send(fd, ("HTTP/1.1 %d Here\r\n%s"):format(status, answer))
+                    end))
+                end
+            end
+        end
+        -- Before its end it is none.
+        local result = talk([[
+            return hg.http.post(URL, function() hg.sleep(0.001) return ("x"):rep(60000) end, { timeout = 0.3 })
+        ]], function(fd)
+            posix.send(fd, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok")
+        end)
+        assert.same({ null, "timeout" }, { result[1], result[3] })
+    end)
+
+    it("goes on sending beside an answer that is read", function()
+        assert.same({ 200, "a", "b", null, 2 }, talk([[
+            local asked = 0
+            local a = assert(hg.http.request { method = "POST", url = URL, stream = true, timeout = 20, body = function()
+                asked = asked + 1
+                if asked > 1 then return nil end
+                return ("x"):rep(8 * 1024 * 1024)
+            end })
+            return a.status, a:read(), a:read(), a:read(), asked
+        ]], function(fd)
+            posix.send(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+            local got = ""
+            while not got:find("\r\n0\r\n\r\n", 1, true) do
+                local bytes = assert(posix.poll({ { fd, posix.POLLIN } }, 10) and posix.recv(fd, 65536))
+                got = got:sub(-20) .. bytes
+            end
+            posix.send(fd, "1\r\nb\r\n0\r\n\r\n")
+        end))
+        -- What goes wrong with the body is told who reads.
+        for body, wanted in pairs {
+            ["return nil, 'gone'"] = { true, null, "gone", "internal" },
+            ["error('on purpose', 0)"] = { false, "on purpose" },
+            ["return pcall(a.read, a)"] = { false, "body: expected a string or nil from the function, found a boolean" },
+        } do
+            assert.same(wanted, talk(([[
+                local a
+                local first = true
+                a = assert(hg.http.request { method = "POST", url = URL, stream = true, timeout = 20, body = function()
+                    if first then first = false return ("x"):rep(8 * 1024 * 1024) end
+                    %s
+                end })
+                return pcall(a.read, a)
+            ]]):format(body), function(fd)
+                posix.send(fd, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n")
+                while posix.poll({ { fd, posix.POLLIN } }, 10) do
+                    local bytes = posix.recv(fd, 65536)
+                    if not bytes or bytes == "" then
+                        break
+                    end
+                end
+            end))
+        end
+    end)
+
+    it("looks at the time between the pieces of a body", function()
+        local began = posix.now()
+        for _, piece in ipairs { "''", "'x'" } do
+            local result = talk(([[
+                local asked = 0
+                local _, _, code = hg.http.post(URL, function()
+                    asked = asked + 1
+                    hg.sleep(0.02)
+                    return asked < 1000 and %s or nil
+                end, { timeout = 0.2 })
+                return code, asked < 500
+            ]]):format(piece), function() end)
+            assert.same({ "timeout", true }, result)
+        end
+        assert.is_true(posix.now() - began < 10)
+    end)
+
+    it("unpacks one coding, and no more than it may", function()
+        local function gzip(command)
+            local packed = io.popen(command)
+            local bytes = packed:read("*a")
+            packed:close()
+            return bytes
+        end
+        local twice = gzip("head -c 150000000 /dev/zero | gzip -9 | gzip -9")
+        for fields, wanted in pairs {
+            ["Content-Encoding: gzip, gzip"] = "more than one content coding",
+            ["Content-Encoding: gzip\r\nContent-Encoding: gzip"] = "more than one content coding",
+            ["Transfer-Encoding: gzip, chunked"] = "a transfer coding that was not asked for",
+            ["Transfer-Encoding: gzip"] = "a transfer coding that was not asked for",
+        } do
+            assert.same({ null, wanted, "internal" }, talk([[
+                local a, message, code = open { compression = true }
+                return a, message, code
+            ]], function(fd)
+                posix.send(fd, ("HTTP/1.1 200 OK\r\n%s\r\nConnection: close\r\n\r\n%s"):format(fields, twice))
+            end), fields)
+        end
+        -- One that nobody reads does not grow past its maximum: it ends.
+        local bomb = gzip("head -c 30000000 /dev/zero | gzip -9")
+        local failures = metric("too_large_total")
+        assert.same({ "too_large" }, talk([[
+            local a = assert(open { compression = true, max_body = "1MiB" })
+            while not hg.shared("spec"):get("ended") do hg.sleep(0.01) end
+            return select(3, a:read())
+        ]], function(fd)
+            posix.send(fd, ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s"):format(#bomb, bomb))
+            node.until_true(function()
+                return metric("too_large_total") == failures + 1
+            end, 10, "an answer that was too large")
+            run "hg.shared('spec'):set('ended', true)"
+        end))
+        assert.same({ 200000, "identity, gzip" }, talk([[
+            local a = assert(open { compression = true, max_body = "1MiB" })
+            local count, piece = 0
+            repeat piece = a:read() count = count + #(piece or "") until not piece
+            return count, a.headers["content-encoding"] or "identity, gzip"
+        ]], function(fd)
+            local packed = gzip("head -c 200000 /dev/zero | gzip -9")
+            posix.send(fd, ("HTTP/1.1 200 OK\r\nContent-Encoding: identity, gzip\r\nContent-Length: %d\r\n\r\n%s")
+                :format(#packed, packed))
+        end))
+    end)
+
     it("follows redirects where the body is not needed again", function()
         assert.same({ 200, "final" }, run [[
             local a = assert(hg.http.request { url = SELF .. "/see-other", redirects = 1, stream = true })
