@@ -144,8 +144,18 @@ static bool is_allowed(const struct hg_fetch_limits *limits, const char *origin)
     return false;
 }
 
+/* Looking and taking are one step: threads begin at the same time. */
+static bool take_place(struct hg_runtime *runtime)
+{
+    if (atomic_fetch_add(&runtime->fetch.running, 1) < runtime->fetch_limits.concurrency)
+        return true;
+    atomic_fetch_sub(&runtime->fetch.running, 1);
+    return false;
+}
+
 /*
- * Whether it may be asked. A redirect stays with its scheme, and with its origin unless the configuration names the other one.
+ * Whether it may not be asked; else it counts as running. A redirect stays with its scheme, and with its origin unless the
+ * configuration names the other one.
  */
 static bool is_refused(struct hg_runtime *runtime, struct hg_task *task, const struct hg_url *from,
                        const struct hg_url *url, struct hg_http_refusal *out_refusal)
@@ -161,7 +171,7 @@ static bool is_refused(struct hg_runtime *runtime, struct hg_task *task, const s
     else if (task->kind != HG_TASK_SPAWN && task->fetch_count >= limits->per_load)
         *out_refusal =
             (struct hg_http_refusal){"more requests than node.http.per_load", "unavailable"};
-    else if (atomic_load(&runtime->fetch.running) >= limits->concurrency)
+    else if (!take_place(runtime))
         *out_refusal = (struct hg_http_refusal){
             "more requests at a time than node.http.concurrency", "unavailable"};
     else
@@ -189,7 +199,6 @@ static int start(struct hg_task *task, struct hg_fetch_options *options, hg_fetc
     if (err < 0)
         return err;
     task->fetch_count++;
-    atomic_fetch_add(&runtime->fetch.running, 1);
     HG_FETCH_COUNT(runtime, requests, 1);
     return HG_OK;
 }
@@ -236,7 +245,9 @@ int hg_http_begin(struct hg_task *task, struct hg_http_request *request, hg_fetc
         } else if (err == HG_OK) {
             request->fetch.url = url.text;
             err = start(task, &request->fetch, done, ctx, out_fetch);
-            if (err == HG_OK && request->link != NULL)
+            if (err < 0)
+                atomic_fetch_sub(&thread->runtime->fetch.running, 1);
+            else if (request->link != NULL)
                 note(request, task);
             out_refusal->message = hg_err_text(err);
         }
@@ -258,6 +269,8 @@ bool hg_http_refuse(struct hg_task *task, const struct hg_http_request *request,
     *out_refusal = (struct hg_http_refusal){hg_err_text(HG_ENOMEM), "unavailable"};
     int err = parse(request, &from, &url, &out_refusal->message);
     bool is_bad = err < 0 || is_refused(task->runtime, task, &from, &url, out_refusal);
+    if (!is_bad) /* nothing is begun */
+        atomic_fetch_sub(&task->runtime->fetch.running, 1);
     if (err == HG_EINVAL)
         out_refusal->code = "denied";
     hg_url_finish(&from);
