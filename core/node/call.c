@@ -1,10 +1,9 @@
 /*
- * What a script thread is asked for a client: the function of a route, a page for an error, whether an origin may ask. The
- * exchange waits here; the script's answer comes back to this loop.
+ * What a script thread is asked for a client: the function of a route, a page for an error. The exchange waits here; the
+ * script's answer comes back to this loop.
  *
  *   route:  hg_call_request -> script -> its answer, or the value of a key (hg.reply{ group =, key = }), or hg.serve goes on
  *   error:  hg_call_page    -> script -> its answer, with the headers that the error had
- *   origin: hg_call_origin  -> script -> remembered -> `next`
  */
 #include <stdio.h>
 #include "base/alloc.h"
@@ -20,27 +19,20 @@ struct call {
     struct hg_exchange *exchange; /* outlives its client: the script reads the request */
     struct hg_node_route *route;  /* of a route's function; else NULL */
     char remote[80], name[24];
-    char *origin_name;
     char message[600];     /* of an error */
     struct hg_buf headers; /* whole lines that an error had */
-    const struct hg_cors *cors;
-    hg_called_fn next;
     /* For a stored value: what hg.serve would say, with the script's headers. */
     struct hg_node_route stored;
     struct hg_config_route stored_config;
 };
 
 #define ROUTE_TIMEOUT_MS 10000 /* where neither the route nor a group says otherwise */
-#define OTHER_TIMEOUT_MS 5000  /* pages and origins */
-/* How long a function's word about an origin holds, and its failure. */
-#define ORIGIN_MS       60000
-#define ORIGIN_ERROR_MS 1000
+#define PAGE_TIMEOUT_MS  5000
 
 static void call_free(struct call *call)
 {
     hg_route_call_finish(&call->call);
     hg_buf_finish(&call->headers);
-    hg_free(call->origin_name);
     hg_free(call);
 }
 
@@ -59,13 +51,20 @@ static bool has_field(struct hg_bytes lines, struct hg_bytes name)
     return false;
 }
 
-/* The fields that an error had, but for those that its page gives itself. Vary is a list to which both add. */
+/* Lists to which both an error and its page add. */
+static bool is_shared(struct hg_bytes name)
+{
+    return hg_bytes_eq_nocase(name, HG_BYTES("vary")) ||
+           hg_bytes_eq_nocase(name, HG_BYTES("cache-control"));
+}
+
+/* The fields that an error had, but for those that its page gives itself. */
 static void append_kept(struct call *call, struct hg_buf *headers)
 {
     struct hg_bytes own = hg_buf_bytes(&call->call.headers), rest = hg_buf_bytes(&call->headers);
     struct hg_bytes name, value;
     while (hg_fetch_next_header(&rest, &name, &value))
-        if (hg_bytes_eq_nocase(name, HG_BYTES("vary")) || !has_field(own, name))
+        if (is_shared(name) || !has_field(own, name))
             hg_field_append(headers, name, value);
 }
 
@@ -139,29 +138,11 @@ static void answer_failure(struct call *call)
     call_free(call);
 }
 
-static void on_origin(struct call *call)
-{
-    struct hg_route_call *result = &call->call;
-    bool is_approved = !result->is_failed && result->is_allowed;
-    struct hg_exchange *exchange = call->exchange;
-    struct hg_front *front = call->front;
-    hg_called_fn next = call->next;
-
-    hg_origins_note(front->origins, call->cors, result->origin, is_approved,
-                    hg_loop_now(front->loop) + (result->is_failed ? ORIGIN_ERROR_MS : ORIGIN_MS));
-    call_free(call);
-    if (is_approved)
-        exchange->marks |= HG_MARK_APPROVED;
-    next(front, exchange);
-}
-
 static void on_done(struct hg_route_call *route_call)
 {
     struct call *call = hg_container_of(route_call, struct call, call);
     call->exchange->user = NULL;
-    if (route_call->kind == HG_CALL_ORIGIN) {
-        on_origin(call);
-    } else if (route_call->is_failed) {
+    if (route_call->is_failed) {
         answer_failure(call);
     } else if (route_call->is_native) {
         struct hg_path_params params = route_call->params;
@@ -204,7 +185,7 @@ static struct call *call_create(struct hg_front *front, struct hg_exchange *exch
     call->call = (struct hg_route_call){
         .request = kept->request,
         .remote = call->remote,
-        .timeout_ms = OTHER_TIMEOUT_MS,
+        .timeout_ms = PAGE_TIMEOUT_MS,
         .home = front->loop,
         .done = on_done,
     };
@@ -265,34 +246,6 @@ struct hg_exchange *hg_call_page(struct hg_front *front, struct hg_exchange *exc
     call->call.error_status = status;
     call->call.error_message = call->message;
     if (hg_buf_append_bytes(&call->headers, hg_buf_bytes(&front->headers)) == HG_OK && begin(call))
-        return NULL;
-    call_free(call);
-    return exchange;
-}
-
-struct hg_exchange *hg_call_origin(struct hg_front *front, struct hg_exchange *exchange,
-                                   struct hg_node_route *route, const struct hg_cors *cors,
-                                   hg_called_fn next)
-{
-    struct call *call = call_create(front, exchange, route);
-    if (call == NULL)
-        return exchange;
-    exchange = call->exchange;
-    struct hg_buf name;
-    hg_buf_init(&name, SIZE_MAX);
-    bool is_named = hg_buf_append_str(&name, "origin") == HG_OK;
-    if (route != NULL && route->owns_cors)
-        is_named = is_named && hg_buf_append_char(&name, ' ') == HG_OK &&
-                   hg_buf_append_str(&name, route->config->route) == HG_OK;
-    is_named = is_named && hg_buf_append_char(&name, '\0') == HG_OK;
-    size_t len;
-    call->origin_name = hg_buf_take(&name, &len);
-    call->call.kind = HG_CALL_ORIGIN;
-    call->call.route = call->origin_name;
-    call->call.origin = exchange->request->origin;
-    call->cors = cors;
-    call->next = next;
-    if (is_named && begin(call))
         return NULL;
     call_free(call);
     return exchange;

@@ -3,7 +3,7 @@
  *
  *   node.c      start and stop              request.c   a client's request: route, key, get, answer
  *   workers.c   worker loops, accept        serve.c     answers of hg.serve
- *   drain.c     signals, leaving            call.c      function routes, pages of errors, origins
+ *   drain.c     signals, leaving            call.c      function routes, pages of errors; call_origin.c  origins
  *   source.c    what groups need from us    peer_side.c what peers ask of us
  *   contact.c   what others changed         peer_many.c  many keys in one message; peer_changes.c what they tell and ask of changes
  *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c, hot.c, explain.c its pages
@@ -33,11 +33,13 @@ struct hg_front {
     struct hg_request *spare;         /* the waiter of the next miss, made before it is needed */
     struct hg_hold hold;              /* scratch of one hit */
     struct hg_origins *origins;       /* what cors.origin said */
+    struct hg_list askings;           /* call_origin.c: what it is asked now */
 };
 
 /* hg_exchange.marks */
 #define HG_MARK_APPROVED 1u           /* cors.origin said that this origin may */
 #define HG_MARK_PAGES    2u           /* errors may have pages of http.errors: a client's, and not in one already */
+#define HG_MARK_UNKNOWN  4u           /* cors.origin said nothing: the answer is for now only */
 
 struct hg_worker {
     struct hg_loop loop;
@@ -63,7 +65,7 @@ struct hg_node_route {
 };
 
 #define HG_NODE_COUNTERS(X)                                                                        \
-    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(no_memory) X(client_timeouts) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
+    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(no_memory) X(client_timeouts) X(origins_unasked) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
 struct hg_node_counters {
 #define X(name) _Atomic uint64_t name;
     HG_NODE_COUNTERS(X)
@@ -204,7 +206,7 @@ void hg_serve_request(struct hg_front *front, struct hg_exchange *exchange, stru
 /* The answer of a key of a group, with the route's headers. */
 void hg_serve_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_get *get,
                   uint64_t timeout_ms, struct hg_node_route *route, void (*release)(void *route));
-/* Appends the fields of cors, which may be NULL, to front->headers. */
+/* Appends the fields of cors, which may be NULL, to front->headers; nobody keeps an answer without them by mistake. */
 void hg_front_cors(struct hg_front *front, const struct hg_exchange *exchange, const struct hg_cors *cors);
 /* An error: its page of http.errors, or one line of plain text; front->headers holds further lines. */
 void hg_front_error_more(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route, int status,
@@ -217,10 +219,12 @@ void hg_front_error(struct hg_front *front, struct hg_exchange *exchange, struct
 void hg_call_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
                      const struct hg_path_params *params);
 
-/* What was asked is known: go on with the exchange, which is kept. */
-typedef void (*hg_called_fn)(struct hg_front *front, struct hg_exchange *exchange);
 /* NULL: begun, and it will be answered. Else nothing is, and the exchange, perhaps kept by now, is to be answered by the caller. */
 struct hg_exchange *hg_call_page(struct hg_front *front, struct hg_exchange *exchange, int status, const char *message);
+
+/* call_origin.c. What was asked is known: go on with the exchange, which is kept. */
+typedef void (*hg_called_fn)(struct hg_front *front, struct hg_exchange *exchange, enum hg_origin_word word);
+/* NULL: next follows. Else nobody is asked (counted), and the exchange, perhaps kept by now, is the caller's. */
 struct hg_exchange *hg_call_origin(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route,
                                    const struct hg_cors *cors, hg_called_fn next);
 

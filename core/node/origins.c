@@ -7,7 +7,7 @@
 struct slot {
     const struct hg_cors *cors;
     uint64_t until_ms;
-    bool is_approved;
+    enum hg_origin_word word;
     unsigned char len;
     char text[HG_ORIGIN_MAX];
 };
@@ -39,18 +39,18 @@ static size_t place(const struct hg_cors *cors, struct hg_bytes origin)
 }
 
 bool hg_origins_find(const struct hg_origins *origins, const struct hg_cors *cors,
-                     struct hg_bytes origin, uint64_t now_ms, bool *out_is_approved)
+                     struct hg_bytes origin, uint64_t now_ms, enum hg_origin_word *out_word)
 {
     const struct slot *slot = origins->slots[place(cors, origin)];
     if (slot == NULL || slot->cors != cors || now_ms >= slot->until_ms ||
         !hg_bytes_eq(hg_bytes(slot->text, slot->len), origin))
         return false;
-    *out_is_approved = slot->is_approved;
+    *out_word = slot->word;
     return true;
 }
 
 void hg_origins_note(struct hg_origins *origins, const struct hg_cors *cors, struct hg_bytes origin,
-                     bool is_approved, uint64_t until_ms)
+                     enum hg_origin_word word, uint64_t until_ms)
 {
     struct slot **slot = &origins->slots[place(cors, origin)];
     if (origin.len > HG_ORIGIN_MAX)
@@ -59,7 +59,7 @@ void hg_origins_note(struct hg_origins *origins, const struct hg_cors *cors, str
         return;
     (*slot)->cors = cors;
     (*slot)->until_ms = until_ms;
-    (*slot)->is_approved = is_approved;
+    (*slot)->word = word;
     (*slot)->len = (unsigned char)origin.len;
     memcpy((*slot)->text, origin.data, origin.len);
 }

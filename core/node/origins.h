@@ -15,12 +15,18 @@
 
 struct hg_origins;
 
+enum hg_origin_word {
+    HG_ORIGIN_DENIED,
+    HG_ORIGIN_APPROVED,
+    HG_ORIGIN_UNKNOWN, /* it failed */
+};
+
 int hg_origins_create(struct hg_origins **out_origins);
 void hg_origins_destroy(struct hg_origins *origins);
-/* Whether it may; false: it is not known. */
+/* What was said of it; false: nothing is known. */
 bool hg_origins_find(const struct hg_origins *origins, const struct hg_cors *cors, struct hg_bytes origin,
-                     uint64_t now_ms, bool *out_is_approved);
+                     uint64_t now_ms, enum hg_origin_word *out_word);
 void hg_origins_note(struct hg_origins *origins, const struct hg_cors *cors, struct hg_bytes origin,
-                     bool is_approved, uint64_t until_ms);
+                     enum hg_origin_word word, uint64_t until_ms);
 
 #endif

@@ -90,10 +90,20 @@ static struct hg_node_route *route_of_cors(struct hg_node *node,
     return match->target;
 }
 
+static void mark(struct hg_exchange *exchange, enum hg_origin_word word)
+{
+    if (word == HG_ORIGIN_APPROVED)
+        exchange->marks |= HG_MARK_APPROVED;
+    else if (word == HG_ORIGIN_UNKNOWN)
+        exchange->marks |= HG_MARK_UNKNOWN;
+}
+
 /* With the exchange again once cors.origin has said whether its origin may. */
-static void answer_approved(struct hg_front *front, struct hg_exchange *exchange)
+static void answer_said(struct hg_front *front, struct hg_exchange *exchange,
+                        enum hg_origin_word word)
 {
     struct hg_route_match match;
+    mark(exchange, word);
     if (exchange->conn == NULL)
         hg_exchange_drop(exchange);
     else if (hg_routes_match(front->node->routes, exchange->request->method,
@@ -108,7 +118,7 @@ static void answer_route(struct hg_front *front, struct hg_exchange *exchange)
     const struct hg_http1_request *request = exchange->request;
     struct hg_node *node = front->node;
     struct hg_route_match match;
-    bool is_approved = false;
+    enum hg_origin_word word;
     if (request->method == HG_OPTIONS && request->path.len == 1 && request->path.data[0] == '*') {
         answer_options(front, exchange, (1u << HG_GET) | (1u << HG_OPTIONS));
         return;
@@ -126,12 +136,11 @@ static void answer_route(struct hg_front *front, struct hg_exchange *exchange)
     if (!hg_cors_is_asking(cors, request)) {
         answer_match(front, exchange, &match);
     } else if (hg_origins_find(front->origins, cors, request->origin, hg_loop_now(front->loop),
-                               &is_approved)) {
-        if (is_approved)
-            exchange->marks |= HG_MARK_APPROVED;
+                               &word)) {
+        mark(exchange, word);
         answer_match(front, exchange, &match);
-    } else if ((exchange = hg_call_origin(front, exchange, route, cors, answer_approved)) != NULL) {
-        answer_approved(front, exchange); /* nobody could be asked: without */
+    } else if ((exchange = hg_call_origin(front, exchange, route, cors, answer_said)) != NULL) {
+        answer_said(front, exchange, HG_ORIGIN_UNKNOWN);
     }
 }
 

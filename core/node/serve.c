@@ -38,6 +38,8 @@ void hg_front_cors(struct hg_front *front, const struct hg_exchange *exchange,
                    const struct hg_cors *cors)
 {
     hg_cors_answer(cors, exchange->request, exchange->marks & HG_MARK_APPROVED, &front->headers);
+    if (cors != NULL && (exchange->marks & HG_MARK_UNKNOWN))
+        hg_buf_append_str(&front->headers, "Cache-Control: no-store\r\n");
 }
 
 static void append_cors(struct hg_front *front, const struct hg_exchange *exchange,
@@ -174,10 +176,11 @@ static void reply_value(struct hg_front *front, struct hg_exchange *exchange,
                     result->created_ms != 0 && now_ms > result->created_ms
                         ? (now_ms - result->created_ms) / 1000
                         : 0);
+    bool cache_control = config->cache_control && !(exchange->marks & HG_MARK_UNKNOWN);
     /* A value without end says nothing: it may be set or removed tomorrow. */
-    if (config->cache_control && (result->expires_ms == 0 || result->how == HG_HOW_STALE))
+    if (cache_control && (result->expires_ms == 0 || result->how == HG_HOW_STALE))
         hg_buf_append_str(headers, "Cache-Control: no-cache\r\n");
-    else if (config->cache_control && result->expires_ms != HG_FOREVER)
+    else if (cache_control && result->expires_ms != HG_FOREVER)
         append_u64_line(headers, HG_BYTES("Cache-Control: max-age="),
                         result->expires_ms > now_ms ? (result->expires_ms - now_ms) / 1000 : 0);
     hg_buf_append_bytes(headers, hg_buf_bytes(&route->headers));

@@ -19,6 +19,7 @@ int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *
     hg_buf_init(&front->headers, SCRATCH_MAX);
     hg_buf_init(&front->body, SCRATCH_MAX);
     hg_hold_init(&front->hold);
+    hg_list_init(&front->askings);
     front->key = hg_malloc(node->config->limits.key + 1);
     /* No answer's head or error text is ever cut by a lack of memory. */
     if (front->key == NULL || hg_buf_reserve(&front->headers, HEADERS_RESERVED) < 0 ||

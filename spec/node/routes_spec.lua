@@ -46,6 +46,7 @@ return {
     cors = { origin = function(origin)
         origins_asked:inc()
         if origin:find("boom") then fail() end
+        if origin:find("slow") then hg.sleep(0.3) end
         return origin:find("^https://[%w-]+%.good%.example$") ~= nil
     end, credentials = true, headers = { "x-a" }, methods = { "GET", "POST" }, max_age = "10m" },
     routes = {
@@ -274,9 +275,58 @@ describe("routes in Lua", function()
             assert.is_nil(allowed(from(bad)), bad)
         end
         assert.equal(before, asked())
-        r = from "https://boom.good.example"
-        assert.same({ 200, "value of a" }, { r.status, r.body })
-        assert.is_nil(allowed(r))
+        for _ = 1, 2 do -- nobody keeps such an answer for an origin that may
+            r = from "https://boom.good.example"
+            assert.same({ 200, "value of a", "no-store", "Origin" },
+                { r.status, r.body, headers_of(r, "cache-control"), headers_of(r, "vary") })
+            assert.is_nil(allowed(r))
+        end
+        assert.equal("no-store", headers_of(from("https://boom.good.example", "/nowhere"), "cache-control"))
+        assert.is_truthy(headers_of(from "https://evil.example", "cache-control"):find("^max%-age="))
+    end)
+
+    it("ask about an origin once for all who wait, and not about too many at a time", function()
+        local function asked(name)
+            return tonumber(n:admin("/metrics").body:match("\n" .. name .. " (%d+)"))
+        end
+        local function flood(count, origin_of)
+            local connections, answers = {}, {}
+            for i = 1, count do
+                connections[i] = assert(http.connect(n.api_port))
+                connections[i]:send(http.format { path = "/native?key=a", headers = { Origin = origin_of(i) } })
+            end
+            for i, connection in ipairs(connections) do
+                answers[i] = connection:response("GET", 20)
+                connection:close()
+                assert.same({ 200, "value of a" }, { answers[i].status, answers[i].body })
+            end
+            return answers
+        end
+        local before, unasked = asked "spec_origins_total", asked "hgcache_origins_unasked_total"
+        for _, r in ipairs(flood(30, function() return "https://slow.good.example" end)) do
+            assert.equal("https://slow.good.example", allowed(r))
+        end
+        assert.is_true(asked "spec_origins_total" - before <= 2) -- one for each worker
+        assert.equal(unasked, asked "hgcache_origins_unasked_total")
+        before = asked "spec_origins_total"
+        local without = 0
+        for i, r in ipairs(flood(100, function(i) return ("https://slow%d.good.example"):format(i) end)) do
+            if allowed(r) then
+                assert.equal(("https://slow%d.good.example"):format(i), allowed(r))
+            else
+                without = without + 1
+                assert.same({ "no-store", "Origin" }, { headers_of(r, "cache-control"), headers_of(r, "vary") })
+            end
+        end
+        assert.is_true(without >= 100 - 2 * 16, without)
+        assert.equal(unasked + without, asked "hgcache_origins_unasked_total")
+        assert.equal(before + 100 - without, asked "spec_origins_total")
+        -- Who leaves takes nothing with him.
+        local connection = assert(http.connect(n.api_port))
+        connection:send(http.format { path = "/native?key=a", headers = { Origin = "https://slow-gone.good.example" } })
+        posix.pause(0.02)
+        connection:close()
+        assert.equal("https://slow-gone.good.example", allowed(get("/native?key=a", { Origin = "https://slow-gone.good.example" })))
     end)
 
     it("have the node's own line where a page cannot be had", function()
