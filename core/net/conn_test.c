@@ -136,6 +136,10 @@ static void test_protocol_error_is_answered_and_then_closed(void **state)
         assert_int_equal(answer.status, cases[i].status);
         assert_non_null(strstr(answer.head, "\r\nConnection: close\r\n"));
         assert_int_equal(answer.body.data[answer.body.len - 1], '\n');
+        bool is_page = answer.status == 405; /* of test_world.h */
+        assert_int_equal(strstr(answer.head, "\r\nContent-Type: text/x-page\r\n") != NULL, is_page);
+        assert_int_equal(strstr(answer.head, "\r\nAllow: ") != NULL, is_page);
+        assert_int_equal(hg_bytes_eq(hg_buf_bytes(&answer.body), HG_BYTES("a page\n")), is_page);
         test_answer_finish(&answer);
         test_wait(&world->loop, test_client_poll(&client));
         assert_true(client.has_eof);

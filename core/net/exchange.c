@@ -401,20 +401,22 @@ void hg_conn_queue_drop(struct hg_conn *conn)
 
 void hg_conn_answer_error(struct hg_conn *conn, int status, const char *text)
 {
-    char body[160];
-    size_t len = strlen(text) < sizeof(body) - 1 ? strlen(text) : sizeof(body) - 1;
+    const struct hg_server_ops *ops = &conn->server->ops;
+    char line[160], headers[160];
+    const char *type = "Content-Type: text/plain; charset=utf-8\r\n";
     struct hg_exchange exchange = {.conn = conn, .server = conn->server, .roles = conn->roles};
+    const char *page =
+        ops->page != NULL ? ops->page(conn->server->ctx, conn->roles, status, &type) : NULL;
+
+    snprintf(line, sizeof(line), "%s\n", text);
+    snprintf(headers, sizeof(headers), "%s%s", type,
+             status == 405 ? "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n" : "");
     struct hg_reply reply = {
         .status = status,
-        .headers = status == 405
-                       ? HG_BYTES("Content-Type: text/plain; charset=utf-8\r\n"
-                                  "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n")
-                       : HG_BYTES("Content-Type: text/plain; charset=utf-8\r\n"),
-        .body = {body, len + 1},
+        .headers = hg_bytes_str(headers),
+        .body = hg_bytes_str(page != NULL ? page : line),
         .close = true,
     };
-    memcpy(body, text, len);
-    body[len] = '\n';
     hg_list_init(&exchange.link);
     hg_exchange_answer(&exchange, &reply);
 }

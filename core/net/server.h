@@ -56,6 +56,11 @@ struct hg_server_ops {
     void (*request)(void *ctx, struct hg_exchange *exchange);
     /* The client of a kept, unanswered exchange has gone: conn is NULL; still answer it (it is then just freed), or call hg_exchange_drop. */
     void (*gone)(void *ctx, struct hg_exchange *exchange);
+    /*
+     * NULL, or what is answered to what is no request, instead of a line of text: NULL, or the text, with the line of its
+     * Content-Type.
+     */
+    const char *(*page)(void *ctx, unsigned roles, int status, const char **out_type);
     /* A connection is over; the connection cap counts on it. */
     void (*closed)(void *ctx, unsigned roles);
 };

@@ -85,6 +85,15 @@ static inline void on_gone(void *ctx, struct hg_exchange *exchange)
     answer_text(exchange, 200, "nobody hears this");
 }
 
+static inline const char *on_page(void *ctx, unsigned roles, int status, const char **out_type)
+{
+    (void)ctx;
+    assert_int_equal(roles, 7);
+    if (status == 405)
+        *out_type = "Content-Type: text/x-page\r\n";
+    return status == 405 ? "a page\n" : NULL;
+}
+
 static inline void on_conn_closed(void *ctx, unsigned roles)
 {
     struct world *world = ctx;
@@ -111,7 +120,8 @@ static const struct hg_server_limits usual_limits = {
 
 static inline struct world *world_open(const struct hg_server_limits *limits)
 {
-    static const struct hg_server_ops ops = {on_request, on_gone, on_conn_closed};
+    static const struct hg_server_ops ops = {
+        .request = on_request, .gone = on_gone, .page = on_page, .closed = on_conn_closed};
     struct world *world = calloc(1, sizeof(*world));
     assert_int_equal(hg_loop_init(&world->loop, "test"), HG_OK);
     assert_int_equal(hg_server_create(&world->loop, limits, &ops, world, &world->server), HG_OK);

@@ -208,6 +208,8 @@ void hg_serve_get(struct hg_front *front, struct hg_exchange *exchange, struct h
                   uint64_t timeout_ms, struct hg_node_route *route, void (*release)(void *route));
 /* Appends the fields of cors, which may be NULL, to front->headers; nobody keeps an answer without them by mistake. */
 void hg_front_cors(struct hg_front *front, const struct hg_exchange *exchange, const struct hg_cors *cors);
+/* The text of http.errors for what was no request, as hg_server_ops.page; ctx is the front. */
+const char *hg_front_page(void *ctx, unsigned roles, int status, const char **out_type);
 /* An error: its page of http.errors, or one line of plain text; front->headers holds further lines. */
 void hg_front_error_more(struct hg_front *front, struct hg_exchange *exchange, struct hg_node_route *route, int status,
                          const char *message);

@@ -15,6 +15,7 @@
 const struct hg_server_ops hg_node_server_ops = {
     .request = hg_node_request,
     .gone = hg_node_gone,
+    .page = hg_front_page,
     .closed = hg_node_closed,
 };
 

@@ -48,14 +48,29 @@ static void append_cors(struct hg_front *front, const struct hg_exchange *exchan
     hg_front_cors(front, exchange, route != NULL ? route->cors : front->node->cors);
 }
 
-static const struct hg_config_page *find_page(const struct hg_front *front,
-                                              const struct hg_exchange *exchange, int status)
+static const struct hg_config_page *find_page(const struct hg_config *config, int status)
 {
-    const struct hg_config *config = front->node->config;
-    for (size_t i = 0; (exchange->marks & HG_MARK_PAGES) && i < config->page_count; i++)
+    for (size_t i = 0; i < config->page_count; i++)
         if (config->pages[i].status == status)
             return &config->pages[i];
     return NULL;
+}
+
+static const char *type_of(const struct hg_config_page *page)
+{
+    return page->text[0] == '<' ? "Content-Type: text/html; charset=utf-8\r\n"
+                                : "Content-Type: text/plain; charset=utf-8\r\n";
+}
+
+const char *hg_front_page(void *ctx, unsigned roles, int status, const char **out_type)
+{
+    const struct hg_front *front = ctx;
+    const struct hg_config_page *page =
+        roles & HG_ROLE_API ? find_page(front->node->config, status) : NULL;
+    if (page == NULL || page->text == NULL)
+        return NULL;
+    *out_type = type_of(page);
+    return page->text;
 }
 
 static void answer_text(struct hg_front *front, struct hg_exchange *exchange, int status,
@@ -74,13 +89,11 @@ void hg_front_error_more(struct hg_front *front, struct hg_exchange *exchange,
 {
     bool is_envelope =
         route != NULL && !route->config->is_function && route->config->as == HG_AS_ENVELOPE;
-    const struct hg_config_page *page = is_envelope ? NULL : find_page(front, exchange, status);
+    bool may_have = !is_envelope && (exchange->marks & HG_MARK_PAGES);
+    const struct hg_config_page *page = may_have ? find_page(front->node->config, status) : NULL;
 
     if (page != NULL && page->text != NULL) {
-        answer_text(front, exchange, status,
-                    page->text[0] == '<' ? "Content-Type: text/html; charset=utf-8\r\n"
-                                         : "Content-Type: text/plain; charset=utf-8\r\n",
-                    hg_bytes_str(page->text));
+        answer_text(front, exchange, status, type_of(page), hg_bytes_str(page->text));
         return;
     }
     exchange->marks &= ~HG_MARK_PAGES; /* what goes wrong in it has none */

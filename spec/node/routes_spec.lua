@@ -38,6 +38,8 @@ return {
                 return hg.reply { json = { status = status, message = message, path = req.path }, headers = { ["X-Page"] = "yes" } }
             end,
             [405] = "<h1>Not so</h1>",
+            [400] = "<p>What?", [413] = "too much", [431] = "too many words",
+            [414] = function() return "a long line" end,
             [502] = function(req) if req.query.twice then fail() end return "sorry" end,
             [504] = function() return 200, "in time after all" end,
             [503] = "back soon",
@@ -230,6 +232,21 @@ describe("routes in Lua", function()
             { r.status, r.body, headers_of(r, "cache-status"), headers_of(r, "x-b") })
         assert.is_truthy(headers_of(r, "vary"):find("Origin", 1, true))
         assert.is_truthy(headers_of(r, "vary"):find("X-A", 1, true))
+        -- What is no request has those that are texts.
+        local head = " HTTP/1.1\r\nHost: x\r\n"
+        for bytes, wanted in pairs {
+            ["GET /\1" .. head .. "\r\n"] = { "HTTP/1.1 400 ", "text/html", "<p>What?" },
+            ["BREW /" .. head .. "\r\n"] = { "HTTP/1.1 501 ", "text/plain", "unknown method\n" },
+            ["POST /json" .. head .. "Content-Length: 100000000\r\n\r\n"] = { "HTTP/1.1 413 ", "text/plain", "too much" },
+            ["GET /" .. head .. "X: " .. ("a"):rep(200000) .. "\r\n\r\n"] = { "HTTP/1.1 431 ", "text/plain", "too many words" },
+            ["GET /" .. ("a"):rep(20000) .. head .. "\r\n"] = { "HTTP/1.1 414 ", "text/plain", "too long\n" },
+        } do
+            local raw = http.raw(n.api_port, bytes)
+            for i, part in ipairs(wanted) do
+                assert.is_truthy(i < 3 and raw:find(part, 1, true) or raw:sub(-#part) == part, raw:sub(1, 500))
+            end
+        end
+        assert.is_nil(http.raw(n.admin_port, "GET /\1" .. head .. "\r\n"):find("What?", 1, true))
         -- Not of the admin's and of other nodes.
         assert.is_nil(headers_of(n:admin("/nowhere"), "x-page"))
     end)
