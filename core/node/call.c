@@ -51,20 +51,13 @@ static bool has_field(struct hg_bytes lines, struct hg_bytes name)
     return false;
 }
 
-/* Lists to which both an error and its page add. */
-static bool is_shared(struct hg_bytes name)
-{
-    return hg_bytes_eq_nocase(name, HG_BYTES("vary")) ||
-           hg_bytes_eq_nocase(name, HG_BYTES("cache-control"));
-}
-
-/* The fields that an error had, but for those that its page gives itself. */
+/* The fields that an error had, but for those that its page gives itself. Vary is a list to which both add. */
 static void append_kept(struct call *call, struct hg_buf *headers)
 {
     struct hg_bytes own = hg_buf_bytes(&call->call.headers), rest = hg_buf_bytes(&call->headers);
     struct hg_bytes name, value;
     while (hg_fetch_next_header(&rest, &name, &value))
-        if (is_shared(name) || !has_field(own, name))
+        if (hg_bytes_eq_nocase(name, HG_BYTES("vary")) || !has_field(own, name))
             hg_field_append(headers, name, value);
 }
 
@@ -82,6 +75,8 @@ static void answer(struct call *call)
         hg_buf_append_str(headers, "Content-Type: text/plain; charset=utf-8\r\n");
     if (result->kind == HG_CALL_ROUTE)
         hg_front_cors(front, exchange, call->route->cors);
+    else
+        hg_front_no_store(front, exchange);
     struct hg_reply reply = {
         .status = result->status,
         .headers = hg_buf_bytes(headers),

@@ -206,7 +206,9 @@ void hg_serve_request(struct hg_front *front, struct hg_exchange *exchange, stru
 /* The answer of a key of a group, with the route's headers. */
 void hg_serve_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group, struct hg_get *get,
                   uint64_t timeout_ms, struct hg_node_route *route, void (*release)(void *route));
-/* Appends the fields of cors, which may be NULL, to front->headers; nobody keeps an answer without them by mistake. */
+/* Where cors.origin said nothing, nobody is to keep the answer: the one Cache-Control in front->headers says so. */
+void hg_front_no_store(struct hg_front *front, const struct hg_exchange *exchange);
+/* Appends the fields of cors, which may be NULL, to front->headers, and no_store. */
 void hg_front_cors(struct hg_front *front, const struct hg_exchange *exchange, const struct hg_cors *cors);
 /* The text of http.errors for what was no request, as hg_server_ops.page; ctx is the front. */
 const char *hg_front_page(void *ctx, unsigned roles, int status, const char **out_type);

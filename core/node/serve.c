@@ -34,12 +34,36 @@ static void append_cache_status(struct hg_front *front, const struct hg_result *
     hg_buf_append(&front->headers, "\r\n", 2);
 }
 
+/* Lines that begin so, with the colon. */
+static void drop_lines(struct hg_buf *headers, struct hg_bytes start)
+{
+    size_t to = 0;
+    for (size_t at = 0, len; at < headers->len; at += len) {
+        char *line = headers->data + at;
+        const char *end = memchr(line, '\n', headers->len - at);
+        len = end == NULL ? headers->len - at : (size_t)(end - line) + 1;
+        if (len >= start.len && hg_bytes_eq_nocase(hg_bytes(line, start.len), start))
+            continue;
+        memmove(headers->data + to, line, len);
+        to += len;
+    }
+    headers->len = to;
+}
+
+void hg_front_no_store(struct hg_front *front, const struct hg_exchange *exchange)
+{
+    if (!(exchange->marks & HG_MARK_UNKNOWN))
+        return;
+    drop_lines(&front->headers, HG_BYTES("Cache-Control:"));
+    hg_buf_append_str(&front->headers, "Cache-Control: no-store\r\n");
+}
+
 void hg_front_cors(struct hg_front *front, const struct hg_exchange *exchange,
                    const struct hg_cors *cors)
 {
     hg_cors_answer(cors, exchange->request, exchange->marks & HG_MARK_APPROVED, &front->headers);
-    if (cors != NULL && (exchange->marks & HG_MARK_UNKNOWN))
-        hg_buf_append_str(&front->headers, "Cache-Control: no-store\r\n");
+    if (cors != NULL)
+        hg_front_no_store(front, exchange);
 }
 
 static void append_cors(struct hg_front *front, const struct hg_exchange *exchange,
@@ -189,11 +213,10 @@ static void reply_value(struct hg_front *front, struct hg_exchange *exchange,
                     result->created_ms != 0 && now_ms > result->created_ms
                         ? (now_ms - result->created_ms) / 1000
                         : 0);
-    bool cache_control = config->cache_control && !(exchange->marks & HG_MARK_UNKNOWN);
     /* A value without end says nothing: it may be set or removed tomorrow. */
-    if (cache_control && (result->expires_ms == 0 || result->how == HG_HOW_STALE))
+    if (config->cache_control && (result->expires_ms == 0 || result->how == HG_HOW_STALE))
         hg_buf_append_str(headers, "Cache-Control: no-cache\r\n");
-    else if (cache_control && result->expires_ms != HG_FOREVER)
+    else if (config->cache_control && result->expires_ms != HG_FOREVER)
         append_u64_line(headers, HG_BYTES("Cache-Control: max-age="),
                         result->expires_ms > now_ms ? (result->expires_ms - now_ms) / 1000 : 0);
     hg_buf_append_bytes(headers, hg_buf_bytes(&route->headers));

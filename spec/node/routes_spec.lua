@@ -33,7 +33,8 @@ return {
                 if how == "stored" then return hg.reply { group = "pages", key = "a" } end
                 if how == "native" then return { __hgcache = "native" } end
                 if how == "headers" then
-                    return hg.reply { body = "own", headers = { ["cache-STATUS"] = "mine", Vary = "X-A", ["X-B"] = { "1", "2" } } }
+                    return hg.reply { body = "own", headers = { ["cache-STATUS"] = "mine", Vary = "X-A",
+                        ["Cache-Control"] = "max-age=9", ["X-B"] = { "1", "2" } } }
                 end
                 return hg.reply { json = { status = status, message = message, path = req.path }, headers = { ["X-Page"] = "yes" } }
             end,
@@ -64,6 +65,7 @@ return {
         ["GET /table"] = function() return {} end,
         ["GET /fail"] = fail,
         ["GET /late"] = { timeout = "50ms", handler = function() hg.sleep(1) end },
+        ["GET /kept"] = function() return 200, "kept", { ["cache-control"] = "max-age=60" } end,
         ["GET /forged"] = function() return { __hgcache = "native" } end,
         ["GET /header"] = function(req) return 200, "x", { ["X-V"] = req.query.v } end,
         ["GET /denied"] = function(req)
@@ -298,7 +300,9 @@ describe("routes in Lua", function()
                 { r.status, r.body, headers_of(r, "cache-control"), headers_of(r, "vary") })
             assert.is_nil(allowed(r))
         end
-        assert.equal("no-store", headers_of(from("https://boom.good.example", "/nowhere"), "cache-control"))
+        for _, path in ipairs { "/nowhere", "/nowhere?page=headers", "/stored/Tom", "/kept", "/native?key=none" } do
+            assert.equal("no-store", headers_of(from("https://boom.good.example", path), "cache-control"), path)
+        end
         assert.is_truthy(headers_of(from "https://evil.example", "cache-control"):find("^max%-age="))
     end)
 
