@@ -35,7 +35,8 @@ struct hg_groups_config {
     size_t waiters_max; /* on one flight, default 10000 */
     uint64_t lease_ms;  /* life of copies, default 2000 */
     uint64_t hot_minute; /* gets a minute from which a key is hot; 0 = HG_HOT_MINUTE (hot.h) */
-    unsigned shards;    /* of a group with shards = auto; fewer where each would have less than HG_SHARD_BYTES_MIN */
+    unsigned shards;    /* of a group with shards = auto */
+    size_t shard_bytes_min; /* it has fewer where each would have less */
 };
 
 /* So many that two workers seldom want the same one; a shard takes some 2 KB. */

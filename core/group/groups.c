@@ -88,7 +88,7 @@ static unsigned shard_count(const struct hg_groups *groups, const struct hg_grou
 
     while (count < wanted && count < SHARDS_MAX)
         count *= 2;
-    while (is_auto && count > 1 && config->capacity_bytes / count < HG_SHARD_BYTES_MIN)
+    while (is_auto && count > 1 && config->capacity_bytes / count < groups->config.shard_bytes_min)
         count /= 2;
     return count;
 }

@@ -61,6 +61,33 @@ static void test_groups_share_nothing_but_the_limits(void **state)
     fake_finish(&fake);
 }
 
+static void test_a_small_group_has_fewer_shards(void **state)
+{
+    static const struct {
+        size_t capacity_bytes;
+        unsigned asked, expected;
+    } cases[] = {{100, 0, 1},  {1000, 0, 1},  {2000, 0, 2}, {7999, 0, 4},
+                 {8000, 0, 8}, {80000, 0, 8}, {100, 4, 4}};
+    struct fake fake;
+    struct hg_group *group;
+
+    (void)state;
+    fake_init(&fake);
+    fake.limits.shards = 8;
+    fake.limits.shard_bytes_min = 1000;
+    fake_start(&fake);
+    for (size_t i = 0; i < HG_COUNT(cases); i++) {
+        char name[] = {(char)('a' + i), '\0'};
+        struct hg_group_config config = fake.config;
+        config.name = name;
+        config.capacity_bytes = cases[i].capacity_bytes;
+        config.shards = cases[i].asked;
+        assert_int_equal(hg_groups_add(fake.groups, &config, &group), HG_OK);
+        assert_int_equal(hg_group_config(group)->shards, cases[i].expected);
+    }
+    fake_finish(&fake);
+}
+
 static void test_keys_spread_over_the_shards(void **state)
 {
     struct fake fake;
@@ -132,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_groups_are_found_by_name_and_index),
         cmocka_unit_test(test_groups_share_nothing_but_the_limits),
+        cmocka_unit_test(test_a_small_group_has_fewer_shards),
         cmocka_unit_test(test_keys_spread_over_the_shards),
         cmocka_unit_test(test_error_without_memory_is_the_spare_one),
         cmocka_unit_test(test_creating_out_of_memory_leaves_nothing),

@@ -195,6 +195,7 @@ int hg_node_source_init(struct hg_node *node)
         .waiters_max = config->limits.waiters,
         .lease_ms = config->lease_ms,
         .shards = node->worker_count == 1 ? 1 : node->worker_count * HG_SHARDS_PER_WORKER,
+        .shard_bytes_min = HG_SHARD_BYTES_MIN,
     };
     int err = hg_groups_create(&groups_config, &node->source, &node->groups);
     if (err < 0)
