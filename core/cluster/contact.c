@@ -45,6 +45,20 @@ void hg_contact_destroy(struct hg_contact *contact)
     hg_free(contact);
 }
 
+void hg_contact_inherit(struct hg_contact *contact, const struct hg_contact *before,
+                        const size_t *was)
+{
+    contact->distrust = before->distrust;
+    contact->stats = before->stats;
+    for (size_t i = 0; i < contact->member_count; i++) {
+        if (was[i] == SIZE_MAX)
+            continue;
+        assert(was[i] < before->member_count);
+        contact->members[i] = (struct member){.place = before->members[was[i]].place,
+                                              .heard_ms = before->members[was[i]].heard_ms};
+    }
+}
+
 struct hg_contact_stats hg_contact_stats(const struct hg_contact *contact)
 {
     return contact->stats;

@@ -24,6 +24,13 @@ int hg_contact_create(struct hg_groups *groups, struct hg_changes *changes, size
                       struct hg_contact **out_contact);
 void hg_contact_destroy(struct hg_contact *contact); /* NULL is fine */
 
+/*
+ * The members have changed: takes over from `before` what was learnt. was[i]: the index that member i had there, SIZE_MAX: none.
+ * Asks under way stay `before`'s own; their answers are for it, or to be dropped.
+ */
+void hg_contact_inherit(struct hg_contact *contact, const struct hg_contact *before,
+                        const size_t *was);
+
 /* Each quarter lease, before asking. */
 void hg_contact_tick(struct hg_contact *contact, uint64_t now_ms);
 /* Whether to ask that member now, for what; then hg_contact_answered follows once. False: an ask is under way. */

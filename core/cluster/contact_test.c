@@ -279,6 +279,38 @@ static void test_an_answer_to_an_ask_from_before_the_standstill_is_not_enough(vo
     stop(&pair);
 }
 
+static void test_the_place_in_a_log_outlives_a_change_of_members(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct hg_contact *next;
+    struct hg_changes_place place;
+    /* Before: a and b. After: a stranger, b, a. */
+    const size_t was[] = {SIZE_MAX, 1, 0};
+    start(&pair, 4);
+    tick(&pair, 0);
+    test_put(&pair.a, "k", NULL, pair.now_ms);
+    for (uint64_t i = 1; i <= 20; i++) /* more than the log holds */
+        remove_at_b(&pair, i, "other");
+    tick(&pair, TICK_MS);
+    struct hg_contact_stats before = hg_contact_stats(pair.contact);
+    test_put(&pair.a, "k", NULL, pair.now_ms);
+
+    assert_int_equal(hg_contact_create(pair.a.groups, pair.a.changes, 3, 2, &next), HG_OK);
+    hg_contact_inherit(next, pair.contact, was);
+    hg_contact_destroy(pair.contact);
+    pair.contact = next;
+    assert_int_equal(hg_contact_stats(next).flushed, before.flushed);
+    hg_contact_tick(next, pair.now_ms);
+    assert_true(hg_contact_ask(next, 0, pair.now_ms, &place));
+    assert_int_equal(place.boot, 0); /* nothing is known of it */
+    hg_contact_answered(next, 0, HG_BYTES_NONE, pair.now_ms);
+    tick(&pair, TICK_MS); /* b, from where it was: a hole would have cost the store */
+    assert_int_equal(hg_contact_stats(next).flushed, before.flushed);
+    assert_true(test_has(&pair.a, "k", pair.now_ms));
+    stop(&pair);
+}
+
 static void test_creating_may_run_out_of_memory(void **state)
 {
     (void)state;
@@ -306,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_a_peer_that_restarted_costs_nothing_unless_we_stood_still),
         cmocka_unit_test(test_no_answer_and_nonsense_change_nothing),
         cmocka_unit_test(test_an_answer_to_an_ask_from_before_the_standstill_is_not_enough),
+        cmocka_unit_test(test_the_place_in_a_log_outlives_a_change_of_members),
         cmocka_unit_test(test_creating_may_run_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 
 struct view_block {
     struct hg_view view;
+    _Atomic size_t holders;
     void *peers[];
 };
 
@@ -81,7 +82,8 @@ int hg_view_create(const struct hg_ring_preset *preset, const struct hg_bytes *m
             goto free_block;
         }
     }
-    block->view = (struct hg_view){.ring = ring, .self = self_index, .peers = block->peers};
+    block->view = (struct hg_view){
+        .ring = ring, .self = self_index, .peers = block->peers, .holders = &block->holders};
     *out_view = &block->view;
     return HG_OK;
 

@@ -20,12 +20,21 @@
 #include "group/histogram.h"
 #include "group/source.h"
 
-/* A ring snapshot and who we are in it. Immutable; published by one atomic pointer; freed by who made it. */
+/*
+ * A ring snapshot and who we are in it. Immutable but for its holders; published by one atomic pointer; freed by who made it,
+ * once nobody holds it and whoever read the pointer before the next one was published is done with it or holds it.
+ */
 struct hg_view {
     const struct hg_ring *ring;
-    long self;          /* our index, or -1: not a member (every key is somebody else's) */
-    void *const *peers; /* what the source knows each member by; peers[self] is NULL */
+    long self;               /* our index, or -1: not a member (every key is somebody else's) */
+    void *const *peers;      /* what the source knows each member by; peers[self] is NULL */
+    _Atomic size_t *holders; /* NULL: not counted, it outlives all */
 };
+
+/* Each load holds the view that it was decided on. Any thread; NULL is fine. */
+void hg_view_hold(const struct hg_view *view);
+void hg_view_release(const struct hg_view *view);
+bool hg_view_is_held(const struct hg_view *view);
 
 /* Limits and switches shared by all groups of a node. */
 struct hg_groups_config {
@@ -160,7 +169,7 @@ struct hg_group *hg_groups_find(const struct hg_groups *groups, struct hg_bytes 
 size_t hg_groups_count(const struct hg_groups *groups);
 /* in the order added */
 struct hg_group *hg_groups_at(const struct hg_groups *groups, size_t index);
-/* Publishes a membership; NULL = a cluster of one. The old view must stay alive as long as loads may use it. */
+/* Publishes a membership; NULL = a cluster of one. The old view must stay alive as long as it may be in use (hg_view). */
 void hg_groups_set_view(struct hg_groups *groups, const struct hg_view *view);
 const struct hg_view *hg_groups_view(const struct hg_groups *groups);
 /*

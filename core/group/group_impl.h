@@ -95,6 +95,8 @@ struct hg_value *hg_groups_error(struct hg_groups *groups, enum hg_class klass, 
                                  struct hg_bytes message, uint64_t retry_after_ms);
 
 /* view.c */
+void hg_load_set_view(struct hg_load *load,
+                      const struct hg_view *view); /* held, instead of the one it had */
 bool hg_view_is_mine(const struct hg_view *view, struct hg_bytes key);
 /* True with *out_member: whom to ask when `failed` did not answer. False: load it here. */
 bool hg_view_second(const struct hg_view *view, struct hg_bytes key, size_t failed,

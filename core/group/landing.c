@@ -129,7 +129,7 @@ static bool restart_locked(struct hg_shard *shard, struct hg_load *load, struct 
     if (load->flight.kind == HG_FLIGHT_REMOTE) {
         if (hg_view_is_mine(view, load->flight.key))
             return hg_load_become_local_locked(shard, load, false, view, turn);
-        load->view = view;
+        hg_load_set_view(load, view);
         load->member = hg_ring_owner(view->ring, load->flight.key);
     }
     hg_flight_begin(&shard->flights, &load->flight);

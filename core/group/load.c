@@ -90,7 +90,7 @@ int hg_load_begin_locked(struct hg_shard *shard, struct hg_load *load, const str
     load->state = HG_LOAD_BEGUN;
     load->reason = reason;
     load->started_ms = now_ms;
-    load->view = view;
+    hg_load_set_view(load, view);
     load->start_number = hg_groups_sequence(groups);
     if (load->flight.kind == HG_FLIGHT_REMOTE)
         load->member = hg_ring_owner(view->ring, load->flight.key);
@@ -105,6 +105,7 @@ void hg_load_destroy(struct hg_load *load)
     assert(hg_list_is_empty(&load->nested));
     assert(hg_list_is_empty(&load->followers));
     hg_value_unref(load->old);
+    hg_view_release(load->view);
     hg_free(load);
 }
 

@@ -70,7 +70,7 @@ bool hg_load_become_local_locked(struct hg_shard *shard, struct hg_load *load, b
     load->flight.kind = HG_FLIGHT_LOCAL;
     load->is_fallback = is_fallback;
     load->is_second = false;
-    load->view = view;
+    hg_load_set_view(load, view);
     load->state = HG_LOAD_BEGUN;
     load->start_number = hg_groups_sequence(groups);
     load->fence_number = 0;

@@ -59,12 +59,51 @@ static void test_who_is_no_member_owns_nothing_and_one_member_has_no_second(void
     fake_finish(&fake);
 }
 
+/* A load may outlive the view that it was decided on in everybody's mind but its own. */
+static void test_a_view_is_held_while_a_load_of_it_runs(void **state)
+{
+    struct fake fake;
+    struct asker askers[20] = {0};
+    struct hg_load *load;
+    _Atomic size_t holders = 0;
+    char key[16];
+
+    (void)state;
+    fake_init(&fake);
+    fake_start(&fake);
+    fake_view(&fake, 3, 1);
+    fake.view.holders = &holders;
+    struct hg_view next = fake.view;
+    _Atomic size_t next_holders = 0;
+    next.holders = &next_holders;
+    for (int i = 0; i < 20; i++) { /* local ones and remote ones */
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_int_equal(ask(&fake, &askers[i], key), HG_PENDING);
+    }
+    assert_int_equal(holders, 20);
+    hg_groups_set_view(fake.groups, &next);
+    assert_int_equal(holders, 20);
+    while (!hg_list_is_empty(&fake.asks)) {
+        load = next_ask(&fake);
+        end_ask(&fake, load, HG_ASK_TYPED, value_of(load, "v"), HG_FOREVER);
+    }
+    assert_true(hg_view_is_held(&fake.view));
+    while (!hg_list_is_empty(&fake.loads))
+        end_next(&fake, "v");
+    assert_false(hg_view_is_held(&fake.view));
+    assert_int_equal(holders, 0);
+    assert_int_equal(next_holders, 0);
+    deliver(&fake.loop);
+    fake_finish(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alone_every_key_is_ours),
         cmocka_unit_test(test_owner_self_and_second),
         cmocka_unit_test(test_who_is_no_member_owns_nothing_and_one_member_has_no_second),
+        cmocka_unit_test(test_a_view_is_held_while_a_load_of_it_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,13 @@
 
 /* --- members --- */
 
+/* The membership has dropped it, and nothing of it is under way. */
+static bool is_over(const struct hg_peer_member *member)
+{
+    return hg_peer_is_destroyed(member->peer) && hg_list_is_empty(&member->calls) &&
+           hg_list_is_empty(&member->waiting) && member->probe == NULL && member->sends == 0;
+}
+
 struct hg_peer_member *hg_peer_member_get(struct hg_peer_client *client, struct hg_peer *peer)
 {
     hg_list_for_each(link, &client->members)
@@ -48,6 +55,7 @@ static void member_free(struct hg_peer_member *member)
     assert(hg_list_is_empty(&member->calls));
     assert(hg_list_is_empty(&member->waiting));
     assert(member->probe == NULL);
+    assert(member->sends == 0);
     hg_list_remove(&member->link);
     hg_peer_unref(member->peer);
     hg_free(member);
@@ -88,6 +96,7 @@ static void on_sent(void *ctx, const struct hg_fetch_response *response)
 {
     struct sending sending = *(struct sending *)ctx;
     hg_free(ctx);
+    sending.member->sends--;
     if (sending.is_write || response->err == HG_OK)
         hg_peer_member_note(sending.member, response, hg_loop_now(sending.member->client->loop));
     sending.done(sending.ctx, response);
@@ -130,6 +139,8 @@ int hg_peer_client_send(struct hg_peer_client *client, struct hg_peer *peer, con
     hg_buf_finish(&url);
     if (err < 0)
         hg_free(sending);
+    else
+        member->sends++;
     return err;
 }
 
@@ -204,9 +215,10 @@ static void on_tick(uv_timer_t *tick)
     hg_list_for_each_safe(link, &client->members)
     {
         struct hg_peer_member *member = hg_container_of(link, struct hg_peer_member, link);
-        if (hg_peer_is_destroyed(member->peer) && hg_list_is_empty(&member->calls) &&
-            hg_list_is_empty(&member->waiting) && member->probe == NULL)
-            continue; /* kept until the client closes: sends may be under way */
+        if (is_over(member)) {
+            member_free(member);
+            continue;
+        }
         is_needed |= member_tick(member, is_late, now_ms);
     }
     if (!is_needed)

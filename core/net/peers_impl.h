@@ -37,6 +37,7 @@ struct hg_peer_member {
     struct hg_list waiting; /* asks of this turn */
     struct hg_list calls;   /* requests under way for asks */
     struct hg_fetch *probe; /* NULL: none of ours */
+    size_t sends;           /* other requests under way */
 };
 
 /* peers.c */

@@ -1,3 +1,4 @@
+#include "net/peers_impl.h"
 #include "net/test_peers.h"
 
 static void test_typed_value_arrives_with_life_and_age(void **state)
@@ -212,6 +213,7 @@ static void test_dead_peer_fails_all_asks_at_once(void **state)
     assert_int_equal(stats.downs, 1);
     assert_int_equal(stats.outstanding, 0);
     hg_peer_destroy(peer); /* while the client still probes it */
+    test_wait(&world->loop, hg_list_is_empty(&world->client->members)); /* and forgets it then */
     world_close(world);
 }
 
