@@ -35,7 +35,7 @@ local by_name = {
     errors = "table<integer, string|hgcache.error_page>", origin = "fun(origin: string): boolean",
     groups = "table<string, hgcache.config.group>",
     routes = "table<string, hgcache.serve|hgcache.handler|hgcache.config.handler>",
-    peers = "string[]",
+    peers = "string[]|hgcache.peers|fun(): string[]?, string?",
 }
 
 local function words(expected)

@@ -16,11 +16,14 @@ const char *hg_node_not_ready(const struct hg_node *node)
         return "starting";
     if (phase != HG_NODE_SERVING)
         return "draining";
-    if (node->view == NULL)
+    const struct hg_view *view = hg_node_view(node);
+    if (view == NULL)
         return "";
+    if (!hg_node_members_are_known(node))
+        return "the members of the cluster are not known yet";
     size_t up = 1;
-    for (size_t i = 0; i < hg_ring_member_count(node->view->ring); i++)
-        up += i != (size_t)node->view->self && hg_peer_is_up(node->view->peers[i]);
+    for (size_t i = 0; i < hg_ring_member_count(view->ring); i++)
+        up += i != (size_t)view->self && hg_peer_is_up(view->peers[i]);
     return up < node->config->min_peers ? "fewer peers are up than cluster.min_peers" : "";
 }
 

@@ -19,6 +19,7 @@ struct run {
     struct hg_change *change; /* NULL once handed back */
     struct hg_node *node;
     struct hg_worker *worker;
+    const struct hg_view *view; /* held: its members are told; NULL in a cluster of one */
     struct hg_timer timer;
     struct hg_buf value;   /* set: the encoded Response */
     struct hg_write write; /* the last: it has members behind it */
@@ -45,9 +46,9 @@ static void hand_back(struct hg_change *change)
 
 static struct hg_bytes member_name(const struct run *run, size_t member)
 {
-    if (run->node->view == NULL)
+    if (run->view == NULL)
         return run->node->name;
-    return hg_ring_member(run->node->view->ring, member);
+    return hg_ring_member(run->view->ring, member);
 }
 
 static void list_members(const struct run *run, bool is_acknowledged, struct hg_buf *list)
@@ -69,6 +70,7 @@ static void on_timer_closed(struct hg_timer *timer)
 {
     struct run *run = hg_container_of(timer, struct run, timer);
     hg_buf_finish(&run->value);
+    hg_view_release(run->view);
     hg_free(run);
 }
 
@@ -137,7 +139,7 @@ static int on_tell(void *ctx, size_t member, unsigned round, const struct hg_pee
     if (err == HG_OK)
         err = run->worker->client == NULL
                   ? HG_ECANCELED
-                  : hg_peer_client_send(run->worker->client, run->node->view->peers[member], "POST",
+                  : hg_peer_client_send(run->worker->client, run->view->peers[member], "POST",
                                         path.data, hg_buf_bytes(&body), config->lease_ms, on_told,
                                         told);
     hg_buf_finish(&path);
@@ -172,7 +174,7 @@ static void on_start(struct hg_mail *mail)
     struct run *run = hg_container_of(mail, struct run, mail);
     struct hg_change *change = run->change;
     struct hg_write *write = &run->write;
-    const struct hg_view *view = run->node->view;
+    const struct hg_view *view = run->view;
     bool is_of_key = change->op <= HG_CHANGE_EXPIRE;
     int err = HG_OK;
     hg_timer_init(&run->timer, &run->worker->loop);
@@ -202,7 +204,8 @@ static void on_start(struct hg_mail *mail)
 void hg_node_change(void *ctx, struct hg_change *change)
 {
     struct hg_node *node = ctx;
-    size_t member_count = node->view == NULL ? 1 : hg_ring_member_count(node->view->ring);
+    const struct hg_view *view = hg_node_view(node);
+    size_t member_count = view == NULL ? 1 : hg_ring_member_count(view->ring);
     HG_COUNT_UP(node->counters.changes);
     change->err = HG_OK;
     change->was_there = false;
@@ -222,6 +225,8 @@ void hg_node_change(void *ctx, struct hg_change *change)
     run->mail.deliver = on_start;
     run->change = change;
     run->node = node;
+    run->view = view;
+    hg_view_hold(view);
     run->worker = hg_node_any_worker(node);
     hg_buf_init(&run->value, node->config->limits.peer_message);
     run->write.ops = &write_ops;

@@ -268,6 +268,8 @@ static void read_cluster(struct reader *r)
     c->has_cluster = true;
     c->self = text(r, "self");
     c->peers = strings(r, "peers");
+    c->discovery = text_or_null(r, "discovery");
+    c->discovery_every_ms = whole(r, "every");
     c->base_path = text(r, "base_path");
     c->default_group = text_or_null(r, "default_group");
     c->peer_tokens = strings(r, "tokens");

@@ -82,6 +82,8 @@ struct hg_config {
 
     bool has_cluster;
     const char *self, *base_path, *default_group; /* default_group may be NULL */
+    const char *discovery;       /* who lists the members: "etcd", ...; NULL: peers does */
+    uint64_t discovery_every_ms; /* how often it runs */
     struct hg_strings peers, peer_tokens;
     struct hg_ring_preset ring;
     uint64_t peer_timeout_ms, lease_ms;

@@ -1,7 +1,7 @@
 /*
  * Signals, housekeeping and leaving.
  *
- *   TERM or INT -> /ready says 503; accept goes on for drain_delay, every answer with "Connection: close"
+ *   TERM or INT -> /ready says 503; discovery takes our name back; accept goes on for drain_delay, every answer with "Connection: close"
  *               -> listeners take what is queued and close
  *               -> what is in flight finishes, what was accepted gets its answer -> exit 0
  *   a second TERM or INT, or drain_timeout -> exit 1 at once
@@ -13,7 +13,8 @@
 #define HOUSEKEEPING_MS 100
 #define LAST_REQUEST_MS                                                                            \
     1000 /* for the request of a connection that was accepted last; idle ones are closed before */
-#define EXPIRE_ROWS 512 /* of each shard, each time: a bounded step, of about 4,000 entries */
+#define LEAVE_MS    3000 /* for discovery to take our name back; a lease does it later */
+#define EXPIRE_ROWS 512  /* of each shard, each time: a bounded step, of about 4,000 entries */
 
 static void exit_now(struct hg_node *node, const char *why)
 {
@@ -117,7 +118,8 @@ static void on_drain_tick(uv_timer_t *timer)
         exit_now(node, "the drain limit passed");
         return;
     }
-    if (now_ms < node->drain_listen_until_ms)
+    if (now_ms < node->drain_listen_until_ms ||
+        (now_ms < node->drain_leave_until_ms && !hg_runtime_has_left(node->runtime)))
         return;
     if (node->drain_last_until_ms == 0)
         node->drain_last_until_ms = hg_time_add(now_ms, LAST_REQUEST_MS);
@@ -139,6 +141,8 @@ void hg_drain_begin(struct hg_node *node)
     uint64_t now_ms = hg_loop_now(&node->control);
     atomic_store(&node->phase, HG_NODE_DRAINING);
     node->drain_listen_until_ms = now_ms + node->config->drain_delay_ms;
+    node->drain_leave_until_ms = now_ms + LEAVE_MS;
+    hg_runtime_leave(node->runtime);
     node->drain_until_ms = hg_time_add(node->drain_listen_until_ms, node->config->drain_timeout_ms);
     hg_log(HG_LOG_INFO, "node draining name=%s", node->config->name);
     hg_workers_drain(node);
@@ -170,6 +174,7 @@ static void on_housekeeping(uv_timer_t *timer)
     uint64_t now_ms = hg_loop_now(&node->control);
     for (size_t i = 0; i < hg_groups_count(node->groups); i++)
         hg_group_expire_step(hg_groups_at(node->groups, i), now_ms, EXPIRE_ROWS);
+    hg_node_members_tick(node);
 }
 
 static int signal_init(struct hg_node *node, uv_signal_t *handle, uv_signal_cb callback, int number)

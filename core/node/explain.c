@@ -113,9 +113,9 @@ static int fields(const struct hg_explain *explain, const struct hg_value *value
 
 static struct hg_bytes self_name(const struct hg_node *node)
 {
-    return node->view == NULL || node->view->self < 0
-               ? node->name
-               : hg_ring_member(node->view->ring, (size_t)node->view->self);
+    const struct hg_view *view = hg_node_view(node);
+    return view == NULL || view->self < 0 ? node->name
+                                          : hg_ring_member(view->ring, (size_t)view->self);
 }
 
 static int part_of(struct hg_node *node, const struct hg_explain *explain,
@@ -162,6 +162,7 @@ struct gather {
     struct hg_front *front;
     struct hg_exchange *exchange; /* ours; answered into the void where the client has gone */
     struct hg_worker *worker;
+    const struct hg_view *view; /* held; NULL in a cluster of one */
     struct hg_group *group;
     struct hg_bytes key;
     size_t outstanding, part_count;
@@ -174,6 +175,7 @@ static void gather_free(struct gather *gather)
 {
     for (size_t i = 0; i < gather->part_count; i++)
         hg_buf_finish(&gather->parts[i].json);
+    hg_view_release(gather->view);
     hg_free(gather->parts);
     hg_free(gather);
 }
@@ -182,7 +184,7 @@ static int append_part(const struct gather *gather, const struct part *part,
                        const struct hg_explain *explain, const struct hg_value *value,
                        struct hg_buf *buf)
 {
-    const struct hg_view *view = gather->node->view;
+    const struct hg_view *view = gather->view;
     if (part->member == (size_t)view->self)
         return part_of(gather->node, explain, value, buf);
     if (part->why[0] == 0)
@@ -291,7 +293,7 @@ static void ask(struct gather *gather, struct part *part, const char *path)
     struct hg_node *node = gather->node;
     struct hg_peer_client *client = gather->worker->client;
     int err = client == NULL ? HG_EDRAINING
-                             : hg_peer_client_send(client, node->view->peers[part->member], "GET",
+                             : hg_peer_client_send(client, gather->view->peers[part->member], "GET",
                                                    path, HG_BYTES_NONE,
                                                    node->config->peer_timeout_ms, on_told, part);
     if (err == HG_OK)
@@ -312,7 +314,7 @@ static void on_start(struct hg_mail *mail)
         err = hg_buf_append(&path, "?explain", sizeof("?explain"));
     for (size_t i = 0; i < gather->part_count; i++) {
         struct part *part = &gather->parts[i];
-        if (part->member == (size_t)node->view->self)
+        if (part->member == (size_t)gather->view->self)
             continue;
         if (err == HG_OK)
             ask(gather, part, path.data);
@@ -334,7 +336,8 @@ static struct gather *gather_create(struct hg_front *front, struct hg_group *gro
                                     struct hg_bytes key)
 {
     struct hg_node *node = front->node;
-    size_t count = node->view == NULL ? 0 : hg_ring_member_count(node->view->ring);
+    const struct hg_view *view = hg_node_view(node);
+    size_t count = view == NULL ? 0 : hg_ring_member_count(view->ring);
     struct gather *gather = hg_calloc(1, sizeof(*gather) + key.len);
     if (gather == NULL)
         return NULL;
@@ -345,6 +348,8 @@ static struct gather *gather_create(struct hg_front *front, struct hg_group *gro
     memcpy(gather->storage, key.data, key.len);
     gather->key = hg_bytes(gather->storage, key.len);
     gather->node = node;
+    gather->view = view;
+    hg_view_hold(view);
     gather->front = front;
     gather->group = group;
     gather->part_count = count;

@@ -24,6 +24,7 @@
 struct hg_harness {
     struct hg_vm_fakes fakes;
     struct hg_node node;
+    struct hg_bytes *members; /* of a cluster whose members are found */
     struct hg_harness_spec spec;
     struct hg_loop *loops[LOOPS_MAX];
     size_t loop_count;
@@ -278,6 +279,28 @@ static int start_worker(struct hg_harness *harness)
     return hg_front_init(&worker->front, node, &worker->loop);
 }
 
+/* Nobody finds anything here. */
+static int find_members(struct hg_harness *harness)
+{
+    struct hg_config *config = harness->node.config;
+    const struct hg_harness_spec *spec = &harness->spec;
+    if (!config->has_cluster || config->discovery == NULL)
+        return HG_OK;
+    struct hg_bytes self = hg_bytes_str(config->self);
+    size_t count = 0;
+    harness->members = hg_calloc(spec->found_count + 1, sizeof(*harness->members));
+    if (harness->members == NULL)
+        return HG_ENOMEM;
+    harness->members[count++] = self;
+    for (size_t i = 0; i < spec->found_count; i++) {
+        if (!hg_bytes_eq(spec->found[i], self))
+            harness->members[count++] = spec->found[i];
+    }
+    config->discovery = NULL;
+    config->peers = (struct hg_strings){harness->members, count};
+    return HG_OK;
+}
+
 static void fit_config(struct hg_harness *harness)
 {
     struct hg_config *config = harness->node.config;
@@ -319,7 +342,9 @@ static int start(struct hg_harness *harness, const struct hg_node_options *optio
     node->name = hg_bytes_str(node->config->name);
     node->started_ms = harness->now_ms;
     node->connections_max = 1;
-    err = start_worker(harness);
+    err = find_members(harness);
+    if (err == HG_OK)
+        err = start_worker(harness);
     if (err == HG_OK)
         err = hg_node_source_init(node);
     if (err < 0)
@@ -416,6 +441,7 @@ void hg_harness_destroy(struct hg_harness *harness)
     hg_buf_finish(&harness->result);
     hg_buf_finish(&harness->log);
     hg_buf_finish(&harness->log_taken);
+    hg_free(harness->members);
     hg_free(harness);
 }
 

@@ -40,6 +40,9 @@ struct hg_harness_spec {
     /* NULL: the cluster of the configuration is left out, this node owns every key. */
     void (*peer)(void *ctx, struct hg_bytes member, const char *group, struct hg_bytes key,
                  struct hg_harness_peer *answer);
+    /* Where the configuration has its members found: this node and these. */
+    const struct hg_bytes *found;
+    size_t found_count;
 };
 
 /* time_ms: since 1970, of the wall clock. HG_EINVAL or another error: *out_error says why (hg_free it). */

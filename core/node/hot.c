@@ -50,7 +50,7 @@ static int collect(struct hg_node *node, uint64_t now_ms, struct row **out_rows,
 static int format_row(struct hg_node *node, const struct row *row, struct hg_buf *buf)
 {
     struct hg_bytes key = hg_value_key(row->key.value);
-    const struct hg_view *view = node->view;
+    const struct hg_view *view = hg_node_view(node);
     struct hg_bytes owner =
         view == NULL ? node->name : hg_ring_member(view->ring, hg_ring_owner(view->ring, key));
     int err = hg_buf_append_str(buf, "{\"group\":");

@@ -1,7 +1,7 @@
 /*
  * What specs have of a harness: the table `hgcache.testing.core`. lua/hgcache/testing.lua makes hg.testing of it.
  *
- *   node(file, args, time_ms, dispatcher, has_peers) -> node        raises what is wrong with the configuration
+ *   node(file, args, time_ms, dispatcher, peers) -> node        peers: list of names, or nil; raises what is wrong with the configuration
  *   node:call(what, ...), :request(bytes), :advance(ms), :now(), :take_log(), :close()
  *   dispatcher(what, ...): "runs", group, key, is_next; "peer", member, group, key -> value | nil, message, class; else what
  *   hgcache.fakes asks
@@ -169,6 +169,22 @@ static void on_peer(void *ctx, struct hg_bytes member, const char *group, struct
         hg_buf_clear(&answer->data);
         hg_buf_append_str(&answer->data, error);
     }
+}
+
+/* The list at index; its texts stay in it.   [-0, +1, v] */
+static const struct hg_bytes *check_names(lua_State *L, int index, size_t *out_count)
+{
+    luaL_checktype(L, index, LUA_TTABLE);
+    size_t count = lua_objlen(L, index);
+    struct hg_bytes *items = lua_newuserdata(L, (count + 1) * sizeof(*items));
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, index, (int)i + 1);
+        luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, index, "expected a list of names");
+        items[i].data = lua_tolstring(L, -1, &items[i].len);
+        lua_pop(L, 1);
+    }
+    *out_count = count;
+    return items;
 }
 
 static struct binding *check_node(lua_State *L)
@@ -345,6 +361,11 @@ static int l_node(lua_State *L)
     options.args.values = values;
     uint64_t time_ms = (uint64_t)luaL_checknumber(L, 3);
     luaL_checktype(L, 4, LUA_TFUNCTION);
+    struct hg_harness_spec spec = {.ask = on_ask, .runs = on_runs};
+    if (!lua_isnoneornil(L, 5)) {
+        spec.peer = on_peer;
+        spec.found = check_names(L, 5, &spec.found_count);
+    }
 
     if (++made % NODES_PER_COLLECTION == 0 || !has_descriptors())
         lua_gc(L, LUA_GCCOLLECT, 0);
@@ -360,10 +381,7 @@ static int l_node(lua_State *L)
     lua_pushvalue(L, 4);
     binding->dispatcher_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 
-    struct hg_harness_spec spec = {.ctx = binding,
-                                   .ask = on_ask,
-                                   .runs = on_runs,
-                                   .peer = lua_toboolean(L, 5) ? on_peer : NULL};
+    spec.ctx = binding;
     char *why;
     int err = hg_harness_create(&options, time_ms, &spec, &binding->harness, &why);
     if (err < 0) {

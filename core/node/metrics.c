@@ -205,7 +205,7 @@ static int peer_row(struct hg_buf *buf, const char *metric, const char *peer, ui
 
 static int peer_metrics(struct hg_node *node, struct hg_buf *buf)
 {
-    const struct hg_view *view = node->view;
+    const struct hg_view *view = hg_node_view(node);
     if (view == NULL)
         return HG_OK;
     size_t count = hg_ring_member_count(view->ring);
@@ -232,6 +232,28 @@ static int peer_metrics(struct hg_node *node, struct hg_buf *buf)
     ROWS("peer_downs_total", "counter", downs)
 #undef ROWS
     return err;
+}
+
+/* Where its members come from. */
+static int member_metrics(struct hg_node *node, struct hg_buf *buf)
+{
+    const struct hg_view *view = hg_node_view(node);
+    if (view == NULL)
+        return HG_OK;
+    struct hg_node_members_stats stats = hg_node_members_stats(node);
+    int err = single(buf, "membership_members", "gauge", hg_ring_member_count(view->ring));
+    if (err == HG_OK)
+        err = single(buf, "membership_ignored", "gauge", stats.ignored);
+#define X(name)                                                                                    \
+    if (err == HG_OK)                                                                              \
+        err = single(buf, "membership_" #name "_total", "counter", stats.name);
+    HG_NODE_MEMBERS_COUNTERS(X)
+#undef X
+    if (err == HG_OK)
+        err = type_line(buf, "membership_stale_seconds", "gauge");
+    return err == HG_OK ? hg_buf_printf(buf, "hgcache_membership_stale_seconds %.3f\n",
+                                        (double)stats.age_ms / 1000)
+                        : err;
 }
 
 /* What this node knows of invalidations. */
@@ -274,6 +296,8 @@ int hg_metrics_format(struct hg_node *node, struct hg_buf *buf)
         err = shared_metrics(node, buf);
     if (err == HG_OK)
         err = peer_metrics(node, buf);
+    if (err == HG_OK)
+        err = member_metrics(node, buf);
     if (err == HG_OK)
         err = change_metrics(node, buf);
 #define X(name)                                                                                    \

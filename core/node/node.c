@@ -145,6 +145,9 @@ static void warn_of_memory(const struct hg_node *node)
                (unsigned long long)sum, (unsigned long long)limit);
 }
 
+static const struct hg_members_ops members_ops = {.propose = hg_node_members_propose,
+                                                  .failed = hg_node_members_failed};
+
 int hg_node_scripts_start(struct hg_node *node, const struct hg_node_options *options,
                           char **out_error)
 {
@@ -176,8 +179,13 @@ int hg_node_scripts_start(struct hg_node *node, const struct hg_node_options *op
         .change_ctx = node,
         .reply_max = config->limits.value,
         .fetch = config->fetch,
+        .members_ctx = node,
+        .discovery_every_ms = config->discovery_every_ms,
         .is_inline = node->fakes != NULL,
     };
+    /* A node under test knows its members by its fakes. */
+    if (config->has_cluster && config->discovery != NULL && node->fakes == NULL)
+        runtime.members = &members_ops;
     runtime.vm.memory_bytes = config->script_memory;
     runtime.vm.jit = config->script_jit;
     runtime.vm.is_control = false;

@@ -98,9 +98,11 @@ struct hg_node {
     struct hg_source source;          /* what groups ask of us; they borrow it */
     struct hg_groups *groups;
     struct hg_guard *guards;
-    struct hg_view *view;             /* NULL in a cluster of one */
-    struct hg_changes *changes;       /* invalidations, our own and others' */
-    struct hg_node_contact *contact;  /* the first worker's; NULL in a cluster of one */
+    struct hg_node_members *members; /* NULL in a cluster of one */
+    struct hg_mail follow;           /* to the first worker: the members have changed */
+    atomic_bool follow_posted;
+    struct hg_changes *changes;      /* invalidations, our own and others' */
+    struct hg_node_contact *contact; /* the first worker's; NULL in a cluster of one */
     struct hg_peers_config peers_config;
     struct hg_loop control;
     struct hg_front admin;            /* on the control loop */
@@ -127,11 +129,17 @@ struct hg_node {
     /* drain.c, control loop only */
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t housekeeping, drain_timer;
-    uint64_t drain_until_ms, drain_listen_until_ms, drain_last_until_ms;
+    uint64_t drain_until_ms, drain_listen_until_ms, drain_leave_until_ms, drain_last_until_ms;
     unsigned listeners_closing;
     unsigned control_closing;
     int exit_code;
 };
+
+/* Who the members are; NULL in a cluster of one. To be held (hg_view_hold) by who keeps it beyond a callback. */
+static inline const struct hg_view *hg_node_view(const struct hg_node *node)
+{
+    return hg_groups_view(node->groups);
+}
 
 #define HG_COUNT_UP(counter) atomic_fetch_add_explicit(&(counter), 1, memory_order_relaxed)
 
@@ -260,8 +268,39 @@ bool hg_auth_is_local(const struct hg_exchange *exchange);
 bool hg_peer_changes_is_asked(const struct hg_http1_request *request);
 void hg_peer_changes_request(struct hg_front *front, struct hg_exchange *exchange);
 
+/* members.c */
+#define HG_NODE_MEMBERS_COUNTERS(X) X(changes) X(refused) X(failures)
+struct hg_node_members_counters {
+#define X(name) _Atomic uint64_t name;
+    HG_NODE_MEMBERS_COUNTERS(X)
+#undef X
+};
+struct hg_node_members_stats {
+    const char *source; /* "static", "etcd", ... */
+    uint64_t age_ms;    /* since the last good list; 0 when static */
+    uint64_t ignored;   /* what stood beside it and is no member */
+#define X(name) uint64_t name;
+    HG_NODE_MEMBERS_COUNTERS(X)
+#undef X
+};
+int hg_node_members_init(
+    struct hg_node *node); /* once the groups are there, before anything runs */
+void hg_node_members_finish(struct hg_node *node); /* once nothing runs and the groups are gone */
+/*
+ * A list from discovery; ctx is the node, any thread. HG_PENDING: it is published; HG_OK: it is the one that is there; negative:
+ * refused, *error says why, and the last good one stays.
+ */
+int hg_node_members_propose(void *ctx, const struct hg_bytes *items, size_t count, size_t ignored,
+                            char *error, size_t error_size);
+void hg_node_members_failed(void *ctx, const char *why); /* there is no list to be had */
+bool hg_node_members_are_known(const struct hg_node *node);
+struct hg_node_members_stats hg_node_members_stats(const struct hg_node *node); /* in a cluster */
+void hg_node_members_tick(
+    struct hg_node *node); /* by housekeeping: frees views that were replaced */
+
 /* contact.c. On the first worker's loop, before it runs; close on it, and only where node->contact is set. */
 int hg_node_contact_start(struct hg_worker *worker, struct hg_node *node);
+void hg_node_contact_follow(struct hg_node *node); /* on its loop: the members have changed */
 void hg_node_contact_close(struct hg_node *node, void (*closed)(void *ctx), void *ctx);
 
 /* change.c */

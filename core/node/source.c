@@ -122,48 +122,11 @@ void hg_node_deliver(struct hg_loop *loop, struct hg_list *list)
         hg_waiter_deliver(hg_container_of(link, struct hg_waiter, link));
 }
 
-static void *make_peer(void *ctx, struct hg_bytes name, char *error, size_t error_size)
-{
-    struct hg_node *node = ctx;
-    struct hg_peer *peer;
-    return hg_peer_create(name, &node->peers_config, &peer, error, error_size) == HG_OK ? peer
-                                                                                        : NULL;
-}
-
-static int view_init(struct hg_node *node)
-{
-    struct hg_config *config = node->config;
-    if (!config->has_cluster)
-        return HG_OK;
-    node->peers_config = (struct hg_peers_config){
-        .self = config->self,
-        .base_path = config->base_path,
-        .timeout_ms = config->peer_timeout_ms,
-        .message_max = config->limits.peer_message,
-        .token = config->peer_tokens.count > 0 ? config->peer_tokens.items[0].data : NULL,
-        .pick_log = "Pick peer %s",
-    };
-    char error[256] = "";
-    int err = hg_view_create(&config->ring, config->peers.items, config->peers.count,
-                             hg_bytes_str(config->self), make_peer, node, &node->view, error,
-                             sizeof(error));
-    if (err < 0) {
-        hg_log(HG_LOG_ERROR, "cluster: %s", error[0] != 0 ? error : hg_err_text(err));
-        return err;
-    }
-    hg_groups_set_view(node->groups, node->view);
-    return HG_OK;
-}
-
 void hg_node_source_finish(struct hg_node *node)
 {
     hg_changes_destroy(node->changes);
     hg_groups_destroy(node->groups);
-    if (node->view != NULL) {
-        for (size_t i = 0; i < hg_ring_member_count(node->view->ring); i++)
-            hg_peer_destroy(node->view->peers[i]);
-        hg_view_destroy(node->view);
-    }
+    hg_node_members_finish(node);
     for (size_t i = 0; node->guards != NULL && i < node->config->source_count; i++)
         hg_guard_finish(&node->guards[i]);
     hg_free(node->guards);
@@ -219,5 +182,5 @@ int hg_node_source_init(struct hg_node *node)
         if (err < 0)
             return err;
     }
-    return view_init(node);
+    return hg_node_members_init(node);
 }

@@ -97,9 +97,8 @@ int hg_stats_format(struct hg_node *node, struct hg_buf *buf)
     return err == HG_OK ? hg_buf_append_str(buf, "}\n") : err;
 }
 
-static int ring_member(struct hg_node *node, size_t index, struct hg_buf *buf)
+static int ring_member(const struct hg_view *view, size_t index, struct hg_buf *buf)
 {
-    const struct hg_view *view = node->view;
     bool is_self = index == (size_t)view->self;
     int err = hg_buf_append_str(buf, index == 0 ? "{\"name\":" : ",{\"name\":");
     if (err == HG_OK)
@@ -114,7 +113,7 @@ static int ring_member(struct hg_node *node, size_t index, struct hg_buf *buf)
 
 int hg_ring_format(struct hg_node *node, struct hg_buf *buf)
 {
-    const struct hg_view *view = node->view;
+    const struct hg_view *view = hg_node_view(node);
     if (view == NULL) {
         int err =
             hg_buf_append_str(buf, "{\"ring\":null,\"fingerprint\":null,\"members\":[{\"name\":");
@@ -130,6 +129,14 @@ int hg_ring_format(struct hg_node *node, struct hg_buf *buf)
         preset->name, preset->hash == HG_RING_CRC32 ? "crc32" : "xxh64", preset->points,
         (unsigned long long)hg_ring_fingerprint(view->ring));
     for (size_t i = 0; i < hg_ring_member_count(view->ring) && err == HG_OK; i++)
-        err = ring_member(node, i, buf);
-    return err == HG_OK ? hg_buf_append_str(buf, "]}\n") : err;
+        err = ring_member(view, i, buf);
+    struct hg_node_members_stats stats = hg_node_members_stats(node);
+    if (err == HG_OK)
+        err = hg_buf_printf(buf, "],\"source\":\"%s\",\"known\":%s,\"age_seconds\":", stats.source,
+                            hg_node_members_are_known(node) ? "true" : "false");
+    if (err == HG_OK)
+        err = node->config->discovery == NULL
+                  ? hg_buf_append_str(buf, "null")
+                  : hg_buf_printf(buf, "%.3f", (double)stats.age_ms / 1000);
+    return err == HG_OK ? hg_buf_append_str(buf, "}\n") : err;
 }

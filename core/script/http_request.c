@@ -161,13 +161,16 @@ static bool is_refused(struct hg_runtime *runtime, struct hg_task *task, const s
                        const struct hg_url *url, struct hg_http_refusal *out_refusal)
 {
     const struct hg_fetch_limits *limits = &runtime->fetch_limits;
+    bool is_discovery = task->thread->is_discovery; /* not held up by what getters may ask */
 
-    if (limits->has_origins && !is_allowed(limits, url->origin))
+    if (!is_discovery && limits->has_origins && !is_allowed(limits, url->origin))
         *out_refusal = (struct hg_http_refusal){"the origin is not in node.http.origins", "denied"};
     else if (from->text != NULL && !hg_url_is_same_scheme(from, url))
         *out_refusal = (struct hg_http_refusal){"redirected to another protocol", "denied"};
     else if (from->text != NULL && strcmp(from->origin, url->origin) != 0 && !limits->has_origins)
         *out_refusal = (struct hg_http_refusal){"redirected to another origin", "denied"};
+    else if (is_discovery)
+        return false;
     else if (task->kind != HG_TASK_SPAWN && task->fetch_count >= limits->per_load)
         *out_refusal =
             (struct hg_http_refusal){"more requests than node.http.per_load", "unavailable"};

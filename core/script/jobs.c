@@ -23,11 +23,32 @@ void hg_runtime_serve(struct hg_runtime *runtime)
     if (pool->threads[0] != NULL)
         hg_thread_wake(pool->threads[0]);
     pthread_mutex_unlock(&pool->lock);
+    hg_discovery_wake(runtime);
 }
 
-static const char *name_of(const struct hg_job *job)
+static const char *name_of(const struct hg_vm *vm, unsigned job)
 {
-    return job->every_ms > 0 ? "hg.every" : "hg.at_start";
+    if (job >= HG_JOBS_MAX)
+        return "cluster.peers";
+    return vm->jobs[job].every_ms > 0 ? "hg.every" : "hg.at_start";
+}
+
+bool hg_job_start(struct hg_thread *thread, unsigned index, uint64_t first_ms)
+{
+    struct hg_runtime *runtime = thread->runtime;
+    struct hg_task *task = hg_task_create(runtime, HG_TASK_JOB);
+    if (task == NULL) {
+        HG_RUNTIME_COUNT(runtime, job_errors);
+        hg_log(HG_LOG_ERROR, "%s cannot begin at=%s err=%s", name_of(thread->vm, index),
+               thread->vm->jobs[index].where, hg_err_text(HG_ENOMEM));
+        return false;
+    }
+    task->job = index;
+    task->due_ms = hg_time_add(hg_clock_boot_ms(), first_ms);
+    hg_task_adopt(thread, task);
+    /* By its timer, also at once: a run may replace the state that this loop looks at. */
+    hg_task_backoff(task, first_ms);
+    return true;
 }
 
 void hg_jobs_begin(struct hg_thread *thread)
@@ -36,29 +57,26 @@ void hg_jobs_begin(struct hg_thread *thread)
     struct hg_vm *vm = thread->vm;
 
     thread->has_jobs = true;
+    if (thread->is_discovery) {
+        hg_discovery_begin(thread);
+        return;
+    }
     bool is_first = !atomic_exchange(&runtime->is_started, true);
     for (unsigned i = 0; i < vm->job_count; i++) {
         const struct hg_job *job = &vm->jobs[i];
         if (atomic_load(&runtime->job_hung[i]) || (job->every_ms == 0 && !is_first))
             continue;
-        struct hg_task *task = hg_task_create(runtime, HG_TASK_JOB);
-        if (task == NULL) {
-            HG_RUNTIME_COUNT(runtime, job_errors);
-            hg_log(HG_LOG_ERROR, "%s cannot begin at=%s err=%s", name_of(job), job->where,
-                   hg_err_text(HG_ENOMEM));
-            continue;
-        }
-        task->job = i;
-        task->due_ms = hg_time_add(hg_clock_boot_ms(), job->every_ms);
-        hg_task_adopt(thread, task);
-        /* By its timer, also at once: a run may replace the state that this loop looks at. */
-        hg_task_backoff(task, job->every_ms);
+        hg_job_start(thread, i, job->every_ms);
     }
 }
 
 static int push_job(lua_State *L, struct hg_task *task, void *ud)
 {
     (void)ud;
+    if (task->job >= HG_JOBS_MAX) {
+        hg_vm_push_handler(task->thread->vm, task->job == HG_JOB_LEAVE ? "leave" : "discovery");
+        return 0;
+    }
     lua_rawgeti(L, LUA_REGISTRYINDEX, task->thread->vm->jobs_ref);
     lua_rawgeti(L, -1, (int)task->job + 1);
     lua_remove(L, -2);
@@ -98,9 +116,12 @@ void hg_job_ended(struct hg_task *task, const struct hg_ending *ending)
 
     if (ending->is_error) {
         HG_RUNTIME_COUNT(task->runtime, job_errors);
-        hg_log_limited(&limit, 10, HG_LOG_WARN, "%s failed at=%s err=%s", name_of(job), job->where,
+        hg_log_limited(&limit, 10, HG_LOG_WARN, "%s failed at=%s err=%s",
+                       name_of(task->thread->vm, task->job), job->where,
                        ending->is_budget ? "script budget exceeded" : ending->message);
     }
+    if (task->job == HG_JOB_LEAVE)
+        atomic_store(&task->runtime->has_left, true);
     if (job->every_ms > 0)
         wait_for_tick(task, job->every_ms);
     else if (hg_task_claim(task))
@@ -111,9 +132,13 @@ void hg_job_forget(struct hg_runtime *runtime, struct hg_task *task)
 {
     const struct hg_job *job = &task->thread->vm->jobs[task->job];
 
-    atomic_store(&runtime->job_hung[task->job], true);
+    bool is_run_again = task->job == HG_JOB_DISCOVERY;
+
+    if (task->job < HG_JOBS_MAX)
+        atomic_store(&runtime->job_hung[task->job], true);
     HG_RUNTIME_COUNT(runtime, job_errors);
-    hg_log(HG_LOG_ERROR, "%s hung its thread and is not run again at=%s", name_of(job), job->where);
+    hg_log(HG_LOG_ERROR, "%s hung its thread and is %s at=%s", name_of(task->thread->vm, task->job),
+           is_run_again ? "begun anew" : "not run again", job->where);
 }
 
 /* Keeps the function at the top.   [-1, +0, v] */

@@ -119,6 +119,17 @@ static int start_threads(struct hg_runtime *runtime, char **out_error)
     return HG_OK;
 }
 
+static int add_pool(struct hg_runtime *runtime, const struct hg_pool_config *config)
+{
+    struct hg_pool *pool = &runtime->pools[runtime->pool_count];
+    int err = hg_pool_init(pool, runtime, config);
+    if (err == HG_OK)
+        runtime->pool_count++;
+    else
+        hg_pool_finish(pool);
+    return err;
+}
+
 int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime **out_runtime,
                       char **out_error)
 {
@@ -149,15 +160,18 @@ int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime 
         runtime->fingerprint = hg_vm_fingerprint(runtime->control);
 
     int err = copy_config(runtime, config);
-    runtime->pools = hg_calloc(config->pool_count, sizeof(struct hg_pool));
+    runtime->members = config->members;
+    runtime->members_ctx = config->members_ctx;
+    runtime->discovery_every_ms = config->discovery_every_ms;
+    runtime->pools = hg_calloc(config->pool_count + 1, sizeof(struct hg_pool));
     if (err == HG_OK && runtime->pools == NULL)
         err = HG_ENOMEM;
-    for (size_t i = 0; err == HG_OK && i < config->pool_count; i++) {
-        err = hg_pool_init(&runtime->pools[i], runtime, &config->pools[i]);
+    for (size_t i = 0; err == HG_OK && i < config->pool_count; i++)
+        err = add_pool(runtime, &config->pools[i]);
+    if (err == HG_OK && config->members != NULL) {
+        err = add_pool(runtime, &(struct hg_pool_config){.name = "discovery", .threads = 1});
         if (err == HG_OK)
-            runtime->pool_count++;
-        else
-            hg_pool_finish(&runtime->pools[i]);
+            runtime->discovery = &runtime->pools[runtime->pool_count - 1];
     }
     if (err == HG_OK)
         err = map_groups(runtime, config, out_error);

@@ -39,6 +39,14 @@ struct hg_fetch_limits {
     const char *ca_file;   /* NULL: the system's */
 };
 
+/* What discovery says of the members of the cluster, from its own thread. */
+struct hg_members_ops {
+    /* A list; ignored: what stood beside it and is no member. HG_PENDING: it is the one from now on; HG_OK: it was already; negative: refused, *error says why. */
+    int (*propose)(void *ctx, const struct hg_bytes *items, size_t count, size_t ignored,
+                   char *error, size_t error_size);
+    void (*failed)(void *ctx, const char *why); /* there is no list to be had */
+};
+
 struct hg_runtime_config {
     struct hg_vm_config vm;            /* file, args, memory, jit; is_control is ignored */
     uint64_t budget_ms;                /* default 100 */
@@ -53,6 +61,9 @@ struct hg_runtime_config {
     void *change_ctx;
     size_t reply_max;                  /* bytes a function route may answer with (limits.value) */
     struct hg_fetch_limits fetch;
+    const struct hg_members_ops *members; /* NULL: there is no discovery, and no thread for it */
+    void *members_ctx;
+    uint64_t discovery_every_ms; /* above 0: how often it runs, or begins anew after it ended */
     /* Of a node under test: no threads and no watchdog; whoever made it turns the loops. A run may use
      * ten times the budget, since tests run in slow places. */
     bool is_inline;
@@ -153,6 +164,10 @@ bool hg_runtime_dispatch(struct hg_runtime *runtime);
 /* is_inline: fn(L) with ud, protected, in the Lua state of the first thread of the first pool. HG_OK or HG_ENOMEM. */
 int hg_runtime_enter(struct hg_runtime *runtime, lua_CFunction fn, void *ud);
 
+/* The node leaves the cluster: discovery takes its name back (lua/hgcache/discovery.lua). */
+void hg_runtime_leave(struct hg_runtime *runtime);
+bool hg_runtime_has_left(
+    const struct hg_runtime *runtime); /* that is over, or there is no discovery */
 /* No new work; `true` when nothing is running any more. */
 bool hg_runtime_drain(struct hg_runtime *runtime);
 /* Fails what is left (class unavailable, "draining"), stops the threads, joins all but abandoned ones. */

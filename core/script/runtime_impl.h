@@ -6,7 +6,7 @@
  *   thread.c      loop + VM + mailbox, its end    route_call.c  a function route's run
  *   watchdog.c    budget, blocking, refusals      evict.c       on_evict's and on_hot's queue
  *   batch.c       what get_many returned          score.c       eviction by the user's score
- *   jobs.c        hg.at_start, hg.every
+ *   jobs.c        hg.at_start, hg.every           discovery.c   who the members are
  *   abandon.c     giving a thread up              convert.c     Lua values to hg_value
  *   quarantine.c  keys that hung a thread         socket.c      connections of scripts
  *   lib_*.c       what scripts call (lib_http.c, http_request.c, transfer.c: hg.http, lib_socket.c, lib_tls.c: hg.socket,
@@ -117,9 +117,10 @@ struct hg_thread {
     char name[16];
     struct hg_runtime *runtime; /* not to be touched once dead */
     struct hg_pool *pool;
-    bool runs_jobs; /* of hg.at_start and hg.every */
-    bool has_jobs;  /* and they have begun in this VM */
-    struct hg_vm *vm; /* NULL: could not be made again; retried */
+    bool runs_jobs;              /* of hg.at_start and hg.every */
+    bool has_jobs;               /* and they have begun in this VM */
+    bool is_discovery, has_left; /* its one job is discovery; and that of leaving has begun */
+    struct hg_vm *vm;            /* NULL: could not be made again; retried */
     uint64_t vm_retry_ms;
     pthread_mutex_t lock;
     struct hg_list tasks; /* under lock */
@@ -206,6 +207,12 @@ struct hg_runtime {
     atomic_bool is_draining, is_stopping;
     atomic_bool is_serving, is_started; /* jobs may run; those of hg.at_start have begun */
     atomic_bool job_hung[HG_JOBS_MAX];  /* it cost a thread: not begun again */
+    /* discovery.c */
+    struct hg_pool *discovery; /* NULL: there is none */
+    uint64_t discovery_every_ms;
+    const struct hg_members_ops *members;
+    void *members_ctx;
+    atomic_bool is_leaving, has_left;
     atomic_size_t task_count; /* loads and calls taken on and not reported */
     struct {
 #define X(name) atomic_uint_fast64_t name;
@@ -403,6 +410,14 @@ void hg_job_begin(struct hg_task *task);
 void hg_job_ended(struct hg_task *task, const struct hg_ending *ending);
 /* It hung its thread. */
 void hg_job_forget(struct hg_runtime *runtime, struct hg_task *task);
+
+/* Begins the job of that number in first_ms. False: no memory (logged). */
+bool hg_job_start(struct hg_thread *thread, unsigned index, uint64_t first_ms);
+
+/* discovery.c */
+void hg_discovery_wake(struct hg_runtime *runtime);
+void hg_discovery_begin(struct hg_thread *thread); /* on it, with a VM */
+void hg_discovery_leave(struct hg_thread *thread); /* likewise, with discovery begun */
 
 /* score.c */
 void hg_score_begin(struct hg_task *task);

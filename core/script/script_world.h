@@ -47,6 +47,8 @@ struct world {
     struct hg_vm_fakes *fakes;
     struct hg_fetch_limits fetch;
     void (*change)(void *ctx, struct hg_change *change);
+    const struct hg_members_ops *members; /* NULL: no discovery */
+    uint64_t discovery_every_ms;
 
     char folder[64], file[96];
     struct hg_loop loop;
@@ -212,6 +214,9 @@ static UNUSED void world_start(struct world *world, const char *text)
         .control = world->control,
         .change = world->change,
         .change_ctx = world,
+        .members = world->members,
+        .members_ctx = world,
+        .discovery_every_ms = world->discovery_every_ms,
         .reply_max = 1 << 20,
         .fetch = world->fetch,
         .is_inline = world->is_inline,

@@ -91,6 +91,10 @@ static void on_wake(struct hg_mail *mail)
         !atomic_load(&thread->has_stopped) && atomic_load(&thread->runtime->is_serving) &&
         has_vm(thread))
         hg_jobs_begin(thread);
+    if (thread->is_discovery && thread->has_jobs && !thread->has_left && thread->vm != NULL &&
+        !atomic_load(&thread->is_dead) && !atomic_load(&thread->has_stopped) &&
+        atomic_load(&thread->runtime->is_leaving))
+        hg_discovery_leave(thread);
     for (unsigned i = 0; i < HG_TASKS_PER_TURN; i++) {
         if (atomic_load(&thread->is_dead) || atomic_load(&thread->has_stopped))
             return;
@@ -318,7 +322,8 @@ int hg_thread_create(struct hg_pool *pool, unsigned index, struct hg_thread **ou
         return HG_ENOMEM;
     thread->runtime = pool->runtime;
     thread->pool = pool;
-    thread->runs_jobs = pool == &pool->runtime->pools[0] && index == 0;
+    thread->is_discovery = pool == pool->runtime->discovery;
+    thread->runs_jobs = thread->is_discovery || (pool == &pool->runtime->pools[0] && index == 0);
     hg_list_init(&thread->tasks);
     hg_list_init(&thread->link);
     hg_sockets_init(thread);

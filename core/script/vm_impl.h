@@ -28,8 +28,11 @@
 #define HG_MT_POSTGRES    "hgcache.postgres"
 
 /* hg.at_start and hg.every: jobs of a configuration, and the longest time between two ticks. */
-#define HG_JOBS_MAX     64
-#define HG_EVERY_MS_MAX (365ull * 86400 * 1000)
+#define HG_JOBS_MAX 64
+/* Behind them, of the thread of discovery alone (discovery.c). */
+#define HG_JOB_DISCOVERY HG_JOBS_MAX
+#define HG_JOB_LEAVE     (HG_JOBS_MAX + 1)
+#define HG_EVERY_MS_MAX  (365ull * 86400 * 1000)
 
 struct hg_thread;
 
@@ -58,7 +61,7 @@ struct hg_vm {
     int functions_ref; /* see hg_vm_bind_functions */
     int handlers_ref;  /* table: what hg_vm_push_handler has found */
     int jobs_ref;      /* list: the functions of jobs */
-    struct hg_job jobs[HG_JOBS_MAX];
+    struct hg_job jobs[HG_JOBS_MAX + 2];
     unsigned job_count;
     char error[HG_VM_ERROR_MAX];
     char warning[512]; /* of our own, before the schema's; empty: none */
@@ -108,7 +111,9 @@ void hg_lib_postgres_open(lua_State *L);
 void hg_lib_file_open(lua_State *L);
 void hg_lib_shared_open(lua_State *L);
 void hg_lib_metrics_open(lua_State *L);
-void hg_lib_jobs_open(lua_State *L); /* jobs.c */
+void hg_lib_jobs_open(lua_State *L);    /* jobs.c */
+void hg_lib_members_open(lua_State *L); /* discovery.c */
+void hg_lib_dns_open(lua_State *L);
 
 /*
  * vm_data.c: the canonical text of the configuration's data, one `path = value` a line. Pushes a

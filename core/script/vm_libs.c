@@ -217,6 +217,8 @@ void hg_vm_open_libs(struct hg_vm *vm, const struct hg_script_args *args, bool i
     hg_lib_file_open(L);
     hg_lib_shared_open(L);
     hg_lib_jobs_open(L);
+    hg_lib_members_open(L);
+    hg_lib_dns_open(L);
     hg_lib_metrics_open(L);
 
     /* boot.lua(core) closes what a script must not have and puts core into package.loaded. */

@@ -16,7 +16,9 @@
 --                       header_timeout, idle_timeout, write_timeout },
 --            script = { memory, budget, jit }, http = { origins = nil (any)|{}, concurrency, per_load, ca = nil|string },
 --            shared = { capacity, entries }, admin = { tokens = {}, hosts = {} }, insecure }
---   cluster = nil | { self, peers = {}, transport, base_path, ring = { name, hash = "xxh64"|"crc32", points }, timeout, lease,
+--   cluster = nil | { self, peers = {} (empty with discovery), discovery = nil|"function"|"file"|..., found_by = its options,
+--                     refresh = nil|ms, every (0: a list), transport, base_path,
+--                     ring = { name, hash = "xxh64"|"crc32", points }, timeout, lease,
 --                     tokens = {}, default_group = nil|string, min_peers }
 --   groups = { { name, capacity, shards (0 = auto), policy, ttl, ttl_jitter, negative_ttl, error_ttl,
 --                error_ttl_max (error_ttl where it was not given), stale_while_revalidate, stale_if_error, early_refresh,
@@ -298,10 +300,23 @@ local function check_listen(node, cluster)
     end
 end
 
-local function check_cluster(cluster, groups)
-    if not cluster.base_path then
-        cluster.base_path = cluster.ring.name == "groupcache" and "/_groupcache/" or "/_hgcache/"
+-- A list stays one; what finds it goes to cluster.discovery and its options to cluster.found_by.
+local function check_peers(cluster)
+    local found_by = cluster.peers
+    if found_by.discovery then
+        cluster.discovery, cluster.found_by, cluster.peers = found_by.discovery, found_by.options, {}
+        cluster.refresh = cluster.refresh or units.duration(schema.discoveries[cluster.discovery])
+        cluster.every = cluster.refresh
+        local host = schema.split_address(schema.member_address(cluster.self))
+        if cluster.discovery == "dns" and not host:find("^[%d.]+$") and not host:find(":", 1, true) then
+            T.fail({ "cluster", "self" },
+                ("%s: with hg.dns members are IP addresses, expected this node's"):format(T.show(cluster.self)))
+        end
+        return
+    elseif cluster.refresh then
+        T.fail({ "cluster", "refresh" }, "cluster.peers is a list, which is never asked for anew")
     end
+    cluster.refresh, cluster.every = nil, 0
     local found = false
     for _, peer in ipairs(cluster.peers) do
         found = found or peer == cluster.self
@@ -314,6 +329,13 @@ local function check_cluster(cluster, groups)
         T.fail({ "cluster", "min_peers" },
             ("expected at most the number of peers (%d), found %d"):format(#cluster.peers, cluster.min_peers))
     end
+end
+
+local function check_cluster(cluster, groups)
+    if not cluster.base_path then
+        cluster.base_path = cluster.ring.name == "groupcache" and "/_groupcache/" or "/_hgcache/"
+    end
+    check_peers(cluster)
     if cluster.default_group and not groups[cluster.default_group] then
         T.fail({ "cluster", "default_group" }, ('no group "%s"'):format(cluster.default_group))
     end

@@ -195,9 +195,33 @@ local function describe_node(p, node)
     p.close()
 end
 
+-- As it would be written, secrets apart.
+local function found_by(cluster)
+    local options = cluster.found_by
+    if not options then
+        return "function() ... end"
+    elseif options.path then
+        return ("hg.file(%s)"):format(quoted(options.path))
+    end
+    local names, parts = {}, {}
+    for name in pairs(options) do
+        names[#names + 1] = name ~= "__hgcache" and name or nil
+    end
+    table.sort(names)
+    for i, name in ipairs(names) do
+        local value = options[name]
+        value = name == "password" and "--[[ not shown ]]" or type(value) == "table" and list(value) or one(value)
+        parts[i] = name .. " = " .. value
+    end
+    return ("hg.%s{ %s }"):format(cluster.discovery, table.concat(parts, ", "))
+end
+
 local function describe_cluster(p, cluster)
     p.open("cluster = {")
-    plain(p, schema.cluster, cluster, { ring = true, tokens = true })
+    plain(p, schema.cluster, cluster, { ring = true, tokens = true, peers = cluster.discovery })
+    if cluster.discovery then
+        p.line(("peers = %s,"):format(found_by(cluster)))
+    end
     local ring = cluster.ring
     p.line(("ring = { hash = %s, points = %d }, -- %s"):format(quoted(ring.hash), ring.points, ring.name))
     p.line(("tokens = %s,"):format(hidden(cluster.tokens)))

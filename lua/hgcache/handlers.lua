@@ -4,6 +4,7 @@
 --   find(config, "GET /x")          -> function(req) -> what a route returns, or `native`: hg.serve goes on
 --   find(config, "error 404")       -> function(req, status, message) -> what a route returns
 --   find(config, "origin GET /x")   -> function(origin) -> whether it may; "origin" is the top's
+--   find(config, "discovery")       -> function(): cluster.peers, once; "leave": takes this node's name back
 --
 -- config is what the chunk returned, checked already.
 
@@ -119,7 +120,9 @@ end
 
 function M.find(config, name)
     local status, rest = name:match("^error (%d+)$"), name:match("^origin ?(.*)$")
-    if status then
+    if name == "discovery" or name == "leave" then
+        return require("hgcache.discovery").job(config.cluster, name)
+    elseif status then
         local page = config.http.errors[tonumber(status)]
         return function(req, ...)
             return page(setmetatable(req, Request), ...)

@@ -180,7 +180,7 @@ hg.args = setmetatable({}, {
 })
 
 -- Functions of the contract that this version lacks say so, instead of being nil.
-local later = set "etcd dns file"
+local later = set "etcd"
 
 -- Loaded when they are first used.
 local lazy = {
@@ -219,6 +219,12 @@ local lazy = {
     end,
     postgres = function()
         return require "hgcache.postgres"
+    end,
+    dns = function()
+        return require("hgcache.discovery.options").dns
+    end,
+    file = function()
+        return require("hgcache.discovery.options").file
     end,
 }
 

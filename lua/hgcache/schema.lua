@@ -87,19 +87,26 @@ local member = {
 }
 
 local member_list = T.list(member, "a list of members", { min = 1, max = 1000, unique = true })
+local PEERS = "a list of members, hg.dns{...}, hg.file(path) or a function() -> list | nil, message"
+-- -> list, or of what finds the members: { discovery = its name, options = what hg.<name> made of them, nil for a function }
 local peers = {
-    kind = "list",
-    expected = member_list.expected,
+    kind = "peers",
+    expected = PEERS,
     check = function(value, at)
         local kind = type(value) == "table" and rawget(value, "__hgcache")
-        if kind == "etcd" or kind == "dns" or kind == "file" then
-            T.fail(at, ("hg.%s is not in this version, expected a list of members"):format(kind))
-        elseif type(value) == "function" then
-            T.fail(at, "a function is not in this version, expected a list of members", value)
+        if type(value) == "function" then
+            return { discovery = "function" }
+        elseif M.discoveries[kind] then
+            return { discovery = kind, options = value }
+        elseif type(value) ~= "table" or kind then
+            T.expect(PEERS, value, at)
         end
         return member_list.check(value, at)
     end,
 }
+
+--- What may find the members: how often at most the list is asked for anew where cluster.refresh says nothing.
+M.discoveries = { ["function"] = "10s", file = "1s", dns = "10s" }
 
 --- Those of core/cache/policy.h, in its order.
 M.policies = { "lru", "fifo", "random", "clock", "sampled-lru", "lfu", "sieve", "s3-fifo", "w-tinylfu", "arc" }
@@ -177,6 +184,9 @@ local scripts = {
                 T.fail(T.child(at, name), "expected a pool's name of letters, digits, _ and -")
             end
             given[name] = threads.check(n, T.child(at, name))
+        end
+        if given.discovery then
+            T.fail(T.child(at, "discovery"), "the node has this pool of its own, expected another name")
         end
         for name in next, given do
             if name ~= "getters" and name ~= "routes" then
@@ -297,8 +307,9 @@ M.node = {
 }
 M.cluster = {
     field("self", member, { required = true, help = "this node's member string; must stand in the list exactly" }),
-    field("peers", peers, { required = true, help = "all members, this node among them" }),
-    field("refresh", T.later(), { help = "how often a function of peers is asked" }),
+    field("peers", peers, { required = true, help = "all members, this node among them, or what finds them" }),
+    field("refresh", T.duration { positive = true },
+        { help = 'how often what finds the members is asked; default "10s", hg.file "1s"' }),
     field("transport", T.one_of({ "http", "auto" }, { later = { "grpc" } }),
         { default = "auto", help = "how nodes are asked" }),
     field("base_path", T.string('a path such as "/_hgcache/" that begins and ends with a slash',

@@ -246,7 +246,11 @@ function M.node(file, args, fakes)
     for name, value in pairs(args or {}) do
         texts[name] = tostring(value)
     end
-    local raw = results(pcall(core.node, file, texts, (fakes.time or START) * 1000, dispatch, fakes.peers ~= nil))
+    local peers = fakes.peers and {}
+    for name in pairs(peers and fakes.peers or {}) do
+        peers[#peers + 1] = name
+    end
+    local raw = results(pcall(core.node, file, texts, (fakes.time or START) * 1000, dispatch, peers))
     return setmetatable({ raw = raw, runs = runs, key_runs = key_runs }, Node)
 end
 

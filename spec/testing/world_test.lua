@@ -190,6 +190,20 @@ describe("PostgreSQL", function()
 end)
 
 describe("peers", function()
+    it("are the members where a configuration has them found", function()
+        for _, found in ipairs { 'hg.file("/nowhere")', 'hg.dns { name = "nowhere.invalid" }', "function() error('asked') end" } do
+            local node = testing.node(configs.file([[ return { groups = { g = { getter = function() return "mine" end } },
+                cluster = { self = "http://127.0.0.1:8001", peers = ]] .. found .. " } }"),
+                { }, { peers = { ["http://127.0.0.1:8002"] = function() return "theirs" end } })
+            local seen = {}
+            for i = 1, 50 do
+                seen[node:get("g", "k" .. i)] = true
+            end
+            assert.same({ mine = true, theirs = true }, seen)
+            node:close()
+        end
+    end)
+
     after_each(configs.remove)
     local CLUSTER = [[return { groups = { items = { ttl = "1m", getter = function(key) return "own " .. key end } },
         cluster = { self = "http://127.0.0.1:8001", peers = { "http://127.0.0.1:8001", "http://127.0.0.1:8002" } } }]]

@@ -98,7 +98,7 @@ describe("defaults", function()
                 transport = "auto",
             base_path = "/_hgcache/", ring = { name = "default", hash = "xxh64", points = 2048 }, timeout = 1000,
                 lease = 2000,
-            tokens = {}, min_peers = 1,
+            tokens = {}, min_peers = 1, every = 0,
         }, n.cluster)
         assert.equal("127.0.0.1:8001", n.node.listen.peer)
         assert.equal("127.0.0.1:8791", n.node.listen.api)
@@ -624,11 +624,10 @@ describe("a cluster", function()
         { "peers", { "http://127.0.0.1:8001", 5 }, "cluster.peers[2]: expected a member" },
         { "peers", { "http://127.0.0.1:8001", x = 1 }, "cluster.peers.x: expected a list without names" },
         { "peers", "http://127.0.0.1:8001", "expected a list of members" },
-        { "peers", { __hgcache = "etcd" }, "cluster.peers: hg.etcd is not in this version" },
-        { "peers", { __hgcache = "dns" }, "hg.dns is not in this version" },
-        { "peers", { __hgcache = "file" }, "hg.file is not in this version" },
-        { "peers", getter, "a function is not in this version" },
-        { "refresh", "10s", "cluster.refresh: not in this version" },
+        { "peers", { __hgcache = "etcd" }, "cluster.peers: expected a list of members, hg.dns" },
+        { "peers", { __hgcache = "serve" }, "cluster.peers: expected a list of members, hg.dns" },
+        { "refresh", "10s", "cluster.refresh: cluster.peers is a list, which is never asked for anew" },
+        { "refresh", 0, "cluster.refresh: expected a duration above 0" },
         { "transport", "grpc", 'cluster.transport: "grpc" is not in this version, expected "http" or "auto"' },
         { "transport", "tcp", 'expected "http" or "auto", found "tcp"' },
         { "base_path", "_hgcache/", "expected a path" },
@@ -653,6 +652,27 @@ describe("a cluster", function()
             bad(clustered(function(c) c.cluster[row[1]] = row[2] end), row[3])
         end)
     end
+
+    it("may have its members found", function()
+        local function found(by, refresh, self)
+            return clustered(function(c)
+                c.cluster.peers, c.cluster.refresh, c.cluster.self = by, refresh, self or c.cluster.self
+            end)
+        end
+        local result = good(found(getter))
+        assert.same({ {}, "function", 10000, 10000 }, { result.cluster.peers, result.cluster.discovery, result.cluster.refresh,
+            result.cluster.every })
+        assert.is_nil(result.cluster.found_by)
+        result = good(found({ __hgcache = "file", path = "/x" }, "5s"))
+        assert.same({ "file", 5000, "/x" }, { result.cluster.discovery, result.cluster.refresh, result.cluster.found_by.path })
+        assert.is_truthy(config.describe(result):find('peers = hg.file("/x")', 1, true))
+        local dns = { __hgcache = "dns", name = "hgcache.local", port = 8001 }
+        assert.is_truthy(config.describe(good(found(dns))):find('peers = hg.dns{ name = "hgcache.local", port = 8001 }', 1, true))
+        good(found(dns, nil, "http://[::1]:8001"))
+        bad(found(dns, nil, "localhost:8001"), "with hg.dns members are IP addresses")
+        good(clustered(function(c) c.cluster.peers, c.cluster.min_peers = getter, 3 end))
+        bad(clustered(function(c) c.node = { scripts = { discovery = 1 } } end), "the node has this pool of its own")
+    end)
 
     it("off loopback needs a token", function()
         local function open(change)

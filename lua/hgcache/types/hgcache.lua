@@ -422,6 +422,16 @@ function hg.source_sqlite.many(options) end
 ---@return fun(key: string, ctx: hgcache.ctx): hgcache.result, any?, any?
 function hg.source_file(options) end
 
+---@class hgcache.peers
+
+---@param path string
+---@return hgcache.peers
+function hg.file(path) end
+
+---@param options { name: string, port: integer? }
+---@return hgcache.peers
+function hg.dns(options) end
+
 hg.socket = {}
 
 ---@class hgcache.sock

@@ -1,0 +1,249 @@
+-- Members that a function or a file names: all nodes follow, and nothing that is no good list takes the last good one away.
+
+local node = require "spec.support.node"
+local http = require "spec.support.http"
+local posix = require "spec.support.posix"
+
+local GROUPS = [[
+    groups = { test = { getter = function(key)
+        hg.log.info("[Source] asked for %s", key)
+        return "value of " .. key
+    end } },
+]]
+
+local FILE = [[
+return {
+    node = { listen = listen() },
+    cluster = { self = hg.args.self, peers = hg.file(hg.args.members), refresh = "50ms", timeout = "500ms", lease = "400ms" },
+]] .. GROUPS .. "}"
+
+-- Reads a file too, but as a chunk of Lua, which may return or throw anything.
+local FUNCTION = [[
+return {
+    node = { listen = listen() },
+    cluster = { self = hg.args.self, refresh = "50ms", timeout = "500ms", lease = "400ms", peers = function()
+        local chunk = loadfile(hg.args.members)
+        return chunk(hg.args.self)
+    end },
+]] .. GROUPS .. "}"
+
+local function start(config, members, count)
+    local nodes, ports, names = {}, {}, {}
+    for i = 1, count do
+        ports[i] = posix.free_port()
+        names[i] = "http://127.0.0.1:" .. ports[i]
+    end
+    for i = 1, count do
+        nodes[i] = node.start { config = config, wait = false, peer_port = ports[i], args = { self = names[i], members = members } }
+    end
+    for i = 1, count do -- alive; ready is another question
+        node.until_true(function()
+            return http.get(nodes[i].admin_port, "/live", { timeout = 1 }).status == 200
+        end, 30, "a live node; its log:\n" .. nodes[i]:log())
+    end
+    return nodes, names
+end
+
+local function members_of(one)
+    local ring, list = one:admin_json("/ring"), {}
+    for i, member in ipairs(ring.members) do
+        list[i] = member.name
+    end
+    table.sort(list)
+    return table.concat(list, " "), ring
+end
+
+local function wait_members(nodes, names)
+    local wanted = { unpack(names) }
+    table.sort(wanted)
+    wanted = table.concat(wanted, " ")
+    for _, one in ipairs(nodes) do
+        node.until_true(function()
+            return members_of(one) == wanted
+        end, 20, "all members; its log:\n" .. one:log())
+    end
+end
+
+-- Beside it and renamed, as it should be done.
+local function replace(path, text)
+    node.write(path .. ".new", text)
+    assert(os.rename(path .. ".new", path))
+end
+
+local function counter(one, name)
+    return tonumber(one:admin("/metrics").body:match("\nhgcache_" .. name .. " ([%d.]+)"))
+end
+
+local function ask_all(nodes, from, to)
+    local items = {}
+    for i = from, to do
+        items[#items + 1] = { nodes[i % #nodes + 1].api_port, { path = "/api?key=k" .. i } }
+    end
+    for i, r in ipairs(http.many(items)) do
+        assert(r.status == 200 and r.body == "value of k" .. (from + i - 1), tostring(r.status or r.error))
+    end
+end
+
+describe("members of a file", function()
+    local path
+    before_each(function()
+        path = node.dir() .. "/members"
+    end)
+    after_each(node.finish)
+
+    it("are followed by all nodes, keys move, and no request fails meanwhile", function()
+        node.write(path, "")
+        local nodes, names = start(FILE, path, 3)
+        -- Not ready without a list.
+        nodes[1]:wait_log("members refused source=file")
+        local ready = nodes[1]:admin("/ready")
+        assert.equal(503, ready.status)
+        assert.equal("the members of the cluster are not known yet\n", ready.body)
+
+        replace(path, "# all of them\n" .. table.concat(names, "\n") .. " # the last\n\n")
+        wait_members(nodes, names)
+        for i = 1, 3 do
+            nodes[i]:wait_ready()
+        end
+        local _, ring = members_of(nodes[1])
+        assert.equal("file", ring.source)
+        assert.is_true(ring.known)
+        ask_all(nodes, 1, 100)
+        assert.equal(100, node.sum(nodes, "test", "local_loads"))
+        assert.is_true(node.sum(nodes, "test", "peer_loads") > 20)
+
+        -- To and fro: the third goes and comes, while all are asked.
+        for round = 1, 4 do
+            local list = round % 2 == 1 and { names[1], names[2] } or names
+            replace(path, table.concat(list, "\n") .. "\n")
+            local at = 100 + round * 1000
+            node.until_true(function()
+                ask_all(nodes, at, at + 29)
+                at = at + 30
+                return #nodes[1]:admin_json("/ring").members == #list and #nodes[2]:admin_json("/ring").members == #list
+            end, 20, "the members of round " .. round)
+        end
+        -- The third was not in two of them: it kept the last list that it was in, and says so.
+        assert.is_true(counter(nodes[3], "membership_refused_total") > 0)
+        nodes[3]:wait_log("does not hold this node")
+        wait_members(nodes, names)
+        assert.equal(4, counter(nodes[1], "membership_changes_total") - 1)
+        for i = 1, 3 do
+            assert.equal(0, nodes[i]:stop())
+        end
+    end)
+
+    it("stay when the file is emptied, broken, too long, or gone", function()
+        local nodes, names = start(FILE, path, 2)
+        replace(path, table.concat(names, "\n"))
+        wait_members(nodes, names)
+        local one = nodes[1]
+        one:wait_ready()
+        local bad = {
+            { "", "the list of members is empty" },
+            { names[1] .. "\n" .. names[1] .. "\n", "a member is listed twice" },
+            { names[1] .. "\nhttp://elsewhere/path\n", "[2]: expected a member" },
+            { names[2] .. "\n", "does not hold this node" },
+            { ("#"):rep(1024 * 1024 + 1), "more than 1048576 bytes" },
+        }
+        for _, case in ipairs(bad) do
+            replace(path, case[1])
+            one:wait_log(case[2])
+        end
+        os.remove(path)
+        one:wait_log("No such file")
+        assert.is_true(counter(one, "membership_failures_total") > 0)
+        assert.is_true(counter(one, "membership_refused_total") > 0)
+        wait_members({ one }, names)
+        assert.equal(200, one:admin("/ready").status)
+        node.until_true(function()
+            return counter(one, "membership_stale_seconds") > 0.3
+        end, 10, "a list that grows old")
+        ask_all(nodes, 1, 20)
+        replace(path, names[1] .. "\n")
+        wait_members({ one }, { names[1] })
+        assert.is_true(counter(one, "membership_stale_seconds") < 5)
+    end)
+end)
+
+describe("members of a function", function()
+    local path
+    before_each(function()
+        path = node.dir() .. "/members.lua"
+    end)
+    after_each(node.finish)
+
+    it("are asked for again and again, and what is no list changes nothing", function()
+        node.write(path, "return { ... }")
+        local nodes, names = start(FUNCTION, path, 2)
+        local one = nodes[1]
+        one:wait_ready()
+        wait_members({ one }, { names[1] })
+        local all = ("return { %q, %q }"):format(names[1], names[2])
+        replace(path, all)
+        wait_members(nodes, names)
+        for _, case in ipairs { { "error('no registry', 0)", 'err="no registry"' }, { "return nil, 'away'", 'err="away"' },
+            { "return 7", "found a number" }, { "while true do end", "script budget exceeded" } } do
+            replace(path, case[1])
+            one:wait_log(case[2])
+        end
+        wait_members({ one }, names)
+        ask_all(nodes, 1, 20)
+        assert.equal("function", one:admin_json("/ring").source)
+        replace(path, "return { ... }")
+        wait_members({ one }, { names[1] })
+    end)
+
+    it("may hang its thread: another takes over, and hits go on", function()
+        node.write(path, "return { ... }")
+        local nodes, names = start(FUNCTION, path, 1)
+        local one = nodes[1]
+        one:wait_ready()
+        ask_all(nodes, 1, 1)
+        -- A match that takes for ever, inside of C: no budget ends it.
+        replace(path, '(("a"):rep(30)):find(("a?"):rep(30) .. ("a"):rep(30))')
+        one:wait_log("hung its thread and is begun anew", 30)
+        ask_all(nodes, 1, 1)
+        replace(path, ("return { ..., 'http://127.0.0.1:%d' }"):format(posix.free_port()))
+        node.until_true(function()
+            return #one:admin_json("/ring").members == 2
+        end, 30, "the list after that; its log:\n" .. one:log())
+        assert.equal(names[1], one:admin_json("/ring").members[1].self and names[1] or one:admin_json("/ring").members[2].name)
+    end)
+end)
+
+describe("members of a name", function()
+    after_each(node.finish)
+
+    local CONFIG = [[
+return {
+    node = { listen = listen() },
+    cluster = { self = hg.args.self, peers = hg.dns { name = hg.args.name, port = tonumber(hg.args.port) }, refresh = "50ms" },
+]] .. GROUPS .. "}"
+
+    it("are its addresses, with the port and the form of cluster.self", function()
+        local port = posix.free_port()
+        for _, form in ipairs { "127.0.0.1:%d", "http://127.0.0.1:%d" } do
+            local own = form:format(port)
+            local one = node.start { config = CONFIG, peer_port = port, args = { self = own, name = "localhost" } }
+            assert.equal(own, (members_of(one)))
+            assert.equal("dns", one:admin_json("/ring").source)
+            ask_all({ one }, 1, 5)
+            assert.equal(0, one:stop())
+        end
+    end)
+
+    it("need this node among them, and a name that there is", function()
+        local port = posix.free_port()
+        local one = node.start { config = CONFIG, peer_port = port, wait = false, args = { self = "127.0.0.1:" .. port,
+            name = "localhost", port = posix.free_port() } }
+        one:wait_log("does not hold this node", 30)
+        assert.equal(503, one:admin("/ready").status)
+        one:kill()
+        one = node.start { config = CONFIG, peer_port = port, wait = false, args = { self = "127.0.0.1:" .. port,
+            name = "no-such-name.invalid" } }
+        one:wait_log("no-such-name.invalid: ", 60)
+        assert.equal(503, one:admin("/ready").status)
+        assert.equal(0, one:stop())
+    end)
+end)
