@@ -58,7 +58,7 @@ return {
     cluster = { -- example; absent: a cluster of one
         self = "http://127.0.0.1:8001", -- must stand in the list exactly
         peers = { "http://127.0.0.1:8001", "http://127.0.0.1:8002", "http://127.0.0.1:8003" },
-        -- Or what finds them: hg.dns{...}, hg.file(path) or a function() -> list | nil, message, asked so often.
+        -- Or what finds them: hg.etcd{...}, hg.dns{...}, hg.file(path) or a function() -> list | nil, message, asked so often.
         -- refresh = "10s",
         transport = "auto", -- auto | http
         base_path = "/_hgcache/",

@@ -520,8 +520,7 @@ static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *o
     }
     if (options->accept_compressed)
         hg_curl->easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
-    if (options->ca_file != NULL)
-        hg_curl->easy_setopt(easy, CURLOPT_CAINFO, options->ca_file);
+    hg_fetch_set_tls(easy, options);
     if (options->body.data != NULL) {
         fetch->request_body = hg_strndup(options->body.data, options->body.len);
         if (fetch->request_body == NULL)

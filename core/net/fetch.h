@@ -38,7 +38,8 @@ struct hg_fetch_options {
     uint64_t fed_bytes;           /* all of it, or HG_FETCH_LENGTH_UNKNOWN: chunked */
     bool fresh_connection;        /* not from the pool (probes) */
     bool accept_compressed;       /* asks for gzip and deflate; body is what they unpack to, and body_max counts that */
-    const char *ca_file;          /* instead of the system's certificates; lives as long as the fetcher. NULL = those */
+    const char *ca_file;          /* instead of the system's certificates. NULL = those */
+    const char *cert_file, *key_file; /* our own certificate, where the other side wants one. NULL: none */
 };
 
 struct hg_fetch_response {

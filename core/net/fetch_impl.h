@@ -53,4 +53,7 @@ void hg_fetch_pieces_watch(struct hg_fetch *fetch, curl_socket_t fd, int what);
 bool hg_fetch_pieces_is_answered(const struct hg_fetch *fetch);
 size_t hg_fetch_pieces_body(struct hg_fetch *fetch, struct hg_bytes bytes); /* as libcurl's write function answers */
 
+/* fetch_tls.c: whom it trusts and who we are. */
+void hg_fetch_set_tls(CURL *easy, const struct hg_fetch_options *options);
+
 #endif

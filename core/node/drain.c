@@ -16,7 +16,7 @@
 #define LEAVE_MS    3000 /* for discovery to take our name back; a lease does it later */
 #define EXPIRE_ROWS 512  /* of each shard, each time: a bounded step, of about 4,000 entries */
 
-static void exit_now(struct hg_node *node, const char *why)
+void hg_node_exit_now(struct hg_node *node, const char *why)
 {
     hg_log(HG_LOG_ERROR, "node ended at once name=%s why=\"%s\"", node->config->name, why);
     hg_log_finish();
@@ -115,7 +115,7 @@ static void on_drain_tick(uv_timer_t *timer)
     struct hg_node *node = timer->data;
     uint64_t now_ms = hg_loop_now(&node->control);
     if (now_ms >= node->drain_until_ms) {
-        exit_now(node, "the drain limit passed");
+        hg_node_exit_now(node, "the drain limit passed");
         return;
     }
     if (now_ms < node->drain_listen_until_ms ||
@@ -156,7 +156,7 @@ static void on_leave(uv_signal_t *handle, int signal_number)
     if (atomic_load(&node->phase) == HG_NODE_SERVING)
         hg_drain_begin(node);
     else
-        exit_now(node, "a second signal");
+        hg_node_exit_now(node, "a second signal");
 }
 
 static void on_hup(uv_signal_t *handle, int signal_number)

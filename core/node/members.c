@@ -171,6 +171,16 @@ void hg_node_members_failed(void *ctx, const char *why)
                    node->config->discovery, why);
 }
 
+uint64_t hg_node_members_identity(void *ctx)
+{
+    return hg_changes_boot(((struct hg_node *)ctx)->changes);
+}
+
+void hg_node_members_give_up(void *ctx, const char *why)
+{
+    hg_node_exit_now(ctx, why);
+}
+
 bool hg_node_members_are_known(const struct hg_node *node)
 {
     return node->members == NULL || atomic_load(&node->members->has_list);

@@ -146,7 +146,9 @@ static void warn_of_memory(const struct hg_node *node)
 }
 
 static const struct hg_members_ops members_ops = {.propose = hg_node_members_propose,
-                                                  .failed = hg_node_members_failed};
+                                                  .failed = hg_node_members_failed,
+                                                  .identity = hg_node_members_identity,
+                                                  .give_up = hg_node_members_give_up};
 
 int hg_node_scripts_start(struct hg_node *node, const struct hg_node_options *options,
                           char **out_error)

@@ -293,6 +293,8 @@ void hg_node_members_finish(struct hg_node *node); /* once nothing runs and the 
 int hg_node_members_propose(void *ctx, const struct hg_bytes *items, size_t count, size_t ignored,
                             char *error, size_t error_size);
 void hg_node_members_failed(void *ctx, const char *why); /* there is no list to be had */
+uint64_t hg_node_members_identity(void *ctx); /* of this life of the node */
+void hg_node_members_give_up(void *ctx, const char *why); /* ends the process */
 bool hg_node_members_are_known(const struct hg_node *node);
 struct hg_node_members_stats hg_node_members_stats(const struct hg_node *node); /* in a cluster */
 void hg_node_members_tick(
@@ -343,6 +345,7 @@ int hg_metrics_format(struct hg_node *node, struct hg_buf *buf);
 /* drain.c */
 int hg_drain_init(struct hg_node *node);  /* signal handlers, housekeeping timer */
 void hg_drain_begin(struct hg_node *node);
+void hg_node_exit_now(struct hg_node *node, const char *why); /* with 1, from any thread */
 
 /* compile.c: routes and CORS of the configuration. HG_EINVAL with one line. */
 int hg_routes_compile(struct hg_node *node, char *error, size_t error_size);

@@ -171,6 +171,18 @@ static void serve_explain(struct hg_front *front, struct hg_exchange *exchange,
     hg_exchange_answer(exchange, &reply_it);
 }
 
+/* Which life of which node this is: discovery/etcd.lua asks its own address. */
+static void answer_who(struct hg_front *front, struct hg_exchange *exchange)
+{
+    char text[32];
+    int len = snprintf(text, sizeof(text), "%016llx",
+                       (unsigned long long)hg_changes_boot(front->node->changes));
+    struct hg_reply reply_it = {.status = 200,
+                                .headers = HG_BYTES("Content-Type: text/plain\r\n"),
+                                .body = hg_bytes(text, (size_t)len)};
+    hg_exchange_answer(exchange, &reply_it);
+}
+
 void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange,
                           struct hg_bytes rest)
 {
@@ -187,6 +199,10 @@ void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange,
     }
     if (rest.len == 0 && hg_peer_many_is_asked(request)) {
         hg_peer_many_request(front, exchange);
+        return;
+    }
+    if (rest.len == 0 && hg_bytes_eq(request->query, HG_BYTES("who"))) {
+        answer_who(front, exchange);
         return;
     }
     if (rest.len == 0) { /* a probe: any answer is a sign of life */

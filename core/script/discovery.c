@@ -113,7 +113,34 @@ static int l_failed(lua_State *L)
     return 0;
 }
 
-static const luaL_Reg functions[] = {{"propose", l_propose}, {"failed", l_failed}, {NULL, NULL}};
+/* identity() -> what this node's own address answers to ?who      [-0, +1, v] */
+static int l_identity(lua_State *L)
+{
+    char text[32];
+    struct hg_thread *thread = enter(L, "identity");
+    uint64_t identity = thread->runtime->members->identity(thread->runtime->members_ctx);
+    hg_thread_leave_core(thread);
+    snprintf(text, sizeof(text), "%016llx", (unsigned long long)identity);
+    lua_pushstring(L, text);
+    return 1;
+}
+
+/* give_up(why): ends the process      [-1, +0, v] */
+static int l_give_up(lua_State *L)
+{
+    const char *why = luaL_checkstring(L, 1);
+    struct hg_thread *thread = enter(L, "give_up");
+
+    thread->runtime->members->give_up(thread->runtime->members_ctx, why);
+    hg_thread_leave_core(thread);
+    return 0;
+}
+
+static const luaL_Reg functions[] = {{"propose", l_propose},
+                                     {"failed", l_failed},
+                                     {"identity", l_identity},
+                                     {"give_up", l_give_up},
+                                     {NULL, NULL}};
 
 void hg_lib_members_open(lua_State *L)
 {

@@ -31,7 +31,19 @@ static void on_failed(void *ctx, const char *why)
     atomic_fetch_add(&failed, 1);
 }
 
-static const struct hg_members_ops ops = {.propose = on_propose, .failed = on_failed};
+static uint64_t on_identity(void *ctx)
+{
+    (void)ctx;
+    return 0xabc;
+}
+
+static void on_give_up(void *ctx, const char *why)
+{
+    on_failed(ctx, why); /* the real one does not come back */
+}
+
+static const struct hg_members_ops ops = {
+    .propose = on_propose, .failed = on_failed, .identity = on_identity, .give_up = on_give_up};
 
 /* n counts the runs over all states, in hg.shared. */
 #define CHUNK(body)                                                                                \
@@ -167,6 +179,18 @@ static void test_a_name_is_looked_up_beside_and_may_be_left_behind(void **state)
     world_stop(&world);
 }
 
+static void test_who_we_are_and_that_we_may_not_be(void **state)
+{
+    struct world world;
+    (void)state;
+    start(&world, CHUNK("local members = require('hgcache.core').members\n"
+                        "members.give_up(members.identity()) return { A }"));
+    hg_runtime_serve(world.runtime);
+    WAIT_UNTIL(proposed >= 1);
+    assert_string_equal(last_failure, "0000000000000abc");
+    world_stop(&world);
+}
+
 static void test_leaving_is_over_once_it_was_tried(void **state)
 {
     struct world world;
@@ -189,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_a_function_that_runs_away_holds_up_neither_loads_nor_the_next_run),
         cmocka_unit_test(test_only_the_thread_of_discovery_says_who_the_members_are),
         cmocka_unit_test(test_a_name_is_looked_up_beside_and_may_be_left_behind),
+        cmocka_unit_test(test_who_we_are_and_that_we_may_not_be),
         cmocka_unit_test(test_leaving_is_over_once_it_was_tried),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

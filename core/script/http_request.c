@@ -136,6 +136,25 @@ void hg_http_check_request(lua_State *L, struct hg_http_request *out_request)
     out_request->fetch.headers = check_lines(L, 4);
 }
 
+static const char *file_or_null(lua_State *L, int index, const char *name)
+{
+    lua_getfield(L, index, name);
+    const char *path = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    luaL_argcheck(L, path != NULL || lua_isnil(L, -1), index, "expected paths of files");
+    lua_pop(L, 1);
+    return path;
+}
+
+void hg_http_check_tls(lua_State *L, int index, struct hg_http_request *request)
+{
+    if (lua_isnoneornil(L, index))
+        return;
+    luaL_checktype(L, index, LUA_TTABLE);
+    request->fetch.ca_file = file_or_null(L, index, "ca");
+    request->fetch.cert_file = file_or_null(L, index, "cert");
+    request->fetch.key_file = file_or_null(L, index, "key");
+}
+
 static bool is_allowed(const struct hg_fetch_limits *limits, const char *origin)
 {
     for (size_t i = 0; i < limits->origin_count; i++)
@@ -195,7 +214,8 @@ static int start(struct hg_task *task, struct hg_fetch_options *options, hg_fetc
 
     if (thread->fetcher == NULL && hg_fetcher_create(&thread->loop, &thread->fetcher) < 0)
         return HG_ENOMEM;
-    options->ca_file = runtime->fetch_limits.ca_file;
+    if (options->ca_file == NULL)
+        options->ca_file = runtime->fetch_limits.ca_file;
     if (options->body_max == 0)
         options->body_max = runtime->fetch_limits.body_max;
     int err = hg_fetch_start(thread->fetcher, options, done, ctx, out_fetch);

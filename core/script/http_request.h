@@ -32,6 +32,8 @@ struct hg_http_refusal {
  * first on. What it borrows stays on the stack.   [-0, +1, v]
  */
 void hg_http_check_request(lua_State *L, struct hg_http_request *out_request);
+/* { ca =, cert =, key = } at index, each a file's path or nil, or nil: node.http.ca. What it borrows stays in the table.   [-0, +0, v] */
+void hg_http_check_tls(lua_State *L, int index, struct hg_http_request *request);
 /*
  * HG_OK: begun, and counted as running: done follows, and whoever hears of the end gives the place back. HG_EACCES, and why;
  * HG_ECANCELED: the load is over: raise. Raises nothing itself. Fills request's body_max in.

@@ -111,7 +111,8 @@ static void on_fetched(void *ctx, const struct hg_fetch_response *response)
 }
 
 /*
- * fetch(method, url, redirected_from | nil, lines, body | nil, timeout_ms, connect_ms, body_max | nil, compression)
+ * fetch(method, url, redirected_from | nil, lines, body | nil, timeout_ms, connect_ms, body_max | nil, compression,
+ * tls | nil)
  * -> { status =, headers =, body =, url = } | nil, message, code      [-?, +1|+3, v]
  */
 static int l_fetch(lua_State *L)
@@ -120,6 +121,7 @@ static int l_fetch(lua_State *L)
     struct hg_http_refusal refusal;
 
     hg_http_check_request(L, &request);
+    hg_http_check_tls(L, 10, &request);
     struct hg_task *task = hg_task_check_wait(L, "hg.http");
     /* Nothing raises from here to the end of what is owned. */
     struct exchange *exchange = hg_calloc(1, sizeof(*exchange));

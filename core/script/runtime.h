@@ -45,6 +45,8 @@ struct hg_members_ops {
     int (*propose)(void *ctx, const struct hg_bytes *items, size_t count, size_t ignored,
                    char *error, size_t error_size);
     void (*failed)(void *ctx, const char *why); /* there is no list to be had */
+    uint64_t (*identity)(void *ctx);            /* of this life of the node: what <base_path>?who answers */
+    void (*give_up)(void *ctx, const char *why); /* this node may not be a member: the process ends with 1 */
 };
 
 struct hg_runtime_config {

@@ -294,7 +294,8 @@ static struct box *check_box(lua_State *L)
 }
 
 /*
- * open(method, url, redirected_from | nil, lines, nil, timeout_ms, connect_ms, body_max | nil, compression, length | true | nil)
+ * open(method, url, redirected_from | nil, lines, nil, timeout_ms, connect_ms, body_max | nil, compression, length | true | nil,
+ * tls | nil)
  * -> transfer | nil, message, code. length: of a body that is sent, true where it is not known   [-?, +1|+3, v]
  */
 static int l_open(lua_State *L)
@@ -303,6 +304,7 @@ static int l_open(lua_State *L)
     struct hg_http_refusal refusal;
 
     hg_http_check_request(L, &request);
+    hg_http_check_tls(L, 11, &request);
     request.fetch.moved = on_moved;
     request.fetch.is_fed = lua_toboolean(L, 10);
     request.fetch.fed_bytes =

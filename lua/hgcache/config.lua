@@ -306,7 +306,11 @@ local function check_peers(cluster)
     if found_by.discovery then
         cluster.discovery, cluster.found_by, cluster.peers = found_by.discovery, found_by.options, {}
         cluster.refresh = cluster.refresh or units.duration(schema.discoveries[cluster.discovery])
-        cluster.every = cluster.refresh
+        -- That of etcd goes on by itself; if it ends it begins anew.
+        cluster.every = cluster.discovery == "etcd" and 1000 or cluster.refresh
+        if cluster.discovery == "etcd" then
+            cluster.self = schema.member_address(cluster.self) -- as it is written there
+        end
         local host = schema.split_address(schema.member_address(cluster.self))
         if cluster.discovery == "dns" and not host:find("^[%d.]+$") and not host:find(":", 1, true) then
             T.fail({ "cluster", "self" },

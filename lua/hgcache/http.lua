@@ -123,7 +123,7 @@ local function check_body(name, level, method, body)
 end
 
 --- Checks everything a request says, for callers that keep it: level is that of the script above the caller, as error() counts
--- from here. -> request for M.run
+-- from here. -> request for M.run, which may be given tls = { ca =, cert =, key = }, files instead of node.http.ca
 function M.check(name, opts, level)
     level = level + 1
     if type(opts) ~= "table" then
@@ -315,10 +315,11 @@ end
 local function exchange(request, method, url, from, lines, body, timeout)
     local is_fed = type(body) == "function"
     if not is_fed and not request.stream then
-        return core.fetch(method, url, from, lines, body, timeout, request.connect, request.max_body, request.compression)
+        return core.fetch(method, url, from, lines, body, timeout, request.connect, request.max_body, request.compression,
+            request.tls)
     end
     local transfer, message, code = core.transfer(method, url, from, lines, not is_fed and body or nil, timeout, request.connect,
-        request.max_body, request.compression, is_fed and (request.length or true) or nil)
+        request.max_body, request.compression, is_fed and (request.length or true) or nil, request.tls)
     if not transfer then
         return nil, message, code
     end

@@ -179,9 +179,6 @@ hg.args = setmetatable({}, {
     __metatable = "read-only",
 })
 
--- Functions of the contract that this version lacks say so, instead of being nil.
-local later = set "etcd"
-
 -- Loaded when they are first used.
 local lazy = {
     json = function()
@@ -220,6 +217,9 @@ local lazy = {
     postgres = function()
         return require "hgcache.postgres"
     end,
+    etcd = function()
+        return require("hgcache.discovery.options").etcd
+    end,
     dns = function()
         return require("hgcache.discovery.options").dns
     end,
@@ -231,9 +231,6 @@ local lazy = {
 setmetatable(hg, {
     lazy = lazy,
     __index = function(self, name)
-        if later[name] then
-            error(("hg.%s is not in this version"):format(name), 2)
-        end
         local load = lazy[name]
         if load then
             rawset(self, name, load())

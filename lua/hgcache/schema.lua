@@ -87,7 +87,7 @@ local member = {
 }
 
 local member_list = T.list(member, "a list of members", { min = 1, max = 1000, unique = true })
-local PEERS = "a list of members, hg.dns{...}, hg.file(path) or a function() -> list | nil, message"
+local PEERS = "a list of members, hg.etcd{...}, hg.dns{...}, hg.file(path) or a function() -> list | nil, message"
 -- -> list, or of what finds the members: { discovery = its name, options = what hg.<name> made of them, nil for a function }
 local peers = {
     kind = "peers",
@@ -97,7 +97,11 @@ local peers = {
         if type(value) == "function" then
             return { discovery = "function" }
         elseif M.discoveries[kind] then
-            return { discovery = kind, options = value }
+            local shown = {}
+            for name, option in next, value do
+                shown[name] = name ~= "password" and option or nil
+            end
+            return { discovery = kind, options = shown }
         elseif type(value) ~= "table" or kind then
             T.expect(PEERS, value, at)
         end
@@ -106,7 +110,7 @@ local peers = {
 }
 
 --- What may find the members: how often at most the list is asked for anew where cluster.refresh says nothing.
-M.discoveries = { ["function"] = "10s", file = "1s", dns = "10s" }
+M.discoveries = { ["function"] = "10s", file = "1s", dns = "10s", etcd = "10s" }
 
 --- Those of core/cache/policy.h, in its order.
 M.policies = { "lru", "fifo", "random", "clock", "sampled-lru", "lfu", "sieve", "s3-fifo", "w-tinylfu", "arc" }

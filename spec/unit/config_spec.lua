@@ -624,8 +624,7 @@ describe("a cluster", function()
         { "peers", { "http://127.0.0.1:8001", 5 }, "cluster.peers[2]: expected a member" },
         { "peers", { "http://127.0.0.1:8001", x = 1 }, "cluster.peers.x: expected a list without names" },
         { "peers", "http://127.0.0.1:8001", "expected a list of members" },
-        { "peers", { __hgcache = "etcd" }, "cluster.peers: expected a list of members, hg.dns" },
-        { "peers", { __hgcache = "serve" }, "cluster.peers: expected a list of members, hg.dns" },
+        { "peers", { __hgcache = "serve" }, "cluster.peers: expected a list of members, hg.etcd" },
         { "refresh", "10s", "cluster.refresh: cluster.peers is a list, which is never asked for anew" },
         { "refresh", 0, "cluster.refresh: expected a duration above 0" },
         { "transport", "grpc", 'cluster.transport: "grpc" is not in this version, expected "http" or "auto"' },
@@ -671,6 +670,13 @@ describe("a cluster", function()
         good(found(dns, nil, "http://[::1]:8001"))
         bad(found(dns, nil, "localhost:8001"), "with hg.dns members are IP addresses")
         good(clustered(function(c) c.cluster.peers, c.cluster.min_peers = getter, 3 end))
+        -- etcd has addresses, and a password is nobody else's business.
+        result = good(found({ __hgcache = "etcd", endpoints = { "http://e:2379" }, user = "u", password = "hush" }))
+        assert.same({ "etcd", "127.0.0.1:8001", 10000, 1000 }, { result.cluster.discovery, result.cluster.self,
+            result.cluster.refresh, result.cluster.every })
+        local text = config.describe(result)
+        assert.is_truthy(text:find('peers = hg.etcd{ endpoints = { "http://e:2379" }, user = "u" }', 1, true), text)
+        assert.is_nil((text .. config.canonical(result)):find("hush"))
         bad(clustered(function(c) c.node = { scripts = { discovery = 1 } } end), "the node has this pool of its own")
     end)
 

@@ -24,4 +24,54 @@ function M.dns(opts)
     return { __hgcache = "dns", name = opts.name, port = opts.port and o:whole("port", nil, 1, 65535) or nil }
 end
 
+local ENDPOINT = "^https?://[^/?#%s]+$"
+
+-- -> list without a slash at the end
+local function endpoints_of(o, given)
+    if given == nil then
+        given = "http://127.0.0.1:2379"
+    end
+    local out = {}
+    for i, endpoint in ipairs(type(given) == "table" and given or { given }) do
+        out[i] = type(endpoint) == "string" and endpoint:gsub("/$", "") or ""
+        if not out[i]:find(ENDPOINT) or i > 100 then
+            o:wrong('endpoints: expected one URL such as "http://127.0.0.1:2379", or a list of up to 100', 1)
+        end
+    end
+    if #out == 0 then
+        o:wrong("endpoints: expected at least one", 1)
+    end
+    return out
+end
+
+local known = {
+    endpoints = true, prefix = "string", lease_ttl = true, user = "string", password = "string", ca = "string", cert = "string",
+    key = "string",
+}
+
+--- Members register themselves in etcd. opts: { endpoints = "http://127.0.0.1:2379" or a list, prefix = "cache", lease_ttl = "10s",
+-- user =, password =, ca =, cert =, key = } (the last three: files)
+function M.etcd(opts)
+    local o = options.of("hg.etcd", opts, known)
+    local made = { __hgcache = "etcd", endpoints = endpoints_of(o, opts.endpoints), prefix = opts.prefix or "cache",
+        user = opts.user, password = opts.password, ca = opts.ca, cert = opts.cert, key = opts.key }
+    local ttl_ms = o:milliseconds("lease_ttl", "10s")
+    made.lease_ttl = ttl_ms / 1000
+    if ttl_ms % 1000 ~= 0 or ttl_ms < 1000 or ttl_ms > 3600000 then
+        o:wrong("lease_ttl: expected whole seconds from 1 to 3600")
+    elseif not made.prefix:find("^[%w/._-]+$") or #made.prefix > 255 then
+        o:wrong("prefix: expected letters, digits, / . _ -, at most 255")
+    elseif (opts.user == nil) ~= (opts.password == nil) then
+        o:wrong("user and password: expected both or neither")
+    elseif (opts.cert == nil) ~= (opts.key == nil) then
+        o:wrong("cert and key: expected both or neither")
+    end
+    for _, endpoint in ipairs(made.endpoints) do
+        if (opts.ca or opts.cert) and not endpoint:find("^https:") then
+            o:wrong("endpoints: expected https:// with ca or cert, found " .. endpoint)
+        end
+    end
+    return made
+end
+
 return M

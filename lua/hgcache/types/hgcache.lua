@@ -432,6 +432,20 @@ function hg.file(path) end
 ---@return hgcache.peers
 function hg.dns(options) end
 
+---@class hgcache.etcd
+---@field endpoints? string|string[] # default `"http://127.0.0.1:2379"`
+---@field prefix? string # default `"cache"`
+---@field lease_ttl? number|string # default `"10s"`
+---@field user? string
+---@field password? string
+---@field ca? string # a file
+---@field cert? string # a file
+---@field key? string # a file
+
+---@param options hgcache.etcd
+---@return hgcache.peers
+function hg.etcd(options) end
+
 hg.socket = {}
 
 ---@class hgcache.sock
