@@ -27,7 +27,7 @@ struct hg_node_members {
     const struct hg_view *current; /* the published one */
     struct replaced *next;         /* for when it is replaced */
     atomic_bool has_list;
-    _Atomic uint64_t fresh_ms, ignored;
+    _Atomic uint64_t fresh_ms, ignored, views;
     struct hg_node_members_counters counters;
 };
 
@@ -116,6 +116,7 @@ static void publish(struct hg_node *node, struct hg_view *view, struct replaced 
     }
     members->current = view;
     members->next = next;
+    atomic_fetch_add(&members->views, 1);
     hg_groups_set_view(node->groups, view);
 }
 
@@ -192,6 +193,7 @@ struct hg_node_members_stats hg_node_members_stats(const struct hg_node *node)
     uint64_t now_ms = hg_clock_boot_ms(), fresh_ms = atomic_load(&members->fresh_ms);
     struct hg_node_members_stats stats = {
         .ignored = atomic_load(&members->ignored),
+        .views = atomic_load(&members->views),
         .source = node->config->discovery != NULL ? node->config->discovery : "static"};
 #define X(name) stats.name = atomic_load_explicit(&members->counters.name, memory_order_relaxed);
     HG_NODE_MEMBERS_COUNTERS(X)
@@ -210,6 +212,7 @@ static bool is_last(const struct hg_node *node, struct hg_peer *peer)
 /* It is among neither the replaced ones nor the published one any more. */
 static void view_free(const struct hg_node *node, const struct hg_view *view)
 {
+    atomic_fetch_sub(&node->members->views, 1);
     for (size_t i = 0; i < hg_ring_member_count(view->ring); i++) {
         if (view->peers[i] != NULL && is_last(node, view->peers[i]))
             hg_peer_destroy(view->peers[i]);

@@ -244,6 +244,8 @@ static int member_metrics(struct hg_node *node, struct hg_buf *buf)
     int err = single(buf, "membership_members", "gauge", hg_ring_member_count(view->ring));
     if (err == HG_OK)
         err = single(buf, "membership_ignored", "gauge", stats.ignored);
+    if (err == HG_OK)
+        err = single(buf, "membership_views", "gauge", stats.views);
 #define X(name)                                                                                    \
     if (err == HG_OK)                                                                              \
         err = single(buf, "membership_" #name "_total", "counter", stats.name);

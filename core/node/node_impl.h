@@ -279,6 +279,7 @@ struct hg_node_members_stats {
     const char *source; /* "static", "etcd", ... */
     uint64_t age_ms;    /* since the last good list; 0 when static */
     uint64_t ignored;   /* what stood beside it and is no member */
+    uint64_t views;     /* the one there is, and replaced ones that are not freed yet */
 #define X(name) uint64_t name;
     HG_NODE_MEMBERS_COUNTERS(X)
 #undef X

@@ -123,6 +123,15 @@ describe("members of a file", function()
                 return #nodes[1]:admin_json("/ring").members == #list and #nodes[2]:admin_json("/ring").members == #list
             end, 20, "the members of round " .. round)
         end
+        -- What was replaced is freed, while all goes on.
+        assert.is_true(counter(nodes[1], "membership_views") > 1)
+        local at = 10000
+        node.until_true(function()
+            ask_all(nodes, at, at + 29)
+            at = at + 30
+            return counter(nodes[1], "membership_views") == 1
+        end, 40, "old views to be freed")
+        ask_all(nodes, 1, 100)
         -- The third was not in two of them: it kept the last list that it was in, and says so.
         assert.is_true(counter(nodes[3], "membership_refused_total") > 0)
         nodes[3]:wait_log("does not hold this node")
