@@ -149,6 +149,7 @@ describe("members in etcd", function()
         assert.is_true(posix.now() - leaving < 2)
         assert.equal(0, nodes[2]:wait_exit().code)
         assert.equal(1, nodes[2]:count("left etcd"))
+        assert.equal(1, nodes[2]:count("registered in etcd")) -- and not again
     end)
 
     it("stay while etcd is away, and register anew when it was for longer than their leases", function()
