@@ -2,7 +2,17 @@
 
 /* The node above, as far as discovery sees it. */
 static atomic_uint proposed, refused, failed, ignored_seen;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the two below */
 static char last[256], last_failure[256];
+
+static void assert_last(const char *text, const char *expected)
+{
+    char copy[256];
+    pthread_mutex_lock(&lock);
+    memcpy(copy, text, sizeof(copy));
+    pthread_mutex_unlock(&lock);
+    assert_string_equal(copy, expected);
+}
 
 static int on_propose(void *ctx, const struct hg_bytes *items, size_t count, size_t ignored,
                       char *error, size_t error_size)
@@ -18,8 +28,10 @@ static int on_propose(void *ctx, const struct hg_bytes *items, size_t count, siz
         atomic_fetch_add(&refused, 1);
         return HG_EINVAL;
     }
+    pthread_mutex_lock(&lock);
     bool is_new = strcmp(text, last) != 0;
     memcpy(last, text, sizeof(last));
+    pthread_mutex_unlock(&lock);
     atomic_fetch_add(&proposed, 1);
     return is_new ? HG_PENDING : HG_OK;
 }
@@ -27,7 +39,9 @@ static int on_propose(void *ctx, const struct hg_bytes *items, size_t count, siz
 static void on_failed(void *ctx, const char *why)
 {
     (void)ctx;
+    pthread_mutex_lock(&lock);
     snprintf(last_failure, sizeof(last_failure), "%s", why);
+    pthread_mutex_unlock(&lock);
     atomic_fetch_add(&failed, 1);
 }
 
@@ -76,7 +90,7 @@ static void test_a_function_is_asked_again_and_again_once_the_node_serves(void *
     assert_true(hg_runtime_has_left(world.runtime) == false);
     hg_runtime_serve(world.runtime);
     WAIT_UNTIL(proposed >= 5);
-    assert_string_equal(last, "http://127.0.0.1:1 http://127.0.0.1:2 ");
+    assert_last(last, "http://127.0.0.1:1 http://127.0.0.1:2 ");
     assert_int_equal(failed, 0);
     world_stop(&world);
 }
@@ -107,7 +121,7 @@ static void test_what_is_no_list_is_a_failure_that_says_why(void **state)
         start(&world, text);
         hg_runtime_serve(world.runtime);
         WAIT_UNTIL(failed >= 2);
-        assert_string_equal(last_failure, table[i].why);
+        assert_last(last_failure, table[i].why);
         assert_int_equal(proposed + refused, 0);
         world_stop(&world);
     }
@@ -187,7 +201,7 @@ static void test_who_we_are_and_that_we_may_not_be(void **state)
                         "members.give_up(members.identity()) return { A }"));
     hg_runtime_serve(world.runtime);
     WAIT_UNTIL(proposed >= 1);
-    assert_string_equal(last_failure, "0000000000000abc");
+    assert_last(last_failure, "0000000000000abc");
     world_stop(&world);
 }
 
