@@ -10,6 +10,7 @@ endfunction()
 
 hg_pkg(uv libuv)
 hg_pkg(luajit luajit)
+hg_pkg(nghttp2 libnghttp2)
 # Headers only: net/curl_library.c loads the library when it is first needed.
 pkg_check_modules(curl REQUIRED libcurl)
 add_library(hg_dep_curl INTERFACE)

@@ -108,15 +108,8 @@ static const llhttp_settings_t settings = {
     .on_headers_complete = on_headers_complete,
 };
 
-/* What the fields say together; checked once all are known. */
-struct facts {
-    const struct hg_field *host, *length, *coding, *expect;
-    unsigned host_count, length_count, coding_count, expect_count;
-    bool says_close, says_keep_alive;
-};
-
 /* Tokens of a Connection field. */
-static void note_connection(struct facts *facts, struct hg_bytes value)
+static void note_connection(struct hg_http1_facts *facts, struct hg_bytes value)
 {
     while (value.len > 0) {
         const char *comma = memchr(value.data, ',', value.len);
@@ -143,8 +136,8 @@ static void note_first(struct hg_bytes *slot, struct hg_bytes value)
 }
 
 /* By length first: most fields are none of these. */
-static void note_field(struct facts *facts, const struct hg_field *field,
-                       struct hg_http1_request *out)
+void hg_http1_note_field(struct hg_http1_facts *facts, const struct hg_field *field,
+                         struct hg_http1_request *out)
 {
     switch (field->name.len) {
     case 4:
@@ -193,7 +186,7 @@ static void note_field(struct facts *facts, const struct hg_field *field,
     }
 }
 
-static bool check_framing(const struct hg_http1_limits *limits, const struct facts *facts,
+static bool check_framing(const struct hg_http1_limits *limits, const struct hg_http1_facts *facts,
                           const struct hg_http1_request *request,
                           struct hg_http1_framing *out_framing, struct hg_http1_fault *out_fault)
 {
@@ -228,7 +221,7 @@ static bool check_framing(const struct hg_http1_limits *limits, const struct fac
     return true;
 }
 
-static bool check_host(const struct facts *facts, struct hg_http1_request *request,
+static bool check_host(const struct hg_http1_facts *facts, struct hg_http1_request *request,
                        struct hg_http1_fault *out_fault)
 {
     if (facts->host_count > 1)
@@ -266,7 +259,7 @@ bool hg_http1_parse_head(const struct hg_http1_limits *limits, struct hg_http1_s
                     reason != NULL && *reason != '\0' ? reason : "malformed request");
     }
 
-    struct facts facts = {0};
+    struct hg_http1_facts facts = {0};
     for (size_t i = 0; i < scratch->field_count; i++) {
         struct hg_field *field = &scratch->fields[i];
         if (field->name.len == 0)
@@ -276,7 +269,7 @@ bool hg_http1_parse_head(const struct hg_http1_limits *limits, struct hg_http1_s
                 return fail(out_fault, 400, "malformed header name");
         }
         field->value = hg_bytes_trim(field->value);
-        note_field(&facts, field, &request);
+        hg_http1_note_field(&facts, field, &request);
     }
     if (!check_host(&facts, &request, out_fault) ||
         !check_framing(limits, &facts, &request, out_framing, out_fault))

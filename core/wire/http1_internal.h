@@ -1,5 +1,5 @@
 /*
- * http1_internal - the pieces of the HTTP/1 parser, for http1*.c and their tests only.
+ * http1_internal - the pieces of the HTTP/1 parser, for http1*.c, http2_head.c and their tests only.
  *
  *   input -> scan (lines, sizes, counts) -> head whole -> parse_head (llhttp, then our checks) ->
  * body -> request
@@ -57,6 +57,16 @@ struct hg_http1_framing {
 bool hg_http1_parse_head(const struct hg_http1_limits *limits, struct hg_http1_scratch *scratch,
                          struct hg_bytes head, struct hg_http1_request *out_request,
                          struct hg_http1_framing *out_framing, struct hg_http1_fault *out_fault);
+
+/* What the fields say together; checked once all are known. */
+struct hg_http1_facts {
+    const struct hg_field *host, *length, *coding, *expect;
+    unsigned host_count, length_count, coding_count, expect_count;
+    bool says_close, says_keep_alive;
+};
+/* Notes a field, and in *out those that the hot path wants. */
+void hg_http1_note_field(struct hg_http1_facts *facts, const struct hg_field *field,
+                         struct hg_http1_request *out);
 
 /* "chunked", decoded strictly (RFC 9112 7.1): see http1_body.c. Zeroed is the start. */
 struct hg_http1_chunks {
