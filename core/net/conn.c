@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "net/log.h"
+#include "wire/http2_meter.h"
 
 #define PIECES_MAX      64
 #define LINGER_MS       1000
@@ -16,6 +16,7 @@
 #define DRAIN_IDLE_MS   250 /* a client that asks more often than this is told by its next answer */
 #define DEAD_LOOK_MS    1000  /* how often one that is not read from is looked at */
 #define BODY_UNIT_BYTES 65536 /* each such piece of a body gives it a second more */
+#define HTTP2_LOOK_MS   250   /* how often the streams of one are looked at */
 
 static void on_written(uv_write_t *write, int status);
 
@@ -43,13 +44,18 @@ static void conn_pin(struct hg_conn *conn, size_t pinned)
     conn->pinned_counted = pinned;
 }
 
+static size_t conn_pinned(const struct hg_conn *conn)
+{
+    return conn->out.pinned + (conn->http2 == NULL ? 0 : hg_http2_held(conn->http2));
+}
+
 static void conn_note_blocked(struct hg_conn *conn, uint64_t now_ms)
 {
     if (hg_list_is_empty(&conn->blocked)) {
         hg_list_push_back(&conn->server->blocked, &conn->blocked);
         conn->blocked_ms = now_ms;
     }
-    conn_pin(conn, conn->out.pinned);
+    conn_pin(conn, conn_pinned(conn));
     hg_server_check_pinned(conn->server, now_ms);
 }
 
@@ -77,10 +83,18 @@ static void conn_write_rest(struct hg_conn *conn)
     conn_note_blocked(conn, now_ms);
 }
 
+/* Something is there to be sent, and nothing else is being. */
+static bool conn_wants_write(struct hg_conn *conn)
+{
+    if (conn->http2 != NULL && conn->state != HG_CONN_CLOSING)
+        hg_conn_http2_fill(conn);
+    return !conn->is_writing && conn->out.bytes > 0 && conn->state != HG_CONN_CLOSING;
+}
+
 /* Everything that is queued, with one system call if the socket takes it. */
 static void conn_flush(struct hg_conn *conn)
 {
-    while (!conn->is_writing && conn->out.bytes > 0 && conn->state != HG_CONN_CLOSING) {
+    while (conn_wants_write(conn)) {
         uv_buf_t bufs[PIECES_MAX];
         size_t bytes;
         unsigned count = hg_out_pieces(&conn->out, bufs, PIECES_MAX, &bytes);
@@ -96,8 +110,13 @@ static void conn_flush(struct hg_conn *conn)
         if (rc < 0 || (size_t)rc < bytes)
             conn_write_rest(conn);
     }
-    if (conn->out.bytes == 0 && !hg_list_is_empty(&conn->blocked))
+    if (conn->state == HG_CONN_CLOSING)
+        return;
+    bool is_all_out = conn->out.bytes == 0 && conn_pinned(conn) == 0;
+    if (is_all_out && !hg_list_is_empty(&conn->blocked))
         conn_note_unblocked(conn);
+    else if (!is_all_out && conn->http2 != NULL) /* closed windows, while the socket is free */
+        conn_note_blocked(conn, hg_loop_now(conn->server->loop));
 }
 
 static void on_written(uv_write_t *write, int status)
@@ -120,7 +139,8 @@ static bool conn_may_parse(const struct hg_conn *conn)
 {
     const struct hg_server_limits *limits = &conn->server->limits;
     return conn->state == HG_CONN_OPEN && !conn->is_last_request &&
-           conn->work_count < limits->pipeline && conn->out.bytes <= limits->out_bytes;
+           (conn->http2 != NULL || conn->work_count < limits->pipeline) &&
+           conn->out.bytes <= limits->out_bytes;
 }
 
 static void conn_request(struct hg_conn *conn, bool has_more_input)
@@ -164,6 +184,10 @@ static void conn_note_partial(struct hg_conn *conn, size_t consumed)
 /* Handles requests until the input ends or enough is in work; returns what is left. */
 static struct hg_bytes conn_parse(struct hg_conn *conn, struct hg_bytes input)
 {
+    if (conn->http2 != NULL && conn_may_parse(conn) && input.len > 0) {
+        hg_conn_http2_input(conn, input);
+        return HG_BYTES_NONE;
+    }
     while (input.len > 0 && conn_may_parse(conn)) {
         size_t consumed;
         enum hg_http1_event event = hg_http1_feed(&conn->parser, input, &consumed);
@@ -258,6 +282,8 @@ static uint64_t conn_due(struct hg_conn *conn)
         return conn->progress_ms;
     if (conn->is_writing)
         return hg_time_add(conn->progress_ms, limits->write_timeout_ms);
+    if (conn->http2 != NULL && hg_http2_stream_count(conn->http2) > 0)
+        return hg_loop_now(conn->server->loop) + HTTP2_LOOK_MS;
     if (conn->work_count > 0 ||
         conn->kept != NULL) /* nothing to wait for but us, unless it dies unseen */
         return conn->is_reading ? HG_FOREVER : hg_loop_now(conn->server->loop) + DEAD_LOOK_MS;
@@ -278,6 +304,11 @@ static void conn_settle(struct hg_conn *conn)
     if (conn->state == HG_CONN_CLOSING)
         return;
 
+    if (conn->http2 != NULL && conn->state == HG_CONN_OPEN && hg_http2_is_over(conn->http2)) {
+        conn->state = HG_CONN_LAST;
+        conn->is_last_request = true;
+        hg_conn_queue_drop(conn);
+    }
     bool is_done = conn->out.bytes == 0 && hg_list_is_empty(&conn->queue);
     if (is_done && conn->has_eof && conn->kept == NULL) {
         hg_conn_close(conn);
@@ -325,29 +356,36 @@ void hg_conn_mark_dirty(struct hg_conn *conn)
         hg_list_push_back(&conn->server->dirty, &conn->dirty);
 }
 
-/* gRPC clients speak at once; others are told nothing they could read either. */
-static bool conn_is_h2(struct hg_conn *conn, struct hg_bytes input)
+/* Which protocol the first bytes are of. What has come of a preface that is none belongs to HTTP/1.1. */
+static void conn_tell_protocol(struct hg_conn *conn, struct hg_bytes input)
 {
-    static struct hg_log_limit limit;
-    if (input.len < 3 || hg_http1_is_h2_preface(input) < 0)
-        return false;
-    hg_log_limited(&limit, 1, HG_LOG_INFO,
-                   "connection closed reason=\"HTTP/2 is not spoken here\"");
-    hg_counter_add(&conn->server->counters.bad_requests, 1);
-    return true;
+    int is_http2 = hg_http2_preface_check(conn->preface_len, input);
+    if (is_http2 == 0) {
+        conn->preface_len += (uint8_t)input.len;
+        if (conn->head_ms == 0)
+            conn->head_ms = hg_loop_now(conn->server->loop);
+        return;
+    }
+    conn->is_fresh = false;
+    if (is_http2 < 0) {
+        conn_work(conn, hg_http2_preface(conn->preface_len));
+        return;
+    }
+    conn->head_ms = 0;
+    hg_counter_add(&conn->server->counters.http2_connections, 1);
+    if (hg_conn_http2_begin(conn) < 0)
+        hg_conn_close(conn);
+    else
+        hg_conn_http2_input(conn, hg_http2_preface(conn->preface_len));
 }
 
 static void conn_input(struct hg_conn *conn, struct hg_bytes input)
 {
-    if (conn->is_fresh) {
-        conn->is_fresh = false;
-        if (conn_is_h2(conn, input)) {
-            hg_conn_close(conn);
-            return;
-        }
-    }
     conn->is_pumping = true;
-    struct hg_bytes rest = conn_work(conn, input);
+    if (conn->is_fresh)
+        conn_tell_protocol(conn, input);
+    struct hg_bytes rest =
+        conn->is_fresh || conn->state == HG_CONN_CLOSING ? HG_BYTES_NONE : conn_work(conn, input);
     conn->is_pumping = false;
     if (rest.len > 0) {
         conn->kept = hg_malloc(rest.len);
@@ -397,6 +435,28 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
         conn_set_reading(conn, false);
 }
 
+/* True: it has streams, or has just said good-bye; whatever comes of that comes by itself. */
+static bool conn_check_http2(struct hg_conn *conn, uint64_t now_ms)
+{
+    if (conn->state != HG_CONN_OPEN || conn->is_writing)
+        return false;
+    bool has_streams = hg_http2_stream_count(conn->http2) > 0;
+    if (conn->server->is_draining && !conn->is_leaving) {
+        hg_conn_http2_leave(conn);
+        conn->is_leaving = true;
+    } else if (has_streams) {
+        hg_http2_check(conn->http2, now_ms);
+    } else if (!conn->is_leaving && now_ms >= conn_due(conn)) {
+        hg_counter_add(&conn->server->counters.idle_timeouts, 1);
+        hg_conn_http2_stop(conn);
+        conn->is_leaving = true;
+    } else {
+        return false;
+    }
+    hg_conn_mark_dirty(conn);
+    return true;
+}
+
 uint64_t hg_conn_check(struct hg_conn *conn, uint64_t now_ms)
 {
     struct hg_server *server = conn->server;
@@ -416,6 +476,8 @@ uint64_t hg_conn_check(struct hg_conn *conn, uint64_t now_ms)
         }
         look_again_ms = hg_time_add(now_ms, server->limits.write_timeout_ms / 4);
     }
+    if (conn->http2 != NULL && conn_check_http2(conn, now_ms))
+        return now_ms + HTTP2_LOOK_MS;
     uint64_t due_ms = conn_due(conn);
     if (now_ms < due_ms)
         return due_ms < look_again_ms ? due_ms : look_again_ms;
@@ -445,6 +507,7 @@ static void on_closed(uv_handle_t *handle)
     struct hg_conn *conn = handle->data;
 
     hg_http1_finish(&conn->parser);
+    hg_http2_destroy(conn->http2);
     hg_out_clear(&conn->out, &conn->server->pool);
     kept_input_free(conn);
     assert(hg_list_is_empty(&conn->queue));
@@ -455,7 +518,8 @@ void hg_conn_close(struct hg_conn *conn)
 {
     if (conn->state == HG_CONN_CLOSING)
         return;
-    bool is_cut = conn->work_count > 0 || conn->out.bytes > 0;
+    bool is_cut = conn->work_count > 0 || conn->out.bytes > 0 ||
+                  (conn->http2 != NULL && hg_http2_held(conn->http2) > 0);
     if (is_cut)
         hg_counter_add(&conn->server->counters.aborted, 1);
     conn->state = HG_CONN_CLOSING;

@@ -1,5 +1,5 @@
 /*
- * conn - inside of the server: one client connection. For server.c, conn.c and exchange.c only.
+ * conn - inside of the server: one client connection. For server.c, conn*.c and exchange.c only.
  *
  *   OPEN     reads requests, answers them
  *   LAST     the last answer is queued: reads no more requests, sends what is left
@@ -16,6 +16,7 @@
 #include "net/out.h"
 #include "base/buf.h"
 #include "net/server.h"
+#include "wire/http2.h"
 
 #define HG_CONN_READ_BYTES                                                                         \
     65536 /* the shared read buffer, and so the most that is kept unread of one connection */
@@ -33,6 +34,7 @@ struct hg_conn {
     } uv;
     struct hg_server *server;
     struct hg_http1 parser;
+    struct hg_http2 *http2; /* NULL: it speaks HTTP/1.1, or has not said yet */
     struct hg_out out;
     struct hg_list queue;   /* kept exchanges, in the order of their requests */
     struct hg_list link;    /* server->conns */
@@ -53,10 +55,12 @@ struct hg_conn {
     size_t pinned_counted; /* part of server->pinned */
     unsigned turn_read;    /* the turn in which a full buffer was read */
     unsigned roles;
-    uint16_t work_count; /* length of queue */
+    unsigned work_count; /* length of queue */
+    uint8_t preface_len; /* bytes that have come and could be the beginning of HTTP/2's preface */
     uint8_t state;
     bool is_unix : 1, is_reading : 1, is_writing : 1, is_pumping : 1, has_eof : 1;
-    bool is_fresh : 1;        /* nothing was read yet */
+    bool is_fresh : 1;        /* it is not known yet which protocol it speaks */
+    bool is_leaving : 1;      /* HTTP/2: the last GOAWAY is out */
     bool owes_continue : 1;   /* 100 Continue, once its turn comes */
     bool is_last_request : 1; /* what follows on this connection is not a request of ours */
     bool has_more_input : 1;  /* behind the request being handled */
@@ -117,6 +121,30 @@ uint64_t hg_conn_check(struct hg_conn *conn, uint64_t now_ms);
 void hg_conn_pump(struct hg_conn *conn);
 /* Pumped at the end of this turn, with whatever else is answered until then. */
 void hg_conn_mark_dirty(struct hg_conn *conn);
+
+/* conn_http2.c */
+int hg_conn_http2_begin(struct hg_conn *conn);
+void hg_conn_http2_input(struct hg_conn *conn, struct hg_bytes input);
+/* Moves what it has to send to conn->out, as much as is to lie there. */
+void hg_conn_http2_fill(struct hg_conn *conn);
+/* Has its client go elsewhere: first asks, then insists. */
+void hg_conn_http2_leave(struct hg_conn *conn);
+/* Nobody has asked for a long time: says good-bye. */
+void hg_conn_http2_stop(struct hg_conn *conn);
+/* Of an exchange over HTTP/2. */
+void hg_conn_http2_answer(struct hg_exchange *exchange, const struct hg_reply *reply);
+void hg_conn_http2_start(struct hg_exchange *exchange, const struct hg_reply *reply);
+void hg_conn_http2_piece(struct hg_exchange *exchange, struct hg_bytes piece);
+void hg_conn_http2_end(struct hg_exchange *exchange);
+
+/* exchange.c: on and off its connection's queue; frees what it holds. */
+void hg_kept_join(struct hg_kept *kept);
+void hg_kept_leave(struct hg_kept *kept);
+void hg_kept_free(struct hg_kept *kept);
+/* It has left the queue and its client has gone: an orphan, unless it was answered. */
+void hg_kept_orphan(struct hg_kept *kept);
+/* The reply's reference, where it does not go on to the client. */
+void hg_reply_release(const struct hg_reply *reply);
 
 /* exchange.c: with everything behind it, as a client would see it. */
 void hg_conn_answer_error(struct hg_conn *conn, int status, const char *text);

@@ -321,20 +321,6 @@ static void test_stalled_reader_is_cut_at_the_write_timeout(void **state)
     world_close(world);
 }
 
-static void test_http2_preface_is_closed_cleanly(void **state)
-{
-    (void)state;
-    struct world *world = world_open(&usual_limits);
-    struct test_client client;
-    test_client_open(&client, world->port);
-    test_client_say(&world->loop, &client, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    test_wait(&world->loop, test_client_poll(&client));
-    assert_int_equal(client.in.len, 0);
-    assert_int_equal(world->asked, 0);
-    test_client_finish(&client);
-    world_close(world);
-}
-
 /*
  * Nothing is read while the pipeline is full, so nothing tells of the reset but a look now and
  * then.
@@ -371,7 +357,6 @@ int main(void)
         cmocka_unit_test(test_idle_connection_is_closed_in_time),
         cmocka_unit_test(test_slow_reader_pauses_reading_and_loses_nothing),
         cmocka_unit_test(test_stalled_reader_is_cut_at_the_write_timeout),
-        cmocka_unit_test(test_http2_preface_is_closed_cleanly),
         cmocka_unit_test(test_reset_of_a_paused_connection_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

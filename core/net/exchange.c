@@ -3,6 +3,7 @@
  *
  *   answered in the handler, nothing before it -> straight into the connection's out
  *   anything else                              -> a node on the queue until its turn
+ *   of HTTP/2                                  -> conn_http2.c, which needs no turns
  */
 #include <assert.h>
 #include <stdio.h>
@@ -95,8 +96,7 @@ static char *plan_write(const struct plan *plan, const struct hg_reply *reply, s
     return at;
 }
 
-/* The reply's reference, where it does not go on to the socket. */
-static void reply_release(const struct hg_reply *reply)
+void hg_reply_release(const struct hg_reply *reply)
 {
     if (reply->value != NULL && !hg_value_is_private(reply->value))
         hg_value_unref(reply->value);
@@ -118,7 +118,7 @@ static void answer_now(struct hg_conn *conn, const struct hg_reply *reply, const
         goto fail;
     hg_out_commit(&conn->out, (size_t)(plan_write(plan, reply, conn->server->loop, at) - at));
     if (plan->value == NULL)
-        reply_release(reply);
+        hg_reply_release(reply);
     else if (hg_out_append_value(&conn->out, pool, plan->value) < 0)
         goto fail;
     if (plan->close)
@@ -126,7 +126,7 @@ static void answer_now(struct hg_conn *conn, const struct hg_reply *reply, const
     return;
 
 fail: /* out of memory: an answer that is cut short must not look whole */
-    reply_release(reply);
+    hg_reply_release(reply);
     hg_conn_close(conn);
 }
 
@@ -134,7 +134,7 @@ static bool answer_later(struct hg_kept *kept, const struct hg_reply *reply,
                          const struct plan *plan)
 {
     if (hg_buf_reserve(&kept->answer, plan_size(plan, reply)) < 0) {
-        reply_release(reply);
+        hg_reply_release(reply);
         return false;
     }
     char *end = plan_write(plan, reply, kept->exchange.server->loop, kept->answer.data);
@@ -142,11 +142,11 @@ static bool answer_later(struct hg_kept *kept, const struct hg_reply *reply,
     kept->value = plan->value;
     kept->close_after = plan->close;
     if (plan->value == NULL)
-        reply_release(reply);
+        hg_reply_release(reply);
     return true;
 }
 
-static void kept_free(struct hg_kept *kept)
+void hg_kept_free(struct hg_kept *kept)
 {
     hg_list_remove(&kept->exchange.link);
     hg_value_unref(kept->value);
@@ -155,8 +155,7 @@ static void kept_free(struct hg_kept *kept)
     hg_free(kept);
 }
 
-/* Takes it off its connection's queue. */
-static void kept_leave(struct hg_kept *kept)
+void hg_kept_leave(struct hg_kept *kept)
 {
     struct hg_conn *conn = kept->exchange.conn;
     hg_list_remove(&kept->exchange.link);
@@ -164,7 +163,7 @@ static void kept_leave(struct hg_kept *kept)
     conn->server->kept_count--;
 }
 
-static void kept_join(struct hg_kept *kept)
+void hg_kept_join(struct hg_kept *kept)
 {
     struct hg_conn *conn = kept->exchange.conn;
     hg_list_push_back(&conn->queue, &kept->exchange.link);
@@ -195,7 +194,7 @@ static void answer_in_handler(struct hg_exchange *exchange, const struct hg_repl
     struct plan plan = plan_reply(reply, is_http10, wants_close(exchange, reply));
 
     if (conn->state != HG_CONN_OPEN) { /* closed by the handler */
-        reply_release(reply);
+        hg_reply_release(reply);
         return;
     }
     if (hg_list_is_empty(&conn->queue)) {
@@ -204,7 +203,7 @@ static void answer_in_handler(struct hg_exchange *exchange, const struct hg_repl
     }
     struct hg_kept *kept = hg_calloc(1, sizeof(*kept));
     if (kept == NULL) {
-        reply_release(reply);
+        hg_reply_release(reply);
         hg_conn_close(conn);
         return;
     }
@@ -218,7 +217,7 @@ static void answer_in_handler(struct hg_exchange *exchange, const struct hg_repl
         hg_conn_close(conn);
         return;
     }
-    kept_join(kept);
+    hg_kept_join(kept);
     if (plan.close)
         conn->is_last_request = true;
 }
@@ -227,6 +226,11 @@ void hg_exchange_answer(struct hg_exchange *exchange, const struct hg_reply *rep
 {
     assert(!exchange->is_answered);
     exchange->is_answered = true;
+    if (exchange->is_http2) {
+        hg_conn_http2_answer(exchange, reply);
+        return;
+    }
+    assert(reply->trailers.len == 0);
     if (!exchange->is_kept) {
         answer_in_handler(exchange, reply);
         return;
@@ -235,16 +239,16 @@ void hg_exchange_answer(struct hg_exchange *exchange, const struct hg_reply *rep
     struct hg_kept *kept = hg_container_of(exchange, struct hg_kept, exchange);
     struct hg_conn *conn = exchange->conn;
     if (conn == NULL) {
-        reply_release(reply);
-        kept_free(kept);
+        hg_reply_release(reply);
+        hg_kept_free(kept);
         return;
     }
     struct plan plan =
         plan_reply(reply, exchange->request->is_http10, wants_close(exchange, reply));
     if (conn->queue.next == &exchange->link) {
-        kept_leave(kept);
+        hg_kept_leave(kept);
         answer_now(conn, reply, &plan);
-        kept_free(kept);
+        hg_kept_free(kept);
         hg_conn_queue_advance(conn);
     } else if (!answer_later(kept, reply, &plan)) {
         hg_conn_close(conn);
@@ -281,6 +285,10 @@ void hg_exchange_begin(struct hg_exchange *exchange, const struct hg_reply *repl
     kept->is_begun = true;
     if (conn == NULL)
         return;
+    if (exchange->is_http2) {
+        hg_conn_http2_start(exchange, reply);
+        return;
+    }
     assert(!exchange->request->is_http10);
     kept->close_after = wants_close(exchange, reply);
     struct plan plan = plan_reply(reply, false, kept->close_after);
@@ -306,6 +314,10 @@ void hg_exchange_piece(struct hg_exchange *exchange, struct hg_bytes piece)
     assert(piece.len > 0); /* an empty chunk is the end */
     if (conn == NULL)
         return;
+    if (exchange->is_http2) {
+        hg_conn_http2_piece(exchange, piece);
+        return;
+    }
     int head_len = snprintf(head, sizeof(head), "%zx\r\n", piece.len);
     int err = pieces_append(kept, head, (size_t)head_len);
     if (err == HG_OK)
@@ -327,7 +339,11 @@ void hg_exchange_end(struct hg_exchange *exchange)
     assert(kept->is_begun);
     exchange->is_answered = true;
     if (conn == NULL) {
-        kept_free(kept);
+        hg_kept_free(kept);
+        return;
+    }
+    if (exchange->is_http2) {
+        hg_conn_http2_end(exchange);
         return;
     }
     if (pieces_append(kept, last, sizeof(last) - 1) < 0) {
@@ -341,7 +357,10 @@ void hg_exchange_end(struct hg_exchange *exchange)
 size_t hg_exchange_unsent(const struct hg_exchange *exchange)
 {
     const struct hg_conn *conn = exchange->conn;
-    return conn == NULL ? 0 : conn->out.bytes + kept_of(exchange)->answer.len;
+    if (conn == NULL)
+        return 0;
+    return conn->out.bytes +
+           (exchange->is_http2 ? hg_http2_unsent(exchange->stream) : kept_of(exchange)->answer.len);
 }
 
 void hg_conn_queue_advance(struct hg_conn *conn)
@@ -361,13 +380,13 @@ void hg_conn_queue_advance(struct hg_conn *conn)
                 hg_conn_close(conn);
             return;
         }
-        kept_leave(kept);
+        hg_kept_leave(kept);
         if (err == HG_OK && kept->value != NULL) {
             err = hg_out_append_value(&conn->out, pool, kept->value);
             if (err == HG_OK)
                 kept->value = NULL;
         }
-        kept_free(kept);
+        hg_kept_free(kept);
         if (err < 0)
             hg_conn_close(conn);
         else if (close_after)
@@ -380,22 +399,32 @@ void hg_conn_queue_advance(struct hg_conn *conn)
     }
 }
 
+void hg_kept_orphan(struct hg_kept *kept)
+{
+    struct hg_exchange *exchange = &kept->exchange;
+    struct hg_server *server = exchange->server;
+
+    if (exchange->stream != NULL)
+        exchange->stream->user = NULL;
+    exchange->stream = NULL;
+    exchange->conn = NULL;
+    if (exchange->is_answered) {
+        hg_kept_free(kept);
+        return;
+    }
+    hg_list_push_back(&server->orphans, &exchange->link);
+    if (server->ops.gone != NULL)
+        server->ops.gone(server->ctx, exchange); /* may answer or drop it at once */
+}
+
 void hg_conn_queue_drop(struct hg_conn *conn)
 {
-    struct hg_server *server = conn->server;
     struct hg_list *link;
 
     while ((link = conn->queue.next) != &conn->queue) {
         struct hg_kept *kept = hg_container_of(link, struct hg_kept, exchange.link);
-        kept_leave(kept);
-        kept->exchange.conn = NULL;
-        if (kept->exchange.is_answered) {
-            kept_free(kept);
-            continue;
-        }
-        hg_list_push_back(&server->orphans, &kept->exchange.link);
-        if (server->ops.gone != NULL)
-            server->ops.gone(server->ctx, &kept->exchange); /* may answer or drop it at once */
+        hg_kept_leave(kept);
+        hg_kept_orphan(kept);
     }
 }
 
@@ -440,9 +469,12 @@ struct hg_exchange *hg_exchange_keep(struct hg_exchange *exchange)
     hg_buf_init(&kept->answer, SIZE_MAX);
     hg_list_init(&kept->exchange.link);
     if (exchange->conn->state == HG_CONN_OPEN) {
-        kept_join(kept);
+        hg_kept_join(kept);
+        if (kept->exchange.stream != NULL)
+            kept->exchange.stream->user = kept;
     } else {
         kept->exchange.conn = NULL;
+        kept->exchange.stream = NULL;
         hg_list_push_back(&exchange->server->orphans, &kept->exchange.link);
     }
     return &kept->exchange;
@@ -452,7 +484,7 @@ void hg_exchange_drop(struct hg_exchange *exchange)
 {
     assert(exchange->is_kept);
     assert(exchange->conn == NULL);
-    kept_free(hg_container_of(exchange, struct hg_kept, exchange));
+    hg_kept_free(hg_container_of(exchange, struct hg_kept, exchange));
 }
 
 void hg_exchange_remote(const struct hg_exchange *exchange, char *buf, size_t size)

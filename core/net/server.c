@@ -7,6 +7,7 @@
 #include "net/log.h"
 
 #define PIPELINE_DEFAULT  16
+#define STREAMS_DEFAULT   128
 #define OUT_BYTES_DEFAULT ((size_t)1 << 20)
 #define PINNED_DEFAULT    ((size_t)64 << 20)
 #define SLOW_MS           2000 /* a reader is slow when its answer has not gone out for so long */
@@ -103,6 +104,10 @@ int hg_server_create(struct hg_loop *loop, const struct hg_server_limits *limits
     server->turn = 1;
     if (server->limits.pipeline == 0)
         server->limits.pipeline = PIPELINE_DEFAULT;
+    if (server->limits.streams == 0)
+        server->limits.streams = STREAMS_DEFAULT;
+    if (server->limits.message == 0)
+        server->limits.message = server->limits.http1.body;
     if (server->limits.out_bytes == 0)
         server->limits.out_bytes = OUT_BYTES_DEFAULT;
     if (server->limits.pinned_max == 0)
@@ -158,8 +163,11 @@ void hg_server_drain(struct hg_server *server)
     hg_list_for_each(link, &server->conns)
     {
         struct hg_conn *conn = hg_container_of(link, struct hg_conn, link);
-        if (conn->state != HG_CONN_CLOSING)
-            hg_server_schedule(conn, hg_loop_now(server->loop) + HG_WHEEL_MS);
+        if (conn->state == HG_CONN_CLOSING)
+            continue;
+        if (conn->http2 != NULL)
+            hg_conn_http2_leave(conn);
+        hg_server_schedule(conn, hg_loop_now(server->loop) + HG_WHEEL_MS);
     }
 }
 
@@ -171,8 +179,11 @@ size_t hg_server_conn_count(const struct hg_server *server)
 size_t hg_server_busy_count(const struct hg_server *server)
 {
     size_t count = server->kept_count;
-    hg_list_for_each(link, &server->conns) count +=
-        hg_container_of(link, struct hg_conn, link)->out.bytes > 0;
+    hg_list_for_each(link, &server->conns)
+    {
+        const struct hg_conn *conn = hg_container_of(link, struct hg_conn, link);
+        count += conn->out.bytes > 0 || (conn->http2 != NULL && hg_http2_held(conn->http2) > 0);
+    }
     return count;
 }
 

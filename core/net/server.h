@@ -1,13 +1,15 @@
 /*
- * server - one loop's client connections: HTTP/1.1 in, answers out in order.
+ * server - one loop's client connections: HTTP/1.1 in, answers out in order; or HTTP/2 with prior knowledge, told apart by
+ * its preface, answers out as they come.
  *
- *   read (shared buffer of the loop) -> http1 -> handler -> out queue -> one write for all answers of the batch
+ *   read (shared buffer of the loop) -> http1 or http2 -> handler -> out queue -> one write for all answers of the batch
  *
  * The handler answers an exchange during the call, or keeps it and answers later on the same loop. At most limits.pipeline
- * exchanges of a connection are in work; beyond that, or with more than limits.out_bytes unsent, reading pauses.
+ * exchanges of a connection are in work (of HTTP/2: limits.streams); beyond that, or with more than limits.out_bytes unsent, reading pauses.
  *
  * Time-outs: header_timeout (total, from the first byte of a request to its end of head), the same again for the body plus 1 s for
- * each 64 KiB, idle_timeout between requests, write_timeout without progress of a write. One sweep timer a server.
+ * each 64 KiB, idle_timeout between requests, write_timeout without progress of a write. HTTP/2 has the same for each stream, and an
+ * idle connection ends with GOAWAY. One sweep timer a server.
  * Limits with counters: connections (given by the caller), pipeline, everything in http1.
  *
  * Threads    all on the server's loop, except hg_server_stats (atomics).
@@ -21,10 +23,13 @@
 
 struct hg_server;
 struct hg_conn;
+struct hg_http2_stream;
 
 struct hg_server_limits {
     struct hg_http1_limits http1;
     unsigned pipeline;      /* default 16 */
+    unsigned streams;       /* of an HTTP/2 connection; default 128 */
+    size_t message;         /* of gRPC; default http1.body */
     size_t out_bytes;       /* unsent bytes from which reading pauses; default 1 MiB */
     uint64_t header_timeout_ms, idle_timeout_ms, write_timeout_ms; /* 0 = none */
     size_t pinned_max;      /* bytes of stored values unsent for 2 s and more before the slowest reader is closed; default 64 MiB */
@@ -38,17 +43,19 @@ struct hg_exchange {
     struct hg_list link;   /* the connection's queue; order of answers */
     void *user;            /* the handler's */
     unsigned marks;        /* the handler's, too */
-    bool is_kept, is_answered;
+    struct hg_http2_stream *stream; /* borrowed; NULL once the client has gone, and with HTTP/1.1 */
+    bool is_kept, is_answered, is_http2;
 };
 
 struct hg_reply {
     int status;
     struct hg_bytes headers; /* whole lines, each with CRLF; copied. Date, Content-Length and Connection are the server's */
+    struct hg_bytes trailers; /* HTTP/2 only: as headers, behind the body, or beside the headers when there is none */
     struct hg_bytes body;    /* copied unless value is set */
     struct hg_value *value;  /* body is this value's data, written from place; the reference is taken over. NULL: none */
     bool is_head;            /* Content-Length of the body, but no body */
     bool no_length;          /* 304, 204: neither body nor Content-Length */
-    bool close;              /* close the connection once it is out */
+    bool close;              /* close the connection once it is out; not with HTTP/2 */
 };
 
 struct hg_server_ops {
@@ -87,7 +94,7 @@ struct hg_exchange *hg_exchange_keep(struct hg_exchange *exchange);
 /* Answers; the exchange is dead afterwards. Never fails towards the caller: a client that cannot be answered is closed. */
 void hg_exchange_answer(struct hg_exchange *exchange, const struct hg_reply *reply);
 /*
- * Or, of a kept one of HTTP/1.1, the answer in pieces: status and headers of `reply`, pieces (none empty) that leave at
+ * Or, of a kept one, not of HTTP/1.0, the answer in pieces: status and headers of `reply`, pieces (none empty) that leave at
  * the end of their turn, and the end, after which the exchange is dead. When memory is out the client is closed, and
  * ops->gone called, inside these.
  */
@@ -103,7 +110,7 @@ void hg_exchange_remote(const struct hg_exchange *exchange, char *buf, size_t si
 
 #define HG_SERVER_COUNTERS(X)                                                                      \
     X(connections) X(requests) X(bad_requests) X(header_timeouts) X(idle_timeouts) X(write_timeouts) \
-    X(pauses) X(pinned_closed) X(aborted) X(bytes_in) X(bytes_out)
+    X(pauses) X(pinned_closed) X(aborted) X(bytes_in) X(bytes_out) X(http2_connections) X(http2_floods) X(http2_refused) X(http2_stalled)
 struct hg_server_stats {
 #define X(name) uint64_t name;
     HG_SERVER_COUNTERS(X)

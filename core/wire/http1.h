@@ -101,8 +101,6 @@ void hg_http1_share(struct hg_http1 *parser, struct hg_http1_scratch *scratch);
 enum hg_http1_event hg_http1_feed(struct hg_http1 *parser, struct hg_bytes input, size_t *out_consumed);
 /* The request has been dealt with; its spans are dead. Gives buffers back. */
 void hg_http1_next(struct hg_http1 *parser);
-/* Whether `input` could be the beginning of an HTTP/2 preface ("PRI * HTTP/2.0..."): 1 whole, 0 so far, -1 no. */
-int hg_http1_is_h2_preface(struct hg_bytes input);
 
 /* First field of that name (case folded), or HG_BYTES_NONE. */
 struct hg_bytes hg_http1_field(const struct hg_http1_request *request, const char *name);

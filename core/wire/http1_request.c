@@ -1,17 +1,6 @@
-/* What can be done with a request that has been parsed, and the preface that says it will not be
- * HTTP/1. */
+/* What can be done with a request that has been parsed. */
 #include "base/alloc.h"
 #include "wire/http1.h"
-
-int hg_http1_is_h2_preface(struct hg_bytes input)
-{
-    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    size_t whole = sizeof(preface) - 1;
-    size_t len = input.len < whole ? input.len : whole;
-    if (len > 0 && memcmp(input.data, preface, len) != 0)
-        return -1;
-    return len == whole;
-}
 
 struct hg_bytes hg_http1_field(const struct hg_http1_request *request, const char *name)
 {

@@ -1,18 +1,6 @@
 #include "base/testing.h"
 #include "wire/http1.h"
 
-static void test_preface_is_recognised_from_its_first_byte(void **state)
-{
-    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    (void)state;
-    for (size_t len = 0; len < sizeof(preface) - 1; len++)
-        assert_int_equal(hg_http1_is_h2_preface(hg_bytes(preface, len)), 0);
-    assert_int_equal(hg_http1_is_h2_preface(HG_BYTES("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")), 1);
-    assert_int_equal(hg_http1_is_h2_preface(HG_BYTES("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore")), 1);
-    assert_int_equal(hg_http1_is_h2_preface(HG_BYTES("GET / HTTP/1.1\r\n")), -1);
-    assert_int_equal(hg_http1_is_h2_preface(HG_BYTES("PRI * HTTP/1")), -1);
-}
-
 static const struct hg_field fields[] = {
     {{"Accept", 6}, {"a", 1}},
     {{"X-One", 5}, {"first", 5}},
@@ -78,7 +66,6 @@ static void test_copy_without_memory_is_null(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_preface_is_recognised_from_its_first_byte),
         cmocka_unit_test(test_field_is_found_whatever_its_case_and_the_first_counts),
         cmocka_unit_test(test_copy_shares_nothing_with_what_it_copies),
         cmocka_unit_test(test_copy_without_memory_is_null),

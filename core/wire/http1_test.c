@@ -161,18 +161,6 @@ static void test_an_error_is_final(void **state)
     hg_http1_finish(NULL);
 }
 
-static void test_http2_preface_is_told_apart(void **state)
-{
-    (void)state;
-    const char *preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    for (size_t i = 0; i < 24; i++)
-        assert_int_equal(hg_http1_is_h2_preface(hg_bytes(preface, i)), 0);
-    assert_int_equal(hg_http1_is_h2_preface(hg_bytes(preface, 24)), 1);
-    assert_int_equal(hg_http1_is_h2_preface(HG_BYTES("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore")), 1);
-    assert_int_equal(hg_http1_is_h2_preface(HG_BYTES("PUT")), -1);
-    assert_int_equal(hg_http1_is_h2_preface(HG_BYTES("G")), -1);
-}
-
 static void test_methods_have_names(void **state)
 {
     (void)state;
@@ -344,7 +332,6 @@ int main(void)
         cmocka_unit_test(test_continue_is_asked_for_once_and_only_without_body_bytes),
         cmocka_unit_test(test_e17_parsers_of_one_scratch_keep_their_own_bodies),
         cmocka_unit_test(test_an_error_is_final),
-        cmocka_unit_test(test_http2_preface_is_told_apart),
         cmocka_unit_test(test_methods_have_names),
         cmocka_unit_test(test_allocation_failures_are_answered_with_503),
         cmocka_unit_test(test_mutated_streams_have_one_outcome_however_they_are_cut),
