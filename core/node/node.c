@@ -228,6 +228,8 @@ static void set_limits(struct hg_node *node)
                   .body = body_max(config),
                   .chunk_extension = 1 << 10},
         .pipeline = (unsigned)config->limits.pipeline,
+        .streams = (unsigned)config->limits.streams,
+        .message = config->limits.peer_message,
         .out_bytes = 1 << 20,
         .header_timeout_ms = config->limits.header_timeout_ms,
         .idle_timeout_ms = config->limits.idle_timeout_ms,

@@ -5,7 +5,7 @@
  *   workers.c   worker loops, accept        serve.c     answers of hg.serve
  *   drain.c     signals, leaving            call.c      function routes, pages of errors; call_origin.c  origins
  *   source.c    what groups need from us    peer_side.c what peers ask of us
- *   contact.c   what others changed         peer_many.c  many keys in one message; peer_changes.c what they tell and ask of changes
+ *   contact.c   what others changed         peer_grpc.c over gRPC; peer_many.c many keys in one message; peer_changes.c changes
  *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c, hot.c, explain.c its pages
  */
 #ifndef HG_NODE_NODE_IMPL_H
@@ -65,7 +65,7 @@ struct hg_node_route {
 };
 
 #define HG_NODE_COUNTERS(X)                                                                        \
-    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(no_memory) X(client_timeouts) X(origins_unasked) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
+    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_grpc_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(no_memory) X(client_timeouts) X(origins_unasked) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
 struct hg_node_counters {
 #define X(name) _Atomic uint64_t name;
     HG_NODE_COUNTERS(X)
@@ -245,11 +245,19 @@ void hg_peer_side_answer(struct hg_front *front, struct hg_exchange *exchange, i
                          uint64_t retry_after_s); /* an encoded message */
 void hg_peer_side_no_memory(struct hg_front *front, struct hg_exchange *exchange);
 void hg_peer_side_refuse(struct hg_front *front, struct hg_exchange *exchange, int status, const char *why);
+#define HG_PEER_IS_MYSELF "the request's origin is this very node: two nodes have the same cluster.self"
+struct hg_peer_request;
+/* What goes with a key: appends the chain as hg_load.chain has it. HG_ECANCELED: it is from ourselves (counted and logged). */
+int hg_peer_side_take(struct hg_front *front, const struct hg_peer_request *peer, struct hg_buf *chain);
 /* Header Hgcache-Request: the keys whose getters wait as hg_load.chain has them, and the time that is left. False: answered. */
 bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, struct hg_buf *chain,
                          uint64_t *out_timeout_ms);
 bool hg_peer_side_is_path(const struct hg_node *node, struct hg_bytes path, struct hg_bytes *out_rest);
 void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_bytes rest);
+
+/* peer_grpc.c. A gRPC call, or what wants to be one. */
+bool hg_peer_grpc_is_asked(const struct hg_exchange *exchange);
+void hg_peer_grpc_request(struct hg_front *front, struct hg_exchange *exchange);
 
 /* peer_many.c */
 bool hg_peer_many_is_asked(const struct hg_http1_request *request);

@@ -94,23 +94,27 @@ void hg_peer_side_refuse(struct hg_front *front, struct hg_exchange *exchange, i
     hg_front_error(front, exchange, NULL, status, why);
 }
 
-static void answer_myself(struct hg_front *front, struct hg_exchange *exchange)
+int hg_peer_side_take(struct hg_front *front, const struct hg_peer_request *peer,
+                      struct hg_buf *chain)
 {
     static struct hg_log_limit limit;
     struct hg_node *node = front->node;
+    const struct hg_config *config = node->config;
+
+    if (!config->has_cluster || peer->origin.len == 0 ||
+        !hg_bytes_eq(peer->origin, hg_bytes_str(config->self)))
+        return encode_chain(chain, peer);
     HG_COUNT_UP(node->counters.peer_self_requests);
     hg_log_limited(&limit, 1, HG_LOG_ERROR,
                    "peer request from ourselves self=%s: two nodes have one name, or the "
                    "ring does not know this node",
-                   node->config->self);
-    hg_front_error(front, exchange, NULL, 400,
-                   "the request's origin is this very node: two nodes have the same cluster.self");
+                   config->self);
+    return HG_ECANCELED;
 }
 
 bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, struct hg_buf *chain,
                          uint64_t *out_timeout_ms)
 {
-    const struct hg_config *config = front->node->config;
     struct hg_bytes header = exchange->request->peer_request;
     struct hg_peer_request peer;
     void *owner = NULL;
@@ -124,11 +128,8 @@ bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, s
     int err = message == NULL ? HG_ENOMEM : hg_base64_decode(header, message, &len);
     if (err == HG_OK)
         err = hg_peer_request_decode(hg_bytes(message, len), &peer, &owner);
-    if (err == HG_OK && config->has_cluster && peer.origin.len > 0 &&
-        hg_bytes_eq(peer.origin, hg_bytes_str(config->self)))
-        err = HG_ECANCELED;
     if (err == HG_OK)
-        err = encode_chain(chain, &peer);
+        err = hg_peer_side_take(front, &peer, chain);
     if (err == HG_OK)
         *out_timeout_ms = peer.deadline_ms;
     hg_peer_message_free(owner);
@@ -136,7 +137,7 @@ bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, s
     if (err == HG_ENOMEM)
         hg_peer_side_no_memory(front, exchange);
     else if (err == HG_ECANCELED)
-        answer_myself(front, exchange);
+        hg_front_error(front, exchange, NULL, 400, HG_PEER_IS_MYSELF);
     else if (err < 0)
         hg_peer_side_refuse(front, exchange, 400, "Hgcache-Request is malformed");
     return err == HG_OK;

@@ -1,7 +1,8 @@
 /*
  * A client's request, from the server's hands to an answer:
  *
- *   hg_node_request -> peer path?  hg_peer_side_request
+ *   hg_node_request -> gRPC?       hg_peer_grpc_request
+ *                   -> peer path?  hg_peer_side_request
  *                   -> admin path? hg_admin_request
  *                   -> a route     hg_serve_request (native) or hg_call_request (a function)
  *
@@ -160,6 +161,10 @@ void hg_node_request(void *ctx, struct hg_exchange *exchange)
     struct hg_bytes rest;
     if (front->node->config->log_access)
         log_access(exchange);
+    if (hg_peer_grpc_is_asked(exchange)) {
+        hg_peer_grpc_request(front, exchange);
+        return;
+    }
     if ((exchange->roles & HG_ROLE_PEER) &&
         hg_peer_side_is_path(front->node, exchange->request->path, &rest)) {
         hg_peer_side_request(front, exchange, rest);
