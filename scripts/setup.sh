@@ -9,7 +9,7 @@ set -euo pipefail
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libluajit2-5.1-dev luajit2 libuv1-dev lua-cjson
     libprotobuf-c-dev protobuf-c-compiler libcurl4-openssl-dev libnghttp2-dev libssl-dev node-llhttp libxxhash-dev
     libjansson-dev libjemalloc-dev libpq-dev zlib1g-dev curl"
-packages_test="lua5.1 lua-busted lua-check lua-sql-sqlite3 lua-sql-mysql lua-nginx-redis redis-server etcd-server etcd-client postgresql mariadb-server openssl
+packages_test="lua5.1 lua-busted lua-check lua-sql-sqlite3 lua-sql-mysql lua-nginx-redis redis-server python3-grpcio etcd-server etcd-client postgresql mariadb-server openssl
     libcmocka-dev libfaketime clang libclang-rt-14-dev"
 packages_bench="wrk nginx-light libnginx-mod-http-lua lua-resty-core util-linux libglib2.0-dev"
 

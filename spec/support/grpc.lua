@@ -1,0 +1,152 @@
+--- gRPC clients of the specs: Python's grpcio, and frames of HTTP/2 written by hand.
+--
+--   grpc.is_here()                   -> whether python3-grpcio is installed
+--   grpc.calls(port, { call, ... })  -> list of results (spec/support/grpc_client.py)
+--   grpc.start(port, calls)          -> running: wait_paused, go_on, results
+--   grpc.connect(port)               -> connection of spec/support/http.lua, preface and settings sent
+--   grpc.frame(type, flags, stream, payload), grpc.head{ { name, value }, ... }, grpc.frames(bytes)
+
+local posix = require "spec.support.posix"
+local http = require "spec.support.http"
+local cjson = require "cjson"
+
+local M = {}
+
+local PYTHON = "/usr/bin/python3" -- Debian's: the first one on PATH may be another
+local PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+local here
+function M.is_here()
+    if here == nil then
+        here = os.execute(PYTHON .. " -c 'import grpc, google.protobuf' 2>/dev/null") == 0
+    end
+    return here
+end
+
+local Running = {}
+Running.__index = Running
+
+--- Starts the client; it ends after its last call.
+function M.start(port, calls)
+    local dir = posix.temp_dir()
+    local self = setmetatable({ dir = dir, fifo = dir .. "/in" }, Running)
+    posix.mkfifo(self.fifo)
+    self.pid = posix.spawn {
+        argv = { "/bin/sh", "-c", ('exec %s spec/support/grpc_client.py %d <"%s"'):format(PYTHON, port, self.fifo) },
+        stdout = dir .. "/out", stderr = dir .. "/err",
+    }
+    self.input = assert(io.open(self.fifo, "w"))
+    self:say(cjson.encode(calls))
+    return self
+end
+
+function Running:say(line)
+    self.input:write(line, "\n")
+    self.input:flush()
+end
+
+function Running:output()
+    local file = io.open(self.dir .. "/out")
+    local text = file and file:read("*a") or ""
+    if file then
+        file:close()
+    end
+    return text
+end
+
+function Running:wait_paused()
+    posix.until_true(function()
+        return self:output():find("paused", 1, true)
+    end, 60, "the client's pause")
+end
+
+function Running:go_on()
+    self:say("")
+end
+
+function Running:results()
+    local ended
+    posix.until_true(function()
+        ended = posix.reap(self.pid)
+        return ended
+    end, 120, "the end of the client")
+    self.input:close()
+    local results = self:output():match("%b[]%s*$")
+    local errors = io.open(self.dir .. "/err"):read("*a")
+    os.execute("rm -rf '" .. self.dir .. "'")
+    return cjson.decode((assert(results, errors)))
+end
+
+function M.calls(port, calls)
+    return M.start(port, calls):results()
+end
+
+-- --- frames by hand ---
+
+local function big_endian(number, size)
+    local out = {}
+    for i = size, 1, -1 do
+        out[i] = string.char(number % 256)
+        number = math.floor(number / 256)
+    end
+    return table.concat(out)
+end
+M.big_endian = big_endian
+
+M.DATA, M.HEADERS, M.PRIORITY, M.RST_STREAM, M.SETTINGS, M.PING, M.GOAWAY, M.WINDOW_UPDATE, M.CONTINUATION =
+    0, 1, 2, 3, 4, 6, 7, 8, 9
+
+function M.frame(kind, flags, stream, payload)
+    return big_endian(#payload, 3) .. string.char(kind, flags) .. big_endian(stream, 4) .. payload
+end
+
+--- Fields as a header block: literal, not indexed; names and values of at most 126 bytes.
+function M.head(fields)
+    local out = {}
+    for i, field in ipairs(fields) do
+        out[i] = "\0" .. string.char(#field[1]) .. field[1] .. string.char(#field[2]) .. field[2]
+    end
+    return table.concat(out)
+end
+
+function M.request_head(method, path)
+    return M.head { { ":method", method }, { ":scheme", "http" }, { ":path", path }, { ":authority", "t" } }
+end
+
+function M.connect(port)
+    local connection = assert(http.connect(port))
+    assert(connection:send(PREFACE .. M.frame(M.SETTINGS, 0, 0, "")))
+    return connection
+end
+
+local function number_at(bytes, at, size)
+    local number = 0
+    for i = at, at + size - 1 do
+        number = number * 256 + bytes:byte(i)
+    end
+    return number
+end
+
+--- All whole frames in it: list of { type, flags, stream, payload }.
+function M.frames(bytes)
+    local list, at = {}, 1
+    while at + 8 <= #bytes do
+        local len = number_at(bytes, at, 3)
+        list[#list + 1] = { type = bytes:byte(at + 3), flags = bytes:byte(at + 4), stream = number_at(bytes, at + 5, 4),
+            payload = bytes:sub(at + 9, at + 8 + len) }
+        at = at + 9 + len
+    end
+    return list
+end
+
+--- The error code of the GOAWAY in it, or nil.
+function M.goaway(bytes)
+    for _, frame in ipairs(M.frames(bytes)) do
+        if frame.type == M.GOAWAY then
+            return number_at(frame.payload, 5, 4)
+        end
+    end
+    return nil
+end
+
+return M
