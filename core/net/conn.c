@@ -14,9 +14,10 @@
 #define LINGER_MS       1000
 #define SWALLOW_EXTRA   65536 /* bytes behind the last request, above what a body may have */
 #define DRAIN_IDLE_MS   250 /* a client that asks more often than this is told by its next answer */
-#define DEAD_LOOK_MS    1000  /* how often one that is not read from is looked at */
-#define BODY_UNIT_BYTES 65536 /* each such piece of a body gives it a second more */
-#define HTTP2_LOOK_MS   250   /* how often the streams of one are looked at */
+#define DEAD_LOOK_MS    1000              /* how often one that is not read from is looked at */
+#define BODY_UNIT_BYTES 65536             /* each such piece of a body gives it a second more */
+#define PROGRESS_BYTES  ((size_t)1 << 20) /* taken in the time in which a slow reader is closed */
+#define HTTP2_LOOK_MS   250               /* how often the streams of one are looked at */
 
 static void on_written(uv_write_t *write, int status);
 
@@ -54,9 +55,24 @@ static void conn_note_blocked(struct hg_conn *conn, uint64_t now_ms)
     if (hg_list_is_empty(&conn->blocked)) {
         hg_list_push_back(&conn->server->blocked, &conn->blocked);
         conn->blocked_ms = now_ms;
+        conn->blocked_sent = 0;
     }
     conn_pin(conn, conn_pinned(conn));
     hg_server_check_pinned(conn->server, now_ms);
+}
+
+/* Many answers at once may hold much of one connection for long: as long as its client takes them, it is not slow. */
+static void conn_note_progress(struct hg_conn *conn, size_t bytes)
+{
+    if (conn->http2 == NULL || hg_list_is_empty(&conn->blocked))
+        return;
+    conn->blocked_sent += bytes;
+    if (conn->blocked_sent < PROGRESS_BYTES)
+        return;
+    conn->blocked_sent = 0;
+    conn->blocked_ms = hg_loop_now(conn->server->loop);
+    hg_list_remove(&conn->blocked);
+    hg_list_push_back(&conn->server->blocked, &conn->blocked);
 }
 
 static void conn_note_unblocked(struct hg_conn *conn)
@@ -106,6 +122,7 @@ static void conn_flush(struct hg_conn *conn)
         if (rc > 0) {
             hg_counter_add(&conn->server->counters.bytes_out, (uint64_t)rc);
             hg_out_consume(&conn->out, &conn->server->pool, (size_t)rc);
+            conn_note_progress(conn, (size_t)rc);
         }
         if (rc < 0 || (size_t)rc < bytes)
             conn_write_rest(conn);
@@ -132,6 +149,7 @@ static void on_written(uv_write_t *write, int status)
     }
     hg_counter_add(&conn->server->counters.bytes_out, conn->writing_bytes);
     hg_out_consume(&conn->out, &conn->server->pool, conn->writing_bytes);
+    conn_note_progress(conn, conn->writing_bytes);
     hg_conn_pump(conn);
 }
 

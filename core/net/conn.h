@@ -49,6 +49,7 @@ struct hg_conn {
     uint64_t body_ms;     /* when its body began; 0 = in the head */
     uint64_t progress_ms; /* of the pending write; in LINGER: its end */
     uint64_t blocked_ms;
+    size_t blocked_sent;   /* bytes since then */
     size_t unsent_seen;    /* at the last look at the pending write */
     size_t body_bytes;     /* received of this body; in LINGER: swallowed */
     size_t writing_bytes;  /* of the pending write */
