@@ -30,87 +30,6 @@ static void test_requests_are_answered(void **state)
     pair_close(pair);
 }
 
-static void test_big_answers_pass_through_small_windows(void **state)
-{
-    (void)state;
-    static const uint32_t windows[] = {0, 1, 1000, 65535, 1 << 24};
-    for (size_t i = 0; i < HG_COUNT(windows); i++) {
-        struct pair *pair = pair_open(windows[i]);
-        const char *path = windows[i] == 1 ? "/x?tiny" : "/big";
-        struct h2_reply *replies[4];
-        for (size_t k = 0; k < 4; k++)
-            replies[k] = h2_ask(&pair->client, "GET", path, NULL, NULL, HG_BYTES_NONE);
-        run(pair);
-        for (size_t k = 0; k < 4; k++) {
-            assert_true(replies[k]->is_closed);
-            if (windows[i] != 1)
-                assert_true(hg_bytes_eq(hg_buf_bytes(&replies[k]->body), hg_value_data(pair->big)));
-        }
-        assert_int_equal(hg_http2_held(pair->http2), 0);
-        assert_int_equal(pair->events[HG_HTTP2_FLOODED], 0);
-        pair_close(pair);
-    }
-}
-
-static void test_nothing_is_framed_before_it_is_pulled(void **state)
-{
-    (void)state;
-    struct pair *pair = pair_open(1 << 24);
-    h2_ask(&pair->client, "GET", "/big", NULL, NULL, HG_BYTES_NONE);
-    pull_client(pair);
-    size_t live = hg_alloc_live_bytes();
-    pull_server(pair, 50000);
-    assert_true(hg_alloc_live_bytes() < live + 65536);
-    assert_int_equal(hg_http2_held(pair->http2), BIG_BYTES);
-    pair_close(pair);
-}
-
-static void test_trailers_follow_the_body_or_stand_alone(void **state)
-{
-    (void)state;
-    struct pair *pair = pair_open(0);
-    struct h2_reply *with =
-        h2_ask(&pair->client, "POST", "/trailers", NULL, NULL, HG_BYTES("body"));
-    struct h2_reply *without =
-        h2_ask(&pair->client, "POST", "/trailers", NULL, NULL, HG_BYTES_NONE);
-    run(pair);
-    assert_true(with->is_closed);
-    assert_true(without->is_closed);
-    assert_true(h2_has_field(with, "grpc-status: 0\n"));
-    assert_true(h2_has_field(without, "grpc-status: 0\n"));
-    assert_false(h2_has_field(with, "content-length"));
-    assert_true(hg_bytes_eq(hg_buf_bytes(&with->body), HG_BYTES("body")));
-    pair_close(pair);
-}
-
-static void test_pieces_leave_as_they_come(void **state)
-{
-    (void)state;
-    struct pair *pair = pair_open(0);
-    struct h2_reply *reply = h2_ask(&pair->client, "GET", "/streamed", NULL, NULL, HG_BYTES_NONE);
-    static char piece[10000];
-    run(pair);
-    assert_int_equal(reply->status, 200);
-    for (size_t i = 0; i < 100; i++) {
-        memset(piece, 'a' + (int)(i % 26), sizeof(piece));
-        assert_int_equal(hg_http2_piece(pair->late[0], hg_bytes(piece, sizeof(piece))), HG_OK);
-        run(pair);
-        assert_int_equal(reply->body.len, (i + 1) * sizeof(piece));
-        assert_int_equal(hg_http2_unsent(pair->late[0]), 0);
-    }
-    assert_false(reply->is_closed);
-    assert_true(hg_http2_held(pair->http2) < 300000); /* what has been taken is given back */
-    pair->late[0]->user = NULL;
-    assert_int_equal(hg_http2_end(pair->late[0]), HG_OK);
-    run(pair);
-    assert_true(reply->is_closed);
-    assert_int_equal(reply->code, 0);
-    for (size_t i = 0; i < 100; i++)
-        assert_int_equal(reply->body.data[i * sizeof(piece) + 77], 'a' + i % 26);
-    assert_int_equal(hg_http2_held(pair->http2), 0);
-    pair_close(pair);
-}
-
 static void test_client_that_resets_is_gone(void **state)
 {
     (void)state;
@@ -254,10 +173,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests_are_answered),
-        cmocka_unit_test(test_big_answers_pass_through_small_windows),
-        cmocka_unit_test(test_nothing_is_framed_before_it_is_pulled),
-        cmocka_unit_test(test_trailers_follow_the_body_or_stand_alone),
-        cmocka_unit_test(test_pieces_leave_as_they_come),
         cmocka_unit_test(test_client_that_resets_is_gone),
         cmocka_unit_test(test_more_streams_than_allowed_wait),
         cmocka_unit_test(test_thousands_of_requests_on_one_connection),
