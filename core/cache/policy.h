@@ -27,7 +27,6 @@
 #define HG_CACHE_POLICY_H
 
 #include "cache/order.h"
-#include "cache/order.h"
 #include "cache/table.h"
 
 #define HG_USES_CALL UINT8_MAX /* of uses_max: call hit */
@@ -95,14 +94,16 @@ static inline uint64_t hg_policy_hash(const struct hg_policy *policy, const stru
 
 /*
  * Evictions come in a row, so who names one that goes has what the next one needs fetched: its bucket, and the line of the one
- * behind it in turn. `next` may be NULL.
+ * behind it in turn. `next` may be NULL. Returns its hash, or 0.
  */
-static inline void hg_policy_fetch_ahead(const struct hg_policy *policy, const struct hg_value *next)
+static inline uint64_t hg_policy_fetch_ahead(const struct hg_policy *policy, const struct hg_value *next)
 {
     if (next == NULL)
-        return;
+        return 0;
+    uint64_t hash = hg_policy_hash(policy, next);
     __builtin_prefetch(hg_order_prev(next));
-    hg_table_fetch_bucket(policy->table, hg_policy_hash(policy, next));
+    hg_table_fetch_bucket(policy->table, hash);
+    return hash;
 }
 
 extern const struct hg_policy_ops hg_policy_lru, hg_policy_fifo, hg_policy_random, hg_policy_clock,

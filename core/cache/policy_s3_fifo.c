@@ -69,21 +69,13 @@ static struct hg_value *from_main(struct s3_fifo *s3)
         struct hg_value *value = queue->order.last;
         if (value == NULL)
             return NULL;
-        __builtin_prefetch(hg_order_prev(value),
-                           1); /* the next to be looked at, here or for the next victim */
+        /* The next to be looked at, here or for the next victim. */
+        __builtin_prefetch(hg_order_prev(value), 1);
         if (value->uses == 0)
             return value;
         value->uses--;
         hg_queue_to_front(queue, value);
     }
-}
-
-static void fetch_ahead(const struct s3_fifo *s3, const struct hg_value *value)
-{
-    const struct hg_value *next = hg_order_prev(value);
-    hg_policy_fetch_ahead(&s3->base, next);
-    if (next != NULL)
-        hg_ghost_fetch(&s3->ghost, hg_policy_hash(&s3->base, next));
 }
 
 /* NULL: all that was left there went to the main queue. */
@@ -94,7 +86,7 @@ static struct hg_value *from_small(struct s3_fifo *s3, size_t ghost_limit)
         if (value == NULL)
             return NULL;
         if (value->uses < USES_TO_MAIN) {
-            fetch_ahead(s3, value);
+            hg_ghost_fetch(&s3->ghost, hg_policy_fetch_ahead(&s3->base, hg_order_prev(value)));
             hg_ghost_push(&s3->ghost, hg_policy_hash(&s3->base, value), ghost_limit);
             return value;
         }

@@ -69,13 +69,10 @@ void hg_store_finish(struct hg_store *store); /* drops every entry, no callback;
 
 /* Fresh or stale, whatever is there; counts as a use. The caller compares expires_ms. */
 struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_bytes key);
-/*
- * Ahead of a get, without the lock, which another thread may hold meanwhile: what it looks at first is fetched. It changes
- * nothing; where the table is being resized it fetches what is not needed.
- */
+/* Ahead of a get, without the lock: what it looks at first is fetched. It changes nothing. */
 static inline void hg_store_fetch(const struct hg_store *store, uint64_t hash)
 {
-    hg_table_fetch_guess(&store->table, hash);
+    hg_table_fetch_bucket(&store->table, hash);
 }
 /* The same for many: what they lie in is fetched ahead for all. NULL where there is none. */
 void hg_store_get_many(struct hg_store *store, const uint64_t *hashes, const struct hg_bytes *keys, size_t count,

@@ -264,7 +264,7 @@ static void resize(struct hg_table *table, size_t bucket_count)
         return;
     table->old_buckets = table->buckets;
     table->old_mask = table->mask;
-    __atomic_store_n(&table->buckets, buckets, __ATOMIC_RELAXED); /* hg_table_fetch_guess */
+    __atomic_store_n(&table->buckets, buckets, __ATOMIC_RELAXED); /* hg_table_fetch_bucket */
     __atomic_store_n(&table->mask, bucket_count - 1, __ATOMIC_RELAXED);
     table->move_index = 0;
 }
@@ -334,11 +334,6 @@ struct hg_value *hg_table_nth(const struct hg_table *table, size_t row, size_t n
         }
     }
     return NULL;
-}
-
-void hg_table_fetch_bucket(const struct hg_table *table, uint64_t hash)
-{
-    __builtin_prefetch(bucket_of(table, hash));
 }
 
 void hg_table_fetch_value(const struct hg_table *table, uint64_t hash)

@@ -66,8 +66,11 @@ size_t hg_table_row_count(const struct hg_table *table);
 /* The n-th entry of a row, from 0; NULL behind the last. When one is removed, another takes its number. */
 struct hg_value *hg_table_nth(const struct hg_table *table, size_t row, size_t n);
 
-/* Two steps ahead of a look-up: the bucket's line, then those of the value it may find. */
-void hg_table_fetch_bucket(const struct hg_table *table, uint64_t hash);
+/*
+ * Two steps ahead of a look-up: the bucket's line, then those of the value it may find. The first also without the lock, which
+ * another thread may hold: where the table is being resized it fetches what is not needed.
+ */
+static inline void hg_table_fetch_bucket(const struct hg_table *table, uint64_t hash);
 void hg_table_fetch_value(const struct hg_table *table, uint64_t hash);
 
 /* Tests: all entries are where they are looked for, no key is there twice. */
@@ -86,8 +89,8 @@ static inline struct hg_value *hg_bucket_value(const struct hg_bucket *bucket, u
     return (struct hg_value *)((uintptr_t)bucket->high[slot] << 32 | bucket->low[slot]);
 }
 
-/* Without the lock: buckets and mask may be of different moments, and then it is some address that is fetched. */
-static inline void hg_table_fetch_guess(const struct hg_table *table, uint64_t hash)
+/* Buckets and mask may be of different moments, and then it is some address that is fetched. */
+static inline void hg_table_fetch_bucket(const struct hg_table *table, uint64_t hash)
 {
     struct hg_bucket *buckets = __atomic_load_n(&table->buckets, __ATOMIC_RELAXED);
     size_t mask = __atomic_load_n(&table->mask, __ATOMIC_RELAXED);
