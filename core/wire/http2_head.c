@@ -45,7 +45,8 @@ int hg_http2_head_add(struct hg_http2_head *head, struct hg_bytes name, struct h
 
     head->list_bytes += name.len + value.len + HG_HTTP2_FIELD_COST;
     head->count += name.len > 0 && name.data[0] != ':';
-    if (head->list_bytes > head->limits->head || head->count > head->limits->fields)
+    if (head->list_bytes > head->limits->head || head->count > head->limits->fields ||
+        head->count > HG_FIELDS_MAX)
         head->status = 431;
     if (head->status != 0)
         return HG_OK;

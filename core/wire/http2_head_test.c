@@ -175,6 +175,25 @@ static void test_limits_hold_to_the_byte(void **state)
     outcome_free(out);
 }
 
+/* Whatever the configuration says. */
+static void test_there_are_no_more_fields_than_there_is_room_for(void **state)
+{
+    static const char *pairs[2 * (HG_FIELDS_MAX + 10)] = {GET};
+    unsigned usual = limits.fields;
+    (void)state;
+    limits.fields = 100000;
+    for (unsigned over = 0; over < 2; over++) {
+        for (unsigned i = 0; i < 2 * (HG_FIELDS_MAX + over); i++)
+            pairs[8 + i] = "f";
+        struct outcome *out = read_pairs(pairs);
+        assert_int_equal(out->is_request, over == 0);
+        assert_int_equal(over == 0 ? out->request.field_count : (size_t)out->status,
+                         over == 0 ? HG_FIELDS_MAX : 431);
+        outcome_free(out);
+    }
+    limits.fields = usual;
+}
+
 static void test_past_a_limit_nothing_more_is_kept(void **state)
 {
     (void)state;
@@ -300,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_the_host_is_the_authority),
         cmocka_unit_test(test_what_is_noted_on_the_way),
         cmocka_unit_test(test_limits_hold_to_the_byte),
+        cmocka_unit_test(test_there_are_no_more_fields_than_there_is_room_for),
         cmocka_unit_test(test_past_a_limit_nothing_more_is_kept),
         cmocka_unit_test(test_the_same_request_as_over_http_1),
         cmocka_unit_test(test_out_of_memory_leaves_nothing),

@@ -224,7 +224,7 @@ M.limits = {
     field("value", T.size { max = 2 ^ 31 - 1 }, { default = "8MiB", help = "bytes of a value" }),
     field("headers", T.size { min = 256, max = 2 ^ 24 },
         { default = "16KiB", help = "bytes of a request's header block" }),
-    field("fields", count(1, 100000), { default = 100, help = "header fields of a request" }),
+    field("fields", count(1, 256), { default = 100, help = "header fields of a request" }),
     field("body", T.size { min = 0, max = 2 ^ 31 - 1 }, { default = "8MiB", help = "bytes of a request's body" }),
     field("connections", count(1), { default = 65536, help = "client connections" }),
     field("pipeline", count(1, 65536), { default = 16, help = "requests of a connection in work" }),
