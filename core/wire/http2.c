@@ -11,8 +11,8 @@
 #include "wire/http2_impl.h"
 #include "wire/reply.h"
 
-#define LIST_MAX                                                                                   \
-    65536 /* bytes of one header list, whatever becomes of it: then the connection is closed */
+#define LIST_SLACK                                                                                 \
+    65536 /* bytes of a header list beyond the maximum: then the connection is closed */
 #define WINDOW_BYTES      (1 << 18) /* of a stream; what a request may have under way */
 #define CONNECTION_WINDOW (1 << 22)
 #define BODY_UNIT_BYTES   65536 /* each such piece of a body gives its stream a second more */
@@ -132,7 +132,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     (void)flags;
 
     http2->list_bytes += name_len + value_len + HG_HTTP2_FIELD_COST;
-    if (http2->list_bytes > LIST_MAX) {
+    if (http2->list_bytes > http2->limits.http1->head + LIST_SLACK) {
         hg_http2_flooded(http2);
         return NGHTTP2_ERR_PAUSE;
     }
@@ -159,8 +159,8 @@ static int on_head(struct hg_http2_impl_stream *stream)
 {
     struct hg_http2 *http2 = stream->common.http2;
 
-    if (stream->head.content_length > http2->limits.http1->body)
-        stream->head.status = 413;
+    if (!stream->head.is_grpc && stream->head.content_length > http2->limits.http1->body)
+        stream->head.status = 413; /* a gRPC message says its length itself */
     if (stream->head.status != 0)
         return hand_over(stream);
     if (!stream->head.is_expecting)
@@ -276,11 +276,12 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     hg_http2_meter_earn(&http2->meter);
-    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
+    struct hg_http2_impl_stream *stream = stream_of(http2, frame->hd.stream_id);
+    if (stream == NULL || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
         return 0;
+    stream->is_sent = true;
     /* Answered before the request was whole: the client need not send the rest. */
-    const struct hg_http2_impl_stream *stream = stream_of(http2, frame->hd.stream_id);
-    if (stream == NULL || stream->has_ended)
+    if (stream->has_ended)
         return 0;
     return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
 }
@@ -463,7 +464,9 @@ static uint64_t stream_due(const struct hg_http2_impl_stream *stream)
         return hg_time_add(
             stream->begun_ms,
             hg_time_add(limits->receive_timeout_ms, stream->body.len / BODY_UNIT_BYTES * 1000));
-    if (stream->is_answered && hg_http2_unsent(&stream->common) > 0)
+    /* Its end waits for the client too, though it has no bytes. */
+    if (stream->is_answered && !stream->is_sent &&
+        (!stream->is_streamed || hg_http2_unsent(&stream->common) > 0))
         return hg_time_add(stream->progress_ms, limits->send_timeout_ms);
     return HG_FOREVER;
 }

@@ -210,5 +210,7 @@ int hg_http2_end(struct hg_http2_stream *common)
     struct hg_http2_impl_stream *stream = impl_of(common);
     assert(stream->is_streamed);
     stream->is_streamed = false;
+    if (stream->sent == stream->out.len) /* the end is all that waits */
+        stream->progress_ms = common->http2->now_ms;
     return resume(stream);
 }

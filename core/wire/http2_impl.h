@@ -41,6 +41,7 @@ struct hg_http2_impl_stream {
     bool is_received; /* its request was handed over, or will not be */
     bool has_ended;   /* the client has sent all it will */
     bool is_answered, is_streamed, is_over;
+    bool is_sent; /* the answer's end was framed */
 };
 
 /* The connection ends: ENHANCE_YOUR_CALM. */

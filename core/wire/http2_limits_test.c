@@ -300,6 +300,76 @@ static void test_answer_that_is_not_taken_is_reset(void **state)
     pair_close(pair);
 }
 
+static void test_end_that_is_not_taken_is_reset(void **state)
+{
+    (void)state;
+    struct pair *pair = pair_open(1000);
+    nghttp2_settings_entry none = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0};
+    run(pair);
+    nghttp2_submit_settings(pair->client.session, 0, &none, 1);
+    run(pair);
+    struct h2_reply *reply = h2_ask(&pair->client, "GET", "/streamed", NULL, NULL, HG_BYTES_NONE);
+    run(pair);
+    assert_int_equal(hg_http2_check(pair->http2, START_MS + 100000), HG_FOREVER); /* waits for us */
+    assert_int_equal(hg_http2_end(pair->late[0]), HG_OK);
+    run(pair);
+    if (!reply->is_closed) { /* some versions of nghttp2 send an empty frame whatever the window */
+        assert_int_equal(hg_http2_check(pair->http2, START_MS + 129999), START_MS + 130000);
+        hg_http2_check(pair->http2, START_MS + 130000);
+        assert_int_equal(pair->events[HG_HTTP2_SEND_TIMEOUT], 1);
+        run(pair);
+        assert_int_equal(reply->code, NGHTTP2_CANCEL);
+    }
+    assert_true(reply->is_closed);
+    assert_int_equal(hg_http2_stream_count(pair->http2), 0);
+    pair_close(pair);
+}
+
+static void test_a_head_as_large_as_announced_is_no_flood(void **state)
+{
+    (void)state;
+    static char value[40001]; /* nghttp2 has a maximum for one field */
+    struct pair *pair = pair_open(0);
+    run(pair);
+    http1_limits.head = 150000;
+    memset(value, 'v', sizeof(value) - 1);
+    for (size_t count = 2; count <= 4; count++) {
+        const nghttp2_nv fields[] = {H2_NV(":method", "GET"), H2_NV(":scheme", "http"),
+                                     H2_NV(":path", "/x"),    H2_NV(":authority", "h"),
+                                     H2_NV("x-a", value),     H2_NV("x-b", value),
+                                     H2_NV("x-c", value),     H2_NV("x-d", value)};
+        struct h2_reply *reply = h2_ask_fields(&pair->client, fields, 4 + count, HG_BYTES_NONE);
+        run(pair);
+        assert_int_equal(reply->status, count == 4 ? 431 : 200);
+    }
+    assert_int_equal(pair->events[HG_HTTP2_FLOODED], 0);
+    pair_close(pair);
+}
+
+static void test_grpc_has_a_maximum_of_its_own(void **state)
+{
+    (void)state;
+    static char body[40005];
+    struct pair *pair = pair_open(0);
+    http1_limits.body = 1000;
+    hg_grpc_prefix_write(40000, body);
+    struct h2_reply *reply = h2_ask(&pair->client, "POST", "/x", "content-length", "40005",
+                                    hg_bytes(body, sizeof(body)));
+    run(pair);
+    assert_int_equal(reply->status, 413);
+    const nghttp2_nv fields[] = {H2_NV(":method", "POST"),
+                                 H2_NV(":scheme", "http"),
+                                 H2_NV(":path", "/x"),
+                                 H2_NV(":authority", "test"),
+                                 H2_NV("content-type", "application/grpc"),
+                                 H2_NV("content-length", "40005")};
+    reply = h2_ask_fields(&pair->client, fields, HG_COUNT(fields), hg_bytes(body, sizeof(body)));
+    run(pair);
+    assert_int_equal(reply->status, 200);
+    assert_int_equal(reply->body.len, sizeof(body));
+    pair_close(pair);
+}
+
 /* F13 */
 static void test_leaving_loses_no_request(void **state)
 {
@@ -343,6 +413,9 @@ int main(void)
         cmocka_unit_test(test_endless_head_ends_the_connection),
         cmocka_unit_test(test_stream_that_does_not_become_whole_is_reset),
         cmocka_unit_test(test_answer_that_is_not_taken_is_reset),
+        cmocka_unit_test(test_end_that_is_not_taken_is_reset),
+        cmocka_unit_test(test_a_head_as_large_as_announced_is_no_flood),
+        cmocka_unit_test(test_grpc_has_a_maximum_of_its_own),
         cmocka_unit_test(test_leaving_loses_no_request),
     };
     return cmocka_run_group_tests(tests, make_big_value, free_big_value);

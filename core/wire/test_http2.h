@@ -108,6 +108,7 @@ static inline void h2_client_init(struct h2_client *client, uint32_t window)
     *client = (struct h2_client){.replies = calloc(H2_REPLIES_MAX, sizeof(struct h2_reply))};
     nghttp2_session_callbacks_new(&callbacks);
     nghttp2_option_new(&option);
+    nghttp2_option_set_max_send_header_block_length(option, 1 << 20);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, h2_on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, h2_on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, h2_on_close);
@@ -133,23 +134,29 @@ static inline void h2_client_finish(struct h2_client *client)
         (uint8_t *)(uintptr_t)(name), (uint8_t *)(uintptr_t)(value), strlen(name), strlen(value), 0 \
     }
 
-/* extra: NULL, or one more field. The body is borrowed until it was sent. */
-static inline struct h2_reply *h2_ask(struct h2_client *client, const char *method, const char *path,
-                                      const char *extra_name, const char *extra_value, struct hg_bytes body)
+/* The body is borrowed until it was sent. */
+static inline struct h2_reply *h2_ask_fields(struct h2_client *client, const nghttp2_nv *fields, size_t count,
+                                             struct hg_bytes body)
 {
-    const nghttp2_nv fields[] = {H2_NV(":method", method), H2_NV(":scheme", "http"), H2_NV(":path", path),
-                                 H2_NV(":authority", "test"),
-                                 H2_NV(extra_name == NULL ? "" : extra_name, extra_name == NULL ? "" : extra_value)};
     nghttp2_data_provider provider = {.read_callback = h2_read};
     assert_true(client->count < H2_REPLIES_MAX);
     struct h2_reply *reply = &client->replies[client->count++];
     hg_buf_init(&reply->fields, 1 << 20);
     hg_buf_init(&reply->body, (size_t)1 << 30);
     reply->request = body;
-    reply->id = nghttp2_submit_request(client->session, NULL, fields, extra_name == NULL ? 4 : 5,
-                                       body.data == NULL ? NULL : &provider, NULL);
+    reply->id = nghttp2_submit_request(client->session, NULL, fields, count, body.data == NULL ? NULL : &provider, NULL);
     assert_int_equal(reply->id, (int32_t)(2 * client->count - 1));
     return reply;
+}
+
+/* extra: NULL, or one more field. */
+static inline struct h2_reply *h2_ask(struct h2_client *client, const char *method, const char *path,
+                                      const char *extra_name, const char *extra_value, struct hg_bytes body)
+{
+    const nghttp2_nv fields[] = {H2_NV(":method", method), H2_NV(":scheme", "http"), H2_NV(":path", path),
+                                 H2_NV(":authority", "test"),
+                                 H2_NV(extra_name == NULL ? "" : extra_name, extra_name == NULL ? "" : extra_value)};
+    return h2_ask_fields(client, fields, extra_name == NULL ? 4 : 5, body);
 }
 
 static inline void h2_client_feed(struct h2_client *client, struct hg_bytes bytes)
