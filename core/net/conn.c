@@ -10,14 +10,13 @@
 #include "base/alloc.h"
 #include "wire/http2_meter.h"
 
-#define PIECES_MAX      64
-#define LINGER_MS       1000
-#define SWALLOW_EXTRA   65536 /* bytes behind the last request, above what a body may have */
-#define DRAIN_IDLE_MS   250 /* a client that asks more often than this is told by its next answer */
-#define DEAD_LOOK_MS    1000              /* how often one that is not read from is looked at */
-#define BODY_UNIT_BYTES 65536             /* each such piece of a body gives it a second more */
-#define PROGRESS_BYTES  ((size_t)1 << 20) /* taken in the time in which a slow reader is closed */
-#define HTTP2_LOOK_MS   250               /* how often the streams of one are looked at */
+#define PIECES_MAX     64
+#define LINGER_MS      1000
+#define SWALLOW_EXTRA  65536 /* bytes behind the last request, above what a body may have */
+#define DRAIN_IDLE_MS  250  /* a client that asks more often than this is told by its next answer */
+#define DEAD_LOOK_MS   1000 /* how often one that is not read from is looked at */
+#define PROGRESS_BYTES ((size_t)1 << 20) /* taken in the time in which a slow reader is closed */
+#define HTTP2_LOOK_MS  250               /* how often the streams of one are looked at */
 
 static void on_written(uv_write_t *write, int status);
 
@@ -307,7 +306,7 @@ static uint64_t conn_due(struct hg_conn *conn)
         return conn->is_reading ? HG_FOREVER : hg_loop_now(conn->server->loop) + DEAD_LOOK_MS;
     if (conn->body_ms != 0)
         return hg_time_add(conn->body_ms, hg_time_add(limits->header_timeout_ms,
-                                                      conn->body_bytes / BODY_UNIT_BYTES * 1000));
+                                                      hg_http1_body_ms(conn->body_bytes)));
     if (conn->head_ms != 0)
         return hg_time_add(conn->head_ms, limits->header_timeout_ms);
     if (conn->server->is_draining)

@@ -13,6 +13,7 @@
 #ifndef HG_NET_CONN_H
 #define HG_NET_CONN_H
 
+#include <assert.h>
 #include "net/out.h"
 #include "base/buf.h"
 #include "net/server.h"
@@ -106,6 +107,12 @@ struct hg_kept {
     bool close_after;
     bool is_begun; /* answered in pieces; answer: those that came before its turn */
 };
+
+static inline struct hg_kept *hg_kept_of(const struct hg_exchange *exchange)
+{
+    assert(exchange->is_kept);
+    return hg_container_of(exchange, struct hg_kept, exchange);
+}
 
 /* One writer, the loop: no read-modify-write is needed. */
 static inline void hg_counter_add(_Atomic uint64_t *counter, uint64_t amount)

@@ -141,15 +141,10 @@ void hg_conn_http2_stop(struct hg_conn *conn)
 
 /* --- answers --- */
 
-static struct hg_kept *kept_of(struct hg_exchange *exchange)
-{
-    return hg_container_of(exchange, struct hg_kept, exchange);
-}
-
 /* Its stream goes on without it. */
 static void let_go(struct hg_exchange *exchange)
 {
-    struct hg_kept *kept = kept_of(exchange);
+    struct hg_kept *kept = hg_kept_of(exchange);
     if (exchange->stream != NULL)
         exchange->stream->user = NULL;
     if (exchange->conn != NULL)

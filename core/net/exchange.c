@@ -261,12 +261,6 @@ void hg_exchange_answer(struct hg_exchange *exchange, const struct hg_reply *rep
 
 /* --- an answer in pieces --- */
 
-static struct hg_kept *kept_of(const struct hg_exchange *exchange)
-{
-    assert(exchange->is_kept);
-    return hg_container_of(exchange, struct hg_kept, exchange);
-}
-
 /* To the socket, or behind what came before its turn. */
 static int pieces_append(struct hg_kept *kept, const char *data, size_t len)
 {
@@ -278,7 +272,7 @@ static int pieces_append(struct hg_kept *kept, const char *data, size_t len)
 
 void hg_exchange_begin(struct hg_exchange *exchange, const struct hg_reply *reply)
 {
-    struct hg_kept *kept = kept_of(exchange);
+    struct hg_kept *kept = hg_kept_of(exchange);
     struct hg_conn *conn = exchange->conn;
 
     assert(!kept->is_begun);
@@ -306,7 +300,7 @@ void hg_exchange_begin(struct hg_exchange *exchange, const struct hg_reply *repl
 
 void hg_exchange_piece(struct hg_exchange *exchange, struct hg_bytes piece)
 {
-    struct hg_kept *kept = kept_of(exchange);
+    struct hg_kept *kept = hg_kept_of(exchange);
     struct hg_conn *conn = exchange->conn;
     char head[CHUNK_HEAD_MAX];
 
@@ -332,7 +326,7 @@ void hg_exchange_piece(struct hg_exchange *exchange, struct hg_bytes piece)
 
 void hg_exchange_end(struct hg_exchange *exchange)
 {
-    struct hg_kept *kept = kept_of(exchange);
+    struct hg_kept *kept = hg_kept_of(exchange);
     struct hg_conn *conn = exchange->conn;
     static const char last[] = "0\r\n\r\n";
 
@@ -359,8 +353,8 @@ size_t hg_exchange_unsent(const struct hg_exchange *exchange)
     const struct hg_conn *conn = exchange->conn;
     if (conn == NULL)
         return 0;
-    return conn->out.bytes +
-           (exchange->is_http2 ? hg_http2_unsent(exchange->stream) : kept_of(exchange)->answer.len);
+    return conn->out.bytes + (exchange->is_http2 ? hg_http2_unsent(exchange->stream)
+                                                 : hg_kept_of(exchange)->answer.len);
 }
 
 void hg_conn_queue_advance(struct hg_conn *conn)

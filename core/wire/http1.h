@@ -34,6 +34,11 @@ struct hg_http1_limits {
 };
 #define HG_FIELDS_MAX 256
 void hg_http1_limits_default(struct hg_http1_limits *limits);
+/* How much longer than its head a request may take whose body has so many bytes so far: a second for each 64 KiB. */
+static inline uint64_t hg_http1_body_ms(uint64_t body_bytes)
+{
+    return body_bytes / 65536 * 1000;
+}
 
 enum hg_method { HG_GET, HG_HEAD, HG_POST, HG_PUT, HG_DELETE, HG_OPTIONS, HG_PATCH, HG_METHOD_COUNT };
 const char *hg_method_name(enum hg_method method);

@@ -15,7 +15,6 @@
     65536 /* bytes of a header list beyond the maximum: then the connection is closed */
 #define WINDOW_BYTES      (1 << 18) /* of a stream; what a request may have under way */
 #define CONNECTION_WINDOW (1 << 22)
-#define BODY_UNIT_BYTES   65536 /* each such piece of a body gives its stream a second more */
 
 /* --- streams --- */
 
@@ -461,9 +460,8 @@ static uint64_t stream_due(const struct hg_http2_impl_stream *stream)
 {
     const struct hg_http2_limits *limits = &stream->common.http2->limits;
     if (!stream->is_received)
-        return hg_time_add(
-            stream->begun_ms,
-            hg_time_add(limits->receive_timeout_ms, stream->body.len / BODY_UNIT_BYTES * 1000));
+        return hg_time_add(stream->begun_ms, hg_time_add(limits->receive_timeout_ms,
+                                                         hg_http1_body_ms(stream->body.len)));
     /* Its end waits for the client too, though it has no bytes. */
     if (stream->is_answered && !stream->is_sent &&
         (!stream->is_streamed || hg_http2_unsent(&stream->common) > 0))

@@ -89,6 +89,15 @@ static int submit_trailers(struct hg_http2_impl_stream *stream)
     return rc;
 }
 
+/* Of a streamed body, what its client has. */
+static void drop_sent(struct hg_http2_impl_stream *stream)
+{
+    hg_buf_consume(&stream->out, stream->sent);
+    stream->held -= stream->sent;
+    stream->common.http2->held -= stream->sent;
+    stream->sent = 0;
+}
+
 static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t max,
                        uint32_t *flags, nghttp2_data_source *source, void *ctx)
 {
@@ -109,7 +118,9 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *out, size_
         memcpy(out, body.data + stream->sent, len);
     stream->sent += len;
     stream->progress_ms = http2->now_ms;
-    if (stream->sent < body.len || stream->is_streamed)
+    if (stream->is_streamed && stream->sent == body.len)
+        drop_sent(stream);
+    if (stream->is_streamed || stream->sent < body.len)
         return (ssize_t)len;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (stream->trailers.len == 0)
@@ -190,12 +201,8 @@ int hg_http2_piece(struct hg_http2_stream *common, struct hg_bytes piece)
 {
     struct hg_http2_impl_stream *stream = impl_of(common);
     assert(stream->is_streamed);
-    if (stream->sent > OUT_SLACK && stream->sent > stream->out.len / 2) {
-        hg_buf_consume(&stream->out, stream->sent);
-        stream->held -= stream->sent;
-        common->http2->held -= stream->sent;
-        stream->sent = 0;
-    }
+    if (stream->sent > OUT_SLACK && stream->sent > stream->out.len / 2)
+        drop_sent(stream);
     if (stream->sent == stream->out.len) /* nothing was waiting for the client */
         stream->progress_ms = common->http2->now_ms;
     int err = hg_buf_append_bytes(&stream->out, piece);
