@@ -165,9 +165,9 @@ void hg_server_drain(struct hg_server *server)
         struct hg_conn *conn = hg_container_of(link, struct hg_conn, link);
         if (conn->state == HG_CONN_CLOSING)
             continue;
-        if (conn->http2 != NULL)
-            hg_conn_http2_leave(conn);
         hg_server_schedule(conn, hg_loop_now(server->loop) + HG_WHEEL_MS);
+        if (conn->http2 != NULL)
+            hg_conn_http2_leave(conn); /* without memory it is closed, and off the wheel */
     }
 }
 
