@@ -1,11 +1,11 @@
 -- hg.http in pieces: answers that are read and bodies that are sent piece by piece, against a server that the spec plays itself.
 
 local node = require "spec.support.node"
-local http = require "spec.support.http"
+local chunk = require "spec.support.chunk"
 local posix = require "spec.support.posix"
 local cjson = require "cjson"
 
-local CONFIG = [[
+local CONFIG = chunk.config([[
 return {
     node = {
         listen = listen(), scripts = { getters = 1, routes = 1 }, limits = { value = "1MiB", body = "16MiB" },
@@ -21,27 +21,15 @@ return {
         ["POST /see-other"] = function() return 303, "gone", { Location = "/final" } end,
         ["POST /again"] = function() return 307, "again", { Location = "/count" } end,
         ["GET /final"] = function() return "final" end,
-        ["POST /run"] = { timeout = "60s", handler = function(req)
-            local chunk = assert(loadstring(req.body, "=chunk"))
-            setfenv(chunk, setmetatable({ hg = hg }, { __index = _G }))
-            local function encode(ok, ...)
-                local list = { ... }
-                for i = 1, select("#", ...) do
-                    list[i] = list[i] == nil and hg.null or list[i]
-                end
-                return hg.json.encode { ok = ok, list = #list > 0 and list or hg.null }
-            end
-            return encode(pcall(chunk))
-        end },
+        @RUN@
     },
 }
-]]
+]])
 
 local n, listener, port
 local null = cjson.null
 
-local function begin(chunk)
-    local connection = assert(http.connect(n.api_port))
+local function begin(text)
     local head = ([[
         local URL, SELF = "http://127.0.0.1:%d/", "http://127.0.0.1:%d"
         local function open(opts)
@@ -50,23 +38,11 @@ local function begin(chunk)
             return hg.http.request(all)
         end
     ]]):format(port, n.api_port):gsub("\n", " ")
-    connection:send(http.format { method = "POST", path = "/run", body = head .. chunk })
-    return connection
+    return chunk.begin(n, head .. text)
 end
 
-local function finish(connection)
-    local r = connection:response("POST", 60)
-    connection:close()
-    assert.equal(200, r.status, r.error or r.body)
-    local answer = cjson.decode(r.body)
-    if not answer.ok then
-        error(answer.list[1], 2)
-    end
-    return answer.list == null and {} or answer.list
-end
-
-local function run(chunk)
-    return finish(begin(chunk))
+local function run(text)
+    return chunk.finish(begin(text))
 end
 
 -- Up to the end of a request's head.
@@ -81,19 +57,19 @@ local function head_of(fd)
 end
 
 -- Runs it while server(fd) plays the origin of its one connection.
-local function talk(chunk, server)
-    local connection = begin(chunk)
+local function talk(text, server)
+    local connection = begin(text)
     local fd = assert(posix.accept(listener))
     head_of(fd)
     server(fd)
-    local result = finish(connection)
+    local result = chunk.finish(connection)
     posix.close(fd)
     return result
 end
 
-local function raises(chunk, wanted)
-    local ok, message = pcall(run, chunk)
-    assert.is_false(ok, chunk)
+local function raises(text, wanted)
+    local ok, message = pcall(run, text)
+    assert.is_false(ok, text)
     assert.is_truthy(tostring(message):find(wanted, 1, true), tostring(message))
 end
 
@@ -231,7 +207,7 @@ describe("hg.http in pieces", function()
             head_of(fds[i])
             posix.send(fds[i], "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")
         end
-        assert.same({ 4, "more requests at a time than node.http.concurrency", "unavailable", 200 }, finish(connection))
+        assert.same({ 4, "more requests at a time than node.http.concurrency", "unavailable", 200 }, chunk.finish(connection))
         for i = 1, 5 do -- with the task they end, all of them
             closed_by_node(fds[i])
             posix.close(fds[i])
@@ -253,7 +229,7 @@ describe("hg.http in pieces", function()
         closed_by_node(fd)
         posix.close(fd)
         run "hg.shared('spec'):set('seen', true)"
-        assert.same({ 1 }, finish(connection))
+        assert.same({ 1 }, chunk.finish(connection))
     end)
 
     it("answers who reads with the end when another one closes", function()

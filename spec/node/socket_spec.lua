@@ -1,74 +1,50 @@
 -- hg.socket: sockets of scripts against a server that the spec plays itself, byte by byte.
 
 local node = require "spec.support.node"
-local http = require "spec.support.http"
+local chunk = require "spec.support.chunk"
 local posix = require "spec.support.posix"
 local cjson = require "cjson"
 
-local CONFIG = [[
+local CONFIG = chunk.config([[
 local kept = {}
 return {
     node = { listen = listen(), scripts = { getters = 1, routes = 1 }, limits = { value = "64KiB" } },
     groups = { test = { getter = function(key) return key end } },
     routes = {
-        ["POST /run"] = { timeout = "60s", handler = function(req)
-            local chunk = assert(loadstring(req.body, "=chunk"))
-            setfenv(chunk, setmetatable({ hg = hg, kept = kept }, { __index = _G }))
-            local function encode(ok, ...)
-                local list = { ... }
-                for i = 1, select("#", ...) do
-                    list[i] = list[i] == nil and hg.null or list[i]
-                end
-                return hg.json.encode { ok = ok, list = #list > 0 and list or hg.null }
-            end
-            return encode(pcall(chunk))
-        end },
+        @RUN@
     },
 }
-]]
+]], "kept = kept")
 
 local n, listener, port
 local null = cjson.null
 
--- Begins to run a chunk in a route; finish() waits for its results.
-local function begin(chunk)
-    local connection = assert(http.connect(n.api_port))
+-- Begins to run a chunk in a route; chunk.finish() waits for its results.
+local function begin(text)
     local head = ("local PORT = %d local function connected(...) local s = hg.socket.tcp() "
         .. "assert(s:connect('127.0.0.1', PORT, ...)) return s end "):format(port)
-    connection:send(http.format { method = "POST", path = "/run", body = head .. chunk })
-    return connection
-end
-
-local function finish(connection)
-    local r = connection:response("POST", 60)
-    connection:close()
-    assert.equal(200, r.status, r.error or r.body)
-    local answer = cjson.decode(r.body)
-    if not answer.ok then
-        error(answer.list[1], 2)
-    end
-    return answer.list == null and {} or answer.list
+    return chunk.begin(n, head .. text)
 end
 
 -- Runs it while `server(fd)` plays the other side of its one connection.
-local function talk(chunk, server)
-    local connection = begin(chunk)
+local function talk(text, server)
+    local connection = begin(text)
     local fd = assert(posix.accept(listener))
     local kept = server(fd)
-    local result = finish(connection)
+    local result = chunk.finish(connection)
     if kept ~= "closed" then
         posix.close(fd)
     end
     return result
 end
 
-local function run(chunk)
-    return finish(begin(chunk))
+local function run(text)
+    return chunk.finish(begin(text))
 end
 
-local function raises(chunk, wanted)
-    local ok, message = pcall(run, chunk)
-    assert.is_false(ok, chunk)
+local function raises(text, wanted)
+    local ok, message = pcall(run, text)
+    assert.is_false(ok, text)
     assert.is_truthy(tostring(message):find(wanted, 1, true), tostring(message))
 end
 
@@ -370,7 +346,7 @@ describe("hg.socket", function()
             return times, same
         ]]
         local first, second = posix.accept(listener), posix.accept(listener)
-        assert.same({ 0, 1 }, finish(connection))
+        assert.same({ 0, 1 }, chunk.finish(connection))
         posix.close(first)
         posix.close(second)
     end)
@@ -414,7 +390,7 @@ describe("hg.socket", function()
             return 1
         ]]
         local fds = { posix.accept(listener), posix.accept(listener), posix.accept(listener) }
-        finish(connection)
+        chunk.finish(connection)
         assert.equal("", posix.recv(fds[1])) -- the longest idle one
         for _, one in ipairs(fds) do
             posix.close(one)
@@ -469,7 +445,7 @@ describe("hg.socket", function()
     it("a request that is over takes its connection with it", function()
         local connection = begin "hg.spawn(function() local s = connected() s:receive(1) end) return 1"
         local fd = posix.accept(listener)
-        finish(connection)
+        chunk.finish(connection)
         assert.is_true(metric("sockets") >= 1)
         say(fd, "x")
         assert.equal("", posix.recv(fd))
@@ -496,7 +472,7 @@ describe("hg.socket", function()
         for i = 1, 1025 do
             fds[i] = posix.accept(listener)
         end
-        assert.same({ 1024, "too many open sockets", 1 }, finish(connection))
+        assert.same({ 1024, "too many open sockets", 1 }, chunk.finish(connection))
         for _, fd in ipairs(fds) do
             posix.close(fd)
         end
@@ -520,7 +496,7 @@ describe("hg.socket", function()
         for i = 1, 12 do
             fds[i] = posix.accept(listener)
         end
-        assert.same({ "too much data in sockets" }, finish(connection))
+        assert.same({ "too much data in sockets" }, chunk.finish(connection))
         for _, fd in ipairs(fds) do
             posix.close(fd)
         end
@@ -538,7 +514,7 @@ describe("hg.socket", function()
     end)
 
     it("ends with waiting, idle, sending and resolving ones open", function()
-        finish(begin [[
+        chunk.finish(begin [[
             hg.spawn(function() local s = connected() s:receive(1) end)
             hg.spawn(function() local s = connected() s:setkeepalive() end)
             hg.spawn(function() local s = connected() s:send(("x"):rep(16 * 1024 * 1024)) end)

@@ -1,13 +1,14 @@
 -- sock:sslhandshake against real TLS servers, and against servers that are none.
 
 local node = require "spec.support.node"
+local chunk = require "spec.support.chunk"
 local http = require "spec.support.http"
 local posix = require "spec.support.posix"
 local redis = require "spec.support.redis"
 local tls = require "spec.support.tls"
 local cjson = require "cjson"
 
-local CONFIG = [[
+local CONFIG = chunk.config([[
 local kept = {}
 return {
     node = { listen = listen(), scripts = { getters = 1, routes = 1 }, http = { ca = hg.args.ca } },
@@ -20,51 +21,27 @@ return {
     },
     routes = {
         ["GET /api"] = hg.serve(nil),
-        ["POST /run"] = { timeout = "60s", handler = function(req)
-            local chunk = assert(loadstring(req.body, "=chunk"))
-            setfenv(chunk, setmetatable({ hg = hg, kept = kept }, { __index = _G }))
-            local function encode(ok, ...)
-                local list = { ... }
-                for i = 1, select("#", ...) do
-                    list[i] = list[i] == nil and hg.null or list[i]
-                end
-                return hg.json.encode { ok = ok, list = #list > 0 and list or hg.null }
-            end
-            return encode(pcall(chunk))
-        end },
+        @RUN@
     },
 }
-]]
+]], "kept = kept")
 
 local null = cjson.null
 local n, pki
 
-local function begin(port, chunk)
-    local connection = assert(http.connect(n.api_port))
+local function begin(port, text)
     local head = ("local PORT = %d local function connected(...) local s = hg.socket.tcp() "
         .. "assert(s:connect('127.0.0.1', PORT, ...)) return s end "):format(port)
-    connection:send(http.format { method = "POST", path = "/run", body = head .. chunk })
-    return connection
+    return chunk.begin(n, head .. text)
 end
 
-local function finish(connection)
-    local r = connection:response("POST", 60)
-    connection:close()
-    assert.equal(200, r.status, r.error or r.body)
-    local answer = cjson.decode(r.body)
-    if not answer.ok then
-        error(answer.list[1], 2)
-    end
-    return answer.list == null and {} or answer.list
+local function run(port, text)
+    return chunk.finish(begin(port, text))
 end
 
-local function run(port, chunk)
-    return finish(begin(port, chunk))
-end
-
-local function raises(chunk, wanted)
-    local ok, message = pcall(run, 1, chunk)
-    assert.is_false(ok, chunk)
+local function raises(text, wanted)
+    local ok, message = pcall(run, 1, text)
+    assert.is_false(ok, text)
     assert.is_truthy(tostring(message):find(wanted, 1, true), tostring(message))
 end
 
@@ -83,13 +60,13 @@ local function against(identity, more, fn)
 end
 
 -- A listener that the spec answers by itself.
-local function quietly(chunk, play)
+local function quietly(text, play)
     local port = posix.free_port()
     local listener = assert(posix.listen(port, 8))
-    local connection = begin(port, chunk)
+    local connection = begin(port, text)
     local fd = assert(posix.accept(listener))
     play(fd)
-    local result = finish(connection)
+    local result = chunk.finish(connection)
     posix.close(fd)
     posix.close(listener)
     return result
@@ -354,7 +331,7 @@ describe("TLS of hg.socket", function()
                 return run(1, "return hg.shared('spec'):get('said') == true")[1]
             end, 10, "a first line")
             server:kill()
-            assert.same({ "ba", null, "closed", "" }, finish(connection))
+            assert.same({ "ba", null, "closed", "" }, chunk.finish(connection))
         end)
     end)
 
