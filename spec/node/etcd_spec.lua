@@ -152,6 +152,34 @@ describe("members in etcd", function()
         assert.equal(1, nodes[2]:count("registered in etcd")) -- and not again
     end)
 
+    it("stay where leases of one age end one by one, since they are gone all the same", function()
+        local one = start(server, 1, { refresh = "1h" })[1]
+        wait_all { one }
+        local members = { one }
+        for i = 1, 9 do
+            local lease = server:call("/v3/lease/grant", { TTL = "2" }).ID
+            members[i + 1] = { member = "127.0.0.1:" .. i }
+            server:call("/v3/kv/put", { lease = lease, value = digest.encode_base64(members[i + 1].member),
+                key = digest.encode_base64(("cache-00000000-0000-4000-8000-%012d"):format(i)) })
+        end
+        wait_all({ one }, 20, names_of(members))
+        local changes = counter(one, "membership_changes_total")
+        one:wait_log("of 10 are gone from etcd at once", 20)
+        node.until_true(function()
+            local key = next(server:keys("cache-"))
+            return next(server:keys("cache-"), key) == nil
+        end, 20, "all leases but one to end")
+        assert.equal(names_of(members), members_of(one))
+        -- All are back, and another one: that is the one change.
+        for i = 1, 10 do
+            members[i + 1] = { member = "127.0.0.1:" .. i }
+            server:ctl("put", ("cache-00000000-0000-4000-8000-%012d"):format(i), members[i + 1].member)
+        end
+        wait_all({ one }, 20, names_of(members))
+        assert.equal(changes + 1, counter(one, "membership_changes_total"))
+        assert.equal(1, one:count("members kept"))
+    end)
+
     it("stay while etcd is away, and register anew when it was for longer than their leases", function()
         local nodes = start(server, 3)
         wait_all(nodes)
@@ -400,7 +428,8 @@ describe("an etcd that compacts, lags, stops and forgets", function()
             counts[#counts + 1] = count
         end
         -- Compacted: listed again. Stopped: after the change it still told of. Behind, no JSON, and three of four gone: kept.
-        assert.equal("2 3 4 5", table.concat(counts, " "))
+        -- Within a second of the one before: together with what comes after.
+        assert.equal("2 4 5", (table.concat(counts, " "):gsub("2 3 ", "2 ")))
         assert.equal(1, one:count("etcdserver: server stopped"))
         assert.equal(1, one:count("is behind: revision 50, and 201 was seen"))
         assert.equal(1, one:count("an answer that is no JSON"))

@@ -9,7 +9,8 @@
 -- of an earlier life and taken over; another node, then this one ends; nobody, then its lease is waited for.
 --
 -- The last good list stays while etcd is away, older than what is known (a member of it that lags), empty, or without us; and for
--- HELD seconds where more than half of the members were gone at once and are not all back.
+-- HELD seconds where more than half of the members were gone at once and are not all back. Leases of one age end one by one: who
+-- goes within GATHERED seconds of another goes together with it.
 
 local core = require "hgcache.core"
 local digest = require "hgcache.digest"
@@ -25,6 +26,7 @@ local MEMBERS_MAX = 1000
 local VALUE_MAX = 255
 local ANSWER_MAX = 16 * 1024 * 1024 -- bytes of a list, or of one line of a watch
 local HELD = 30
+local GATHERED = 1 -- seconds: after one leaves, and between two lists that differ
 local LAGS_MAX = 3 -- times, each endpoint, that an older revision is not believed
 
 local NAMESPACE_URL = "\107\167\184\17\157\173\17\209\128\180\0\192\79\212\48\200"
@@ -175,21 +177,44 @@ local function list_of(entries)
     return list, seen
 end
 
--- Whether more than half of the members that there were went at once, are not all back, and not gone for long.
-function Etcd:is_held(seen)
-    local gone = 0
+-- For how many seconds the list that was taken stays because members of it are gone; none: it need not.
+function Etcd:kept_for(seen)
+    local now, gone = core.monotonic(), 0
     for _, member in ipairs(self.taken) do
         gone = gone + (seen[member] and 0 or 1)
     end
-    if gone == 0 or not self.held_since and (gone < 2 or gone * 2 <= #self.taken) then
-        self.held_since = nil
-        return false
+    if gone == 0 then
+        self.gone, self.kept_since = 0, nil
+        return 0
     end
-    if not self.held_since then
-        self.held_since = core.monotonic()
+    if self.gone == 0 then
+        self.first_gone = now
+    end
+    if gone > self.gone then
+        self.last_gone = now
+    end
+    self.gone = gone
+    if not self.kept_since and gone >= 2 and gone * 2 > #self.taken then
+        self.kept_since = now
         core.log.warn("members kept: %d of %d are gone from etcd at once", gone, #self.taken)
     end
-    return core.monotonic() - self.held_since < HELD
+    if self.kept_since then
+        return self.kept_since + HELD - now
+    end
+    -- Leases are renewed each third of their life: so far apart may those end that nobody renews any more.
+    return math.min(self.last_gone, self.first_gone + self.lease_ttl / 3) + GATHERED - now
+end
+
+function Etcd:publish_in(seconds)
+    if self.is_waiting then
+        return
+    end
+    self.is_waiting = true
+    core.spawn(function()
+        core.sleep(math.min(seconds, GATHERED))
+        self.is_waiting = false
+        self:publish()
+    end)
 end
 
 function Etcd:publish()
@@ -201,13 +226,15 @@ function Etcd:publish()
         self.is_registered = false -- somebody took it away
         self.wakes = true
     end
-    local is_held = self:is_held(seen) -- also where it is we who are gone
+    local seconds = self:kept_for(seen) -- also where it is we who are gone
+    seconds = math.max(seconds, self.changed_at + GATHERED - core.monotonic())
     if not self.is_registered and not seen[self.address] then
         return -- not yet, or not again; register() says why
     elseif not seen[self.address] then
         discovery.failed(#list == 0 and "no members in etcd" or "etcd does not list this node")
         return
-    elseif is_held then
+    elseif seconds > 0 then
+        self:publish_in(seconds)
         return
     elseif #list > MEMBERS_MAX then
         discovery.failed(("%d members in etcd, at most %d are possible"):format(#list, MEMBERS_MAX))
@@ -217,8 +244,12 @@ function Etcd:publish()
     for _ in pairs(self.ignored) do
         ignored = ignored + 1
     end
-    if discovery.propose(list, ignored) ~= nil then
+    local is_new = discovery.propose(list, ignored)
+    if is_new ~= nil then
         self.taken = list
+    end
+    if is_new then
+        self.changed_at = core.monotonic()
     end
 end
 
@@ -510,7 +541,7 @@ return function(options, cluster)
         key = options.prefix .. "-" .. uuid(address), address = address, lease_ttl = options.lease_ttl,
         refresh = units.duration(cluster.refresh or schema.discoveries.etcd) / 1000,
         base_path = cluster.base_path or cluster.ring == "groupcache" and "/_groupcache/" or "/_hgcache/", peer_token = tokens[1],
-        entries = {}, ignored = {}, taken = {}, revision = 0, lags = 0,
+        entries = {}, ignored = {}, taken = {}, gone = 0, changed_at = -GATHERED, revision = 0, lags = 0,
     }, Etcd)
     return {
         run = function()
