@@ -3,7 +3,10 @@
  * (script/lib_members.c) from its own thread.
  *
  *   list -> hg_view_create (cluster/membership.h decides) -> published -> the first worker's contact follows
- *        \-> refused: the last good view stays, counted and logged
+ *        \-> refused, or deferred while too many replaced views are there: the last good view stays, counted and logged
+ *
+ * Discovery is the only writer. A ring of many members takes long to build, so that is done without the lock, which the control
+ * loop wants; until it is done no view is freed, and so no peer that the new one takes over.
  *
  * A view that was replaced is freed once nobody holds it and HELD_TICKS of the control loop have passed, in which everybody
  * who had read the pointer came to hold it or was done. Ticks and not time: they stand still when the process does.
@@ -22,9 +25,11 @@ struct replaced {
 };
 
 struct hg_node_members {
+    /* Of the next three. While it builds discovery reads them without it. */
     pthread_mutex_t lock;
     struct hg_list replaced;
     const struct hg_view *current; /* the published one */
+    bool is_building;              /* nothing is freed */
     struct replaced *next;         /* for when it is replaced */
     atomic_bool has_list;
     _Atomic uint64_t fresh_ms, ignored, views;
@@ -106,10 +111,11 @@ static void on_follow(struct hg_mail *mail)
     hg_node_contact_follow(node);
 }
 
-/* Under the lock. The view that was there goes to the replaced ones. */
+/* The view that was there goes to the replaced ones. */
 static void publish(struct hg_node *node, struct hg_view *view, struct replaced *next)
 {
     struct hg_node_members *members = node->members;
+    pthread_mutex_lock(&members->lock);
     if (members->current != NULL) {
         members->next->view = members->current;
         hg_list_push_back(&members->replaced, &members->next->link);
@@ -118,20 +124,38 @@ static void publish(struct hg_node *node, struct hg_view *view, struct replaced 
     members->next = next;
     atomic_fetch_add(&members->views, 1);
     hg_groups_set_view(node->groups, view);
+    pthread_mutex_unlock(&members->lock);
 }
 
-static int propose_locked(struct hg_node *node, const struct hg_bytes *items, size_t count,
-                          char *error, size_t error_size)
+static void set_building(struct hg_node_members *members, bool is_building)
+{
+    pthread_mutex_lock(&members->lock);
+    members->is_building = is_building;
+    pthread_mutex_unlock(&members->lock);
+}
+
+static int defer(struct hg_node *node, char *error, size_t error_size)
+{
+    static struct hg_log_limit limit;
+    HG_COUNT_UP(node->members->counters.deferred);
+    snprintf(error, error_size, "%d lists before it are not freed yet", HG_NODE_REPLACED_MAX);
+    hg_log_limited(&limit, 1, HG_LOG_WARN, "members deferred source=%s err=\"%s\"",
+                   node->config->discovery, error);
+    return HG_ELIMIT;
+}
+
+static int replace(struct hg_node *node, const struct hg_bytes *items, size_t count, char *error,
+                   size_t error_size)
 {
     struct hg_view *view;
-    if (is_same(node->members->current, items, count))
-        return HG_OK;
     struct replaced *next = hg_calloc(1, sizeof(*next));
     int err = next == NULL ? HG_ENOMEM : view_create(node, items, count, &view, error, error_size);
     if (err < 0) {
         if (next == NULL)
             snprintf(error, error_size, "%s", hg_err_text(err));
         hg_free(next);
+        HG_COUNT_UP(node->members->counters.refused);
+        hg_log(HG_LOG_WARN, "members refused source=%s err=\"%s\"", node->config->discovery, error);
         return err;
     }
     publish(node, view, next);
@@ -148,14 +172,15 @@ int hg_node_members_propose(void *ctx, const struct hg_bytes *items, size_t coun
 {
     struct hg_node *node = ctx;
     struct hg_node_members *members = node->members;
-    pthread_mutex_lock(&members->lock);
-    int err = propose_locked(node, items, count, error, error_size);
-    pthread_mutex_unlock(&members->lock);
-    if (err < 0) {
-        HG_COUNT_UP(members->counters.refused);
-        hg_log(HG_LOG_WARN, "members refused source=%s err=\"%s\"", node->config->discovery, error);
+    int err = HG_OK;
+    set_building(members, true);
+    if (!is_same(members->current, items, count))
+        err = atomic_load(&members->views) > HG_NODE_REPLACED_MAX
+                  ? defer(node, error, error_size)
+                  : replace(node, items, count, error, error_size);
+    set_building(members, false);
+    if (err < 0)
         return err;
-    }
     atomic_store(&members->fresh_ms, hg_clock_boot_ms());
     atomic_store(&members->ignored, ignored);
     if (!atomic_exchange(&members->has_list, true))
@@ -229,7 +254,8 @@ void hg_node_members_tick(struct hg_node *node)
     hg_list_for_each_safe(it, &members->replaced)
     {
         struct replaced *replaced = hg_container_of(it, struct replaced, link);
-        if (replaced->ticks++ < HELD_TICKS || hg_view_is_held(replaced->view))
+        if (replaced->ticks++ < HELD_TICKS || members->is_building ||
+            hg_view_is_held(replaced->view))
             continue;
         hg_list_remove(&replaced->link);
         view_free(node, replaced->view);

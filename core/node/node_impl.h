@@ -277,7 +277,8 @@ bool hg_peer_changes_is_asked(const struct hg_http1_request *request);
 void hg_peer_changes_request(struct hg_front *front, struct hg_exchange *exchange);
 
 /* members.c */
-#define HG_NODE_MEMBERS_COUNTERS(X) X(changes) X(refused) X(failures)
+#define HG_NODE_REPLACED_MAX 8 /* views that were replaced and are not freed yet */
+#define HG_NODE_MEMBERS_COUNTERS(X) X(changes) X(refused) X(deferred) X(failures)
 struct hg_node_members_counters {
 #define X(name) _Atomic uint64_t name;
     HG_NODE_MEMBERS_COUNTERS(X)
@@ -296,8 +297,8 @@ int hg_node_members_init(
     struct hg_node *node); /* once the groups are there, before anything runs */
 void hg_node_members_finish(struct hg_node *node); /* once nothing runs and the groups are gone */
 /*
- * A list from discovery; ctx is the node, any thread. HG_PENDING: it is published; HG_OK: it is the one that is there; negative:
- * refused, *error says why, and the last good one stays.
+ * A list from discovery; ctx is the node, one thread at a time. HG_PENDING: it is published; HG_OK: it is the one that is there;
+ * negative: *error says why, and the last good one stays. HG_ELIMIT with HG_NODE_REPLACED_MAX replaced views: it may come again.
  */
 int hg_node_members_propose(void *ctx, const struct hg_bytes *items, size_t count, size_t ignored,
                             char *error, size_t error_size);

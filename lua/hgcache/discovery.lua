@@ -14,7 +14,7 @@ local M = {}
 local MEMBERS_MAX = 1000
 
 --- A list of members for the node to take or to refuse. ignored: what was there beside them and is none.
--- -> true: it is new | false | nil, message
+-- -> true: it is new | false | nil, message: refused, or it comes too soon and has to be proposed again
 function M.propose(list, ignored)
     return core.members.propose(list, ignored or 0)
 end

@@ -203,6 +203,22 @@ describe("members of a function", function()
         wait_members({ one }, { names[1] })
     end)
 
+    it("may change faster than what they replace is freed: then later, and the last is taken", function()
+        node.write(path, "return { ..., 'http://127.0.0.1:' .. math.random(1, 60000) }")
+        local nodes, names = start(FUNCTION, path, 1)
+        local one = nodes[1]
+        node.until_true(function()
+            return counter(one, "membership_deferred_total") > 3
+        end, 20, "a list that has to wait; its log:\n" .. one:log())
+        assert.equal(9, counter(one, "membership_views"))
+        assert.equal(0, counter(one, "membership_refused_total"))
+        one:wait_log("members deferred source=function")
+        ask_all(nodes, 1, 5)
+        replace(path, "return { ..., 'http://127.0.0.1:60001', 'http://127.0.0.1:60002' }")
+        wait_members(nodes, { names[1], "http://127.0.0.1:60001", "http://127.0.0.1:60002" })
+        assert.is_true(counter(one, "membership_views") <= 9)
+    end)
+
     it("may hang its thread: another takes over, and hits go on", function()
         node.write(path, "return { ... }")
         local nodes, names = start(FUNCTION, path, 1)

@@ -245,7 +245,9 @@ function Etcd:publish()
         ignored = ignored + 1
     end
     local is_new = discovery.propose(list, ignored)
-    if is_new ~= nil then
+    if is_new == nil then
+        self:publish_in(GATHERED) -- it may have come too soon
+    else
         self.taken = list
     end
     if is_new then
