@@ -142,6 +142,20 @@ describe("members of a file", function()
         end
     end)
 
+    it("are not believed at the first look, when the file may be half written", function()
+        local port = posix.free_port()
+        local name = "http://127.0.0.1:" .. port
+        local other = "http://127.0.0.1:" .. posix.free_port()
+        node.write(path, name .. "\n")
+        local slow = FILE:gsub('refresh = "50ms"', 'refresh = "3s"')
+        local one = node.start { config = slow, wait = false, peer_port = port, args = { self = name, members = path } }
+        one:wait_log("node ready", 30)
+        node.write(path, name .. "\n" .. other .. "\n")
+        wait_members({ one }, { name, other })
+        assert.equal(0, one:count("members known source=file count=1"))
+        assert.equal(1, counter(one, "membership_changes_total"))
+    end)
+
     it("stay when the file is emptied, broken, too long, or gone", function()
         local nodes, names = start(FILE, path, 2)
         replace(path, table.concat(names, "\n"))

@@ -1,7 +1,7 @@
 --- hg.file("members.txt"): a member a line; empty lines and what follows a # do not count.
 --
--- Read each cluster.refresh (1 s). A change is taken once it was read the same twice, so that a file in the middle of being
--- written is none. Reading blocks only the thread of discovery.
+-- Read each cluster.refresh (1 s). A list is taken once it was read the same twice, the first one too, so that a file in the middle
+-- of being written is none. Reading blocks only the thread of discovery.
 
 local discovery = require "hgcache.discovery"
 
@@ -37,7 +37,7 @@ local function parse(text)
 end
 
 return function(options)
-    local path, before, taken = options.path, nil, nil
+    local path, before = options.path, nil
     return {
         run = function()
             local text, message = read(path)
@@ -46,7 +46,7 @@ return function(options)
                 before = nil
                 return
             end
-            local is_settled = text == before or taken == nil
+            local is_settled = text == before
             before = text
             if not is_settled then
                 return
@@ -57,7 +57,7 @@ return function(options)
                 discovery.failed(("%s: %s"):format(path, wrong))
                 return
             end
-            taken = discovery.propose(list) ~= nil and text or taken
+            discovery.propose(list)
         end,
     }
 end
