@@ -147,6 +147,7 @@ static int defer(struct hg_node *node, char *error, size_t error_size)
 static int replace(struct hg_node *node, const struct hg_bytes *items, size_t count, char *error,
                    size_t error_size)
 {
+    static struct hg_log_limit limit;
     struct hg_view *view;
     struct replaced *next = hg_calloc(1, sizeof(*next));
     int err = next == NULL ? HG_ENOMEM : view_create(node, items, count, &view, error, error_size);
@@ -155,7 +156,8 @@ static int replace(struct hg_node *node, const struct hg_bytes *items, size_t co
             snprintf(error, error_size, "%s", hg_err_text(err));
         hg_free(next);
         HG_COUNT_UP(node->members->counters.refused);
-        hg_log(HG_LOG_WARN, "members refused source=%s err=\"%s\"", node->config->discovery, error);
+        hg_log_limited(&limit, 2, HG_LOG_WARN, "members refused source=%s err=\"%s\"",
+                       node->config->discovery, error);
         return err;
     }
     publish(node, view, next);
