@@ -374,7 +374,7 @@ local function pretend(own)
         { 3, { own, a, b, c, "127.0.0.1:4" }, "2" }, -- another cluster
     }, {
         '{"result":{"header":{"revision":"100"},"canceled":true,"compact_revision":"150"}}\n',
-        '{"result":{"header":{"revision":"201"},"events":[{"kv":{"key":"%s","value":"%s","lease":"9"}}]}}\n'
+        (" "):rep(2 ^ 20) .. '{"result":{"header":{"revision":"201"},"events":[{"kv":{"key":"%s","value":"%s","lease":"9"}}]}}\n'
             .. '{"error":{"message":"etcdserver: server stopped"}}\n',
     }, 0
     local encode = digest.encode_base64

@@ -342,7 +342,7 @@ function Etcd:watch()
     if not answer then
         return nil, endpoint .. ": " .. message
     end
-    local text = ""
+    local pieces, bytes = {}, 0 -- of a line that has no end yet
     while true do
         local piece, code
         piece, message, code = answer:read()
@@ -352,17 +352,22 @@ function Etcd:watch()
             end
             return nil, endpoint .. ": " .. (message or "a watch ended")
         end
-        text = text .. piece
-        for line in text:gmatch("([^\n]*)\n") do
+        local from, to = 1, piece:find("\n", 1, true)
+        while to do
+            pieces[#pieces + 1] = piece:sub(from, to - 1)
             local goes_on
-            goes_on, message = self:take_line(line)
+            goes_on, message = self:take_line(table.concat(pieces))
             if not goes_on then
                 answer:close()
                 return goes_on ~= nil or nil, message and endpoint .. ": " .. message
             end
+            pieces, bytes = {}, 0
+            from = to + 1
+            to = piece:find("\n", from, true)
         end
-        text = text:match("([^\n]*)$")
-        if #text > ANSWER_MAX then
+        pieces[#pieces + 1] = piece:sub(from)
+        bytes = bytes + #piece - from + 1
+        if bytes > ANSWER_MAX then
             answer:close()
             return nil, endpoint .. ": a watch with a line that has no end"
         end
