@@ -7,6 +7,7 @@
 -- when it is used again costs a second try on a new one, and no error.
 
 local core = require "hgcache.core"
+local digest = require "hgcache.digest"
 local check_options = require("hgcache.options").of
 
 local M = {}
@@ -46,6 +47,7 @@ local function add(out, words)
 end
 
 local ARRAY_MAX, DEPTH_MAX = 100000, 8
+local EXACT_MAX = 2 ^ 53 -- below it a number of Lua has every digit of a whole one
 
 -- -> string, number, list or core.null | false, Redis's own message | nil, message: the connection is of no more use
 local function read_reply(sock, depth)
@@ -63,7 +65,7 @@ local function read_reply(sock, depth)
     if kind == "$" and number == -1 or kind == "*" and number == -1 then
         return core.null
     elseif kind == ":" and number then
-        return number
+        return math.abs(number) < EXACT_MAX and number or rest
     elseif kind == "$" and number and number >= 0 then
         local data
         data, message = sock:receive(number)
@@ -110,6 +112,11 @@ local function connect(server)
     return sock
 end
 
+-- Whether Redis does not know who this connection is, so the next one would fare no better on it.
+local function is_stranger(message)
+    return message:find("^NOAUTH") ~= nil or message:find("^WRONGPASS") ~= nil
+end
+
 -- One command on one connection. -> reply | false, message of Redis | nil, message, whether the connection had been kept
 local function try(server, words)
     local sock, message = connect(server)
@@ -144,7 +151,11 @@ local function try(server, words)
         sock:close()
         return nil, message, was_kept
     end
-    sock:setkeepalive(server.pool_idle, server.pool_size)
+    if reply == false and is_stranger(message) then
+        sock:close()
+    else
+        sock:setkeepalive(server.pool_idle, server.pool_size)
+    end
     return reply, message
 end
 
@@ -161,9 +172,9 @@ function M.connect(name, opts, known, depth)
         pool_size = o:whole("pool_size", 64, 1, 1024), pool_idle = o:milliseconds("pool_idle", "60s"),
     }
     server.at = server.unix or server.host .. ":" .. server.port
-    -- By what a connection is made for: idle ones outlive the Lua state.
-    server.pool = ("redis %s %s %d %s"):format(server.at, server.user or "", server.db,
-        server.tls and server.server_name or tostring(server.tls))
+    -- By what a connection is made for, and by whom: idle ones outlive the Lua state.
+    local who = server.password and digest.hex(digest.sha256((server.user or "default") .. "\0" .. server.password)) or "none"
+    server.pool = ("redis %s %s %d %s"):format(server.at, who, server.db, server.tls and server.server_name or tostring(server.tls))
     return setmetatable({ server = server }, Redis), o
 end
 
@@ -205,7 +216,7 @@ function M.ask(client, words)
     return nil, ("redis %s: %s"):format(server.at, message), code
 end
 
---- -> string, number, list of such, or hg.null | nil, message, code
+--- -> string, number (as text from 2^53 on), list of such, or hg.null | nil, message, code
 function Redis:command(name, ...)
     local words = { text_of(name, 1) }
     if refused[words[1]:upper()] then

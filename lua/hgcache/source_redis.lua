@@ -4,6 +4,7 @@
 --   get_many = hg.source_redis.many { unix = "/run/redis/redis.sock" }              MGET
 
 local core = require "hgcache.core"
+local fail = require "hgcache.failure"
 local redis = require "hgcache.redis"
 
 local M = {}
@@ -23,16 +24,12 @@ local function new(name, opts)
     return client, before, after
 end
 
-local function fail(message)
-    return { __hgcache = "fail", class = "unavailable", message = message }
-end
-
 local function getter(_, opts)
     local client, before, after = new("hg.source_redis", opts)
     return function(key)
-        local reply, message = redis.ask(client, { "GET", before .. key .. after })
+        local reply, message, code = redis.ask(client, { "GET", before .. key .. after })
         if reply == nil then
-            return fail(message)
+            return fail("", message, code)
         elseif reply == core.null then
             return nil
         end
@@ -48,9 +45,9 @@ function M.many(opts)
         for i, key in ipairs(keys) do
             words[i + 1] = before .. key .. after
         end
-        local reply, message = redis.ask(client, words)
+        local reply, message, code = redis.ask(client, words)
         if reply == nil then
-            return fail(message)
+            return fail("", message, code)
         end
         local values = {}
         for i, key in ipairs(keys) do

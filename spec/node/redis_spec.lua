@@ -29,6 +29,7 @@ return {
     node = { listen = listen(), scripts = { getters = 1, routes = 1 } },
     groups = {
         plain = with { getter = hg.source_redis(source()) },
+        tried = with { getter = hg.source_redis(source()), source = { retries = 3, backoff = "1ms" } },
         kept = with { getter = hg.source_redis(source()), ttl = "20ms", stale_if_error = "1h" },
         prefixed = with { getter = hg.source_redis(source { key = "score:{key}:v1", db = 3 }) },
         many = with { get_many = hg.source_redis.many(source { key = "k:{key}" }), batch = { window = "20ms", max = 100 } },
@@ -42,7 +43,7 @@ return {
             return value, message
         end },
         user = with { getter = hg.source_redis { unix = hg.args.unix, user = "reader", password = "secret", pool_size = 2 } },
-        wrong = with { getter = hg.source_redis { unix = hg.args.unix, password = "wrong" } },
+        wrong = with { getter = hg.source_redis { unix = hg.args.unix, user = "reader", password = "wrong" } },
     },
     routes = {
         ["GET /api"] = hg.serve(nil),
@@ -59,6 +60,9 @@ return {
             note("GET", "none")
             note("SET", "big", 2 ^ 53)
             note("GET", "big")
+            note("INCRBY", "big", 1) -- which no number of Lua is
+            note("SET", "big", 2 ^ 53 - 2)
+            out[#out + 1] = client:command("INCR", "big") == 2 ^ 53 - 1
             note("INCRBYFLOAT", "half", 0.5)
             note("SCAN", 0, "COUNT", 100, "MATCH", "score:*")
             note("LPUSH", "score:Tom", "x")
@@ -71,6 +75,16 @@ return {
             note("GET", "x")
             for _, words in ipairs { { "select", 1 }, { "MULTI" }, { "GET", true }, { "GET", {} } } do
                 out[#out + 1] = select(2, pcall(client.command, client, unpack(words)))
+            end
+            return hg.reply { json = out }
+        end,
+        ["GET /credentials"] = function()
+            local out = {}
+            for _, who in ipairs { { password = "secret" }, {}, { password = "wrong" }, { user = "default", password = "secret" },
+                { user = "reader", password = "secret" } } do
+                who.unix = hg.args.unix
+                local reply, _, code = hg.redis(who):command("GET", "x")
+                out[#out + 1] = reply == hg.null and "null" or code
             end
             return hg.reply { json = out }
         end,
@@ -115,6 +129,11 @@ local function get(group, key)
     return n:get(("/api?group=%s&key=%s"):format(group, http.encode(key)))
 end
 
+-- How often the server has run a command.
+local function calls(redis_server, name)
+    return tonumber(redis_server:command("INFO", "commandstats"):match("cmdstat_" .. name .. ":calls=(%d+)"))
+end
+
 local function metric(name)
     return tonumber(n:admin("/metrics").body:match("\nhgcache_script_" .. name .. " (%d+)"))
 end
@@ -145,13 +164,15 @@ describe("redis", function()
         assert.equal("630", get("plain", "Tom").body)
         assert.equal("", get("plain", "empty").body)
         assert.equal(404, get("plain", "Nobody").status)
-        assert.equal(503, get("plain", "list").status)
+        assert.equal(502, get("plain", "list").status) -- which is no trouble of the server
+        assert.equal(502, get("tried", "list").status)
+        assert.equal(5, calls(server, "get")) -- so it is not tried again
         assert.equal("631", get("prefixed", "Tom").body)
         assert.equal(404, get("prefixed", "Jack").status)
         for _ = 1, 3 do
             assert.equal("630", get("user", "Tom").body)
         end
-        assert.equal(503, get("wrong", "Tom").status)
+        assert.equal(403, get("wrong", "Tom").status)
         -- Any bytes may be in a key.
         assert.equal(404, get("plain", "a b\r\nFLUSHALL\r\n\0").status)
         assert.equal("630", get("plain", "Tom").body)
@@ -163,12 +184,24 @@ describe("redis", function()
         server:command("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+get", "+select")
         local r = n:get("/commands")
         assert.equal(200, r.status, r.body .. n:log())
-        assert.same({ "OK", "630\r\n", 60, "null", "OK", "9007199254740992", "0.5", { "0", { "score:Tom" } },
-            "internal WRONGTYPE", "internal ERR", "denied WRONGPASS", "denied NOPERM", "unavailable no",
+        assert.same({ "OK", "630\r\n", 60, "null", "OK", "9007199254740992", "9007199254740993", "OK", true, "0.5",
+            { "0", { "score:Tom" } }, "internal WRONGTYPE", "internal ERR", "denied WRONGPASS", "denied NOPERM", "unavailable no",
             "redis:command: select changes its connection, which others use too",
             "redis:command: MULTI changes its connection, which others use too",
             "bad argument #2 to 'command' (a string or a number expected, got boolean)",
             "bad argument #2 to 'command' (a string or a number expected, got table)" }, node.json.decode(r.body))
+        assert.equal(0, n:stop())
+    end)
+
+    it("hg.redis: a connection is kept for those with its credentials only", function()
+        redis.finish()
+        server = redis.start { args = { "--requirepass", "secret", "--user", "reader", "on", ">secret", "~*", "+get" } }
+        start()
+        for _ = 1, 3 do
+            assert.same({ "null", "denied", "denied", "null", "null" }, node.json.decode(n:get("/credentials").body))
+        end
+        -- The default user by name or not, and the reader.
+        assert.equal(2, metric("sockets"))
         assert.equal(0, n:stop())
     end)
 
@@ -187,8 +220,7 @@ describe("redis", function()
                 assert.equal("value" .. i, r.body)
             end
         end
-        local calls = tonumber(server:command("INFO", "commandstats"):match("cmdstat_mget:calls=(%d+)"))
-        assert.is_true(calls < 30, calls .. " calls")
+        assert.is_true(calls(server, "mget") < 30)
         assert.equal(0, n:stop())
     end)
 
@@ -305,7 +337,7 @@ describe("redis", function()
         server:signal(posix.SIGSTOP)
         local started = posix.now()
         local r = get("plain", "a")
-        assert.equal(503, r.status)
+        assert.equal(504, r.status)
         assert.is_true(posix.now() - started < 5)
         server:signal(posix.SIGCONT)
         for _ = 1, 5 do

@@ -113,7 +113,7 @@ describe("hg.socket", function()
         end })
         assert.equal("value", (node:get("items", "k")))
         assert.same({ { "GET", "k" } }, asked)
-        assert.equal("unavailable", (select(3, node:get("items", "bad"))))
+        assert.equal("internal", (select(3, node:get("items", "bad"))))
     end)
 
     local has_library = package.searchpath("nginx.redis", package.path)
