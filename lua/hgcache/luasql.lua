@@ -11,11 +11,13 @@
 --
 -- A script thread has one connection of each source, opened at its first load.
 
+local fail = require "hgcache.failure"
 local options = require "hgcache.options"
 
 local M = {}
 
 local MAX_PARAMETERS = 32
+local EXACT_MAX = 2 ^ 53 -- below it a number of Lua has every digit of a whole one
 
 local known = { query = "string", parameters = "function", setup = "table" }
 
@@ -97,9 +99,9 @@ local function check(dialect, suffix, opts)
     return o:at(2), settings
 end
 
-local function fail(message, is_passing)
+local function failed(message, is_passing)
     message = tostring(message):gsub("^LuaSQL: ", "")
-    return { __hgcache = "fail", class = is_passing and "unavailable" or "internal", message = message, retry = is_passing }
+    return fail("", message, is_passing and "unavailable" or "internal")
 end
 
 -- One connection for each script thread. open() -> connection, whether it was there already | nil, message
@@ -140,20 +142,20 @@ local function select(dialect, connections, make)
     for _ = 1, 2 do
         local connection, was_kept = connections.open()
         if not connection then
-            return nil, fail(was_kept, true)
+            return nil, failed(was_kept, true)
         end
         local text, why = make(connection)
         if not text then
-            return nil, text == false and fail(why, false) or nil
+            return nil, text == false and failed(why, false) or nil
         end
         cursor, message = connection:execute(text)
         if type(cursor) == "number" then
-            return nil, fail("the query answers no rows", false)
+            return nil, failed("the query answers no rows", false)
         elseif cursor then
             return cursor
         end
         if dialect.is_alive(connection) then
-            return nil, fail(message, dialect.is_passing(message))
+            return nil, failed(message, dialect.is_passing(message))
         end
         connections.drop()
         if not was_kept then
@@ -161,11 +163,35 @@ local function select(dialect, connections, make)
         end
         -- It was lost while it was idle: once more on a new one.
     end
-    return nil, fail(message, true)
+    return nil, failed(message, true)
 end
 
---- A getter: the first column of the first row is the value; NULL or no row: no such key.
-function M.getter(dialect, opts)
+-- The next row, in `row` | nil: there is none | nil, fail. As a table, where NULL in the first column is not the end.
+local function fetch(dialect, cursor, row)
+    row[1], row[2] = nil, nil
+    local found, message = cursor:fetch(row, "n")
+    if not found and message then
+        return nil, failed(message, dialect.is_passing(message))
+    end
+    return found
+end
+
+-- A cell as text; NULL is nil. -> text | nil, fail
+local function text_of(cell)
+    if type(cell) ~= "number" then
+        return cell
+    elseif math.abs(cell) >= EXACT_MAX then
+        -- Which whole number it was is lost.
+        return nil, failed("a number of 2^53 or more loses digits on its way: CAST(... AS TEXT)", false)
+    elseif cell % 1 == 0 then
+        return ("%d"):format(cell)
+    end
+    local text = ("%.15g"):format(cell)
+    return tonumber(text) == cell and text or ("%.17g"):format(cell)
+end
+
+-- The first column of the first row is the value; NULL or no row: no such key.
+local function getter(dialect, opts)
     local o, settings = check(dialect, "", opts)
     local pieces, connections = M.split(opts.query, dialect), connector(dialect, opts, settings)
     local parameters = opts.parameters or function(key)
@@ -185,14 +211,42 @@ function M.getter(dialect, opts)
         if not cursor then
             return failure
         end
-        local value = cursor:fetch()
+        local row, value
+        row, failure = fetch(dialect, cursor, {})
         cursor:close()
+        if row then
+            value, failure = text_of(row[1])
+        end
+        if failure then
+            return failure
+        end
         return value
     end
 end
 
---- For get_many: the one "?" becomes the list of keys, the first column is the key, the second its value.
-function M.many(dialect, opts)
+-- What the rows of a cursor say of their keys: the first row of a key counts, as for a getter. -> { [key] = value } | nil, fail
+local function read_rows(dialect, cursor)
+    local found, seen = {}, {}
+    local row, failure = fetch(dialect, cursor, {})
+    while row do
+        local key
+        key, failure = text_of(row[1])
+        if failure then
+            return nil, failure -- whose it is cannot be said
+        elseif key and not seen[key] then
+            local value, lost = text_of(row[2])
+            seen[key], found[key] = true, lost or value
+        end
+        row, failure = fetch(dialect, cursor, row)
+    end
+    if failure then
+        return nil, failure
+    end
+    return found
+end
+
+-- For get_many: the one "?" becomes the list of keys, the first column is the key, the second its value.
+local function many(dialect, opts)
     local o, settings = check(dialect, ".many", opts)
     local pieces, connections = M.split(opts.query, dialect), connector(dialect, opts, settings)
     if #pieces ~= 2 then
@@ -212,15 +266,24 @@ function M.many(dialect, opts)
         if not cursor then
             return failure or {}
         end
-        local found = {}
-        local key, value = cursor:fetch()
-        while key ~= nil do
-            found[tostring(key)] = value
-            key, value = cursor:fetch()
-        end
+        local found
+        found, failure = read_rows(dialect, cursor)
         cursor:close()
-        return found
+        return found or failure
     end
+end
+
+--- What a dialect is to scripts: a call makes a getter, `many` makes a get_many.
+function M.source(dialect)
+    return setmetatable({
+        many = function(opts)
+            return (many(dialect, opts))
+        end,
+    }, {
+        __call = function(_, opts)
+            return (getter(dialect, opts))
+        end,
+    })
 end
 
 return M

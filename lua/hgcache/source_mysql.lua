@@ -13,8 +13,6 @@ local core = require "hgcache.core"
 local digest = require "hgcache.digest"
 local luasql = require "hgcache.luasql"
 
-local M = {}
-
 local dialect = {
     name = "hg.source_mysql", hash = true, backslash = true,
     known = {
@@ -96,16 +94,7 @@ function dialect.is_passing(message)
     return false
 end
 
---- For get_many: one statement for all keys of a batch.
-function M.many(opts)
-    return (luasql.many(dialect, opts))
-end
-
 --- opts: { host = "127.0.0.1", port = 3306 (or unix = path), user =, password =, database =, query = statement with one "?",
 --          parameters = function(key) -> list of strings, one for each "?", bytes = false: keys are bytes, not text,
 --          setup = { statements that each connection runs once } }
-return setmetatable(M, {
-    __call = function(_, opts)
-        return (luasql.getter(dialect, opts))
-    end,
-})
+return luasql.source(dialect)

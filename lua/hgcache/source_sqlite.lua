@@ -11,8 +11,6 @@
 local digest = require "hgcache.digest"
 local luasql = require "hgcache.luasql"
 
-local M = {}
-
 local dialect = {
     name = "hg.source_sqlite",
     known = { path = "string", busy = true },
@@ -42,15 +40,6 @@ function dialect.is_passing(message)
     return message:find("lock", 1, true) ~= nil or message:find("i/o", 1, true) ~= nil or message:find("full", 1, true) ~= nil
 end
 
---- For get_many: one statement for all keys of a batch.
-function M.many(opts)
-    return (luasql.many(dialect, opts))
-end
-
 --- opts: { path = file, query = statement with one "?", parameters = function(key) -> list of strings, one for each "?",
 --          setup = { statements that each connection runs once }, busy = "5s" (to wait for another writer) }
-return setmetatable(M, {
-    __call = function(_, opts)
-        return (luasql.getter(dialect, opts))
-    end,
-})
+return luasql.source(dialect)

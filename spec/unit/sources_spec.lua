@@ -35,13 +35,16 @@ describe("hgcache.luasql", function()
         return d
     end
 
+    -- A row that is a text is an error in its place.
     local function cursor(rows)
         return {
-            fetch = function()
+            fetch = function(_, into)
                 local row = table.remove(rows, 1)
-                if row then
-                    return row[1], row[2]
+                if type(row) ~= "table" then
+                    return nil, row
                 end
+                into[1], into[2] = row[1], row[2]
+                return into
             end,
             close = function() end,
         }
@@ -67,7 +70,7 @@ describe("hgcache.luasql", function()
             end,
             is_alive = function() return alive end,
         }
-        local getter = luasql.getter(d, { query = "q ?" })
+        local getter = luasql.source(d) { query = "q ?" }
         answers = { { { "v" } }, {}, { { nil } } }
         assert.equal("v", getter("a"))
         assert.is_nil(getter("b"))
@@ -93,12 +96,12 @@ describe("hgcache.luasql", function()
     end)
 
     it("a database that is away, and a setup that fails", function()
-        local getter = luasql.getter(dialect { connect = function() return nil, "away" end }, { query = "?" })
+        local getter = luasql.source(dialect { connect = function() return nil, "away" end })({ query = "?" })
         assert.same({ __hgcache = "fail", class = "unavailable", message = "away", retry = true }, getter("a"))
         local closed = 0
-        getter = luasql.getter(dialect { connect = function()
+        getter = luasql.source(dialect { connect = function()
             return { execute = function() return nil, "no" end, close = function() closed = closed + 1 end }
-        end }, { query = "?", setup = { "x" } })
+        end })({ query = "?", setup = { "x" } })
         assert.equal("no", getter("a").message)
         assert.equal(1, closed)
     end)
@@ -114,18 +117,56 @@ describe("hgcache.luasql", function()
             end,
             literal = function(_, bytes) return bytes ~= "bad" and "<" .. bytes .. ">" or nil end,
         }
-        local many = luasql.many(d, { query = "IN (?) AND '?' = '?'" })
-        assert.same({ a = 1, ["b'"] = 2 }, many { "a", "bad", "b'" })
+        local many = luasql.source(d).many { query = "IN (?) AND '?' = '?'" }
+        assert.same({ a = "1", ["b'"] = "2" }, many { "a", "bad", "b'" })
         assert.same({ "IN (<a>,<b'>) AND '?' = '?'" }, asked)
         assert.same({}, many { "bad" })
         assert.equal(1, #asked)
-        local getter = luasql.getter(d, { query = "?" })
+        local getter = luasql.source(d) { query = "?" }
         assert.is_nil(getter("bad"))
+    end)
+
+    local function answering(rows)
+        return luasql.source(dialect { connect = function()
+            return { execute = function() return cursor(rows) end }
+        end })
+    end
+
+    it("an error in the middle of rows is a failure, and not their end", function()
+        for message, class in pairs { busy = "unavailable", ["LuaSQL: malformed"] = "internal" } do
+            local wanted = { __hgcache = "fail", class = class, message = message:match("%l+$"), retry = class == "unavailable" }
+            assert.same(wanted, answering { message } { query = "?" } "a")
+            assert.same(wanted, answering { { "a", "1" }, message }.many { query = "?" } { "a", "b" })
+        end
+    end)
+
+    it("the first row of a key counts, NULL too; NULL is no end", function()
+        local rows = { { "a", nil }, { nil, "x" }, { "b", "1" }, { "a", "2" }, { "b", "3" } }
+        assert.same({ b = "1" }, answering(rows).many { query = "?" } { "a", "b" })
+        assert.is_nil(answering { { nil }, { "2" } } { query = "?" } "a")
+    end)
+
+    it("numbers keep their digits, or fail", function()
+        for text, number in pairs {
+            ["630"] = 630, ["-1"] = -1, ["9007199254740991"] = 2 ^ 53 - 1, ["-9007199254740991"] = 1 - 2 ^ 53, ["0.1"] = 0.1,
+            ["0.30000000000000004"] = 0.1 + 0.2, ["123456789012345.5"] = 123456789012345.5,
+        } do
+            assert.equal(text, answering { { number } } { query = "?" } "a")
+            assert.same({ [text] = text }, answering { { number, number } }.many { query = "?" } { text })
+        end
+        for _, number in ipairs { 2 ^ 53, -2 ^ 53, 1e300, math.huge } do
+            local failure = answering { { number } } { query = "?" } "a"
+            assert.equal("internal", failure.class)
+            assert.is_false(failure.retry)
+            assert.is_truthy(failure.message:find("CAST(... AS TEXT)", 1, true))
+            assert.same({ a = failure, b = "1" }, answering { { "a", number }, { "b", 1 } }.many { query = "?" } { "a", "b" })
+            assert.same(failure, answering { { number, "1" } }.many { query = "?" } { "a" })
+        end
     end)
 
     it("a wrong list of parameters is a failure that is not tried again", function()
         local given
-        local getter = luasql.getter(dialect { connect = function() return {} end },
+        local getter = luasql.source(dialect { connect = function() return {} end })(
             { query = "? ?", parameters = function() return given end })
         for _, wrong in ipairs { { "a" }, { "a", 5 }, { "a", "b", "c" }, false, 5 } do
             given = wrong
@@ -166,7 +207,7 @@ describe("hg.source_sqlite", function()
         end)
 
         it("answers values, and nil for no row and NULL", function()
-            assert.equal("630", tostring(getter("Tom")))
+            assert.equal("630", getter("Tom"))
             assert.equal("", getter("empty"))
             assert.equal("quoted", getter("it's"))
             assert.is_nil(getter("Nobody"))
@@ -187,15 +228,28 @@ describe("hg.source_sqlite", function()
             } do
                 assert.is_nil(getter(key))
             end
-            assert.equal("630", tostring(getter("Tom")))
+            assert.equal("630", getter("Tom"))
         end)
 
         it("many: one statement for a list", function()
             local many = sqlite.many { path = path, query = "SELECT k, v FROM t WHERE k IN (?)" }
             local values = many { "Tom", "it's", "a\0b", "Nobody", "null", every }
-            assert.equal("630", tostring(values.Tom))
-            values.Tom = nil
-            assert.same({ ["it's"] = "quoted", ["a\0b"] = "nul", [every] = "\0\255" }, values)
+            assert.same({ Tom = "630", ["it's"] = "quoted", ["a\0b"] = "nul", [every] = "\0\255" }, values)
+        end)
+
+        it("numbers as keys and values", function()
+            local values = sqlite.many { path = path, query = "SELECT column1, column2 FROM (VALUES "
+                .. "(123456789012345, 9007199254740991), (7, 9007199254740993)) WHERE CAST(column1 AS TEXT) IN (?)" }
+                { "7", "123456789012345" }
+            assert.equal("9007199254740991", values["123456789012345"])
+            assert.equal("internal", values["7"].class)
+        end)
+
+        it("an error in the middle of rows", function()
+            local failure = sqlite.many { path = path, query = "SELECT column1, json_extract(column2, '$') "
+                .. "FROM (VALUES ('a', '1'), ('b', '{broken')) WHERE column1 IN (?)" } { "a", "b" }
+            assert.equal("internal", failure.class)
+            assert.is_truthy(failure.message:find("malformed JSON", 1, true), failure.message)
         end)
 
         it("says what failed", function()
