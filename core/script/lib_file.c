@@ -16,6 +16,8 @@
 /* A file is opened to be read, not to be waited for, should it be a pipe. */
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
 
+#define ROOM_MIN 255 /* where the size says less */
+
 struct contents {
     char *data;
     size_t len;
@@ -26,7 +28,7 @@ struct contents {
 static int open_by_steps(int folder, const char *path)
 {
     char name[NAME_MAX + 1];
-    int at = dup(folder);
+    int at = fcntl(folder, F_DUPFD_CLOEXEC, 0);
 
     for (;;) {
         size_t len = strcspn(path, "/");
@@ -71,15 +73,34 @@ static int open_below(const char *root, const char *path)
     return fd;
 }
 
-/* Up to max bytes, and one more where there are more. 0 or errno. */
+/* More room, for max bytes and one more at most. False: no memory, or it has that already. */
+static bool grow(struct contents *out, size_t *room, size_t max)
+{
+    size_t wanted = *room < max / 2 ? 2 * *room : max + 1;
+    char *data = wanted > *room ? hg_realloc(out->data, wanted) : NULL;
+
+    if (data == NULL)
+        return false;
+    out->data = data;
+    *room = wanted;
+    return true;
+}
+
+/*
+ * Up to max bytes, and one more where there are more. 0 or errno. The size is where to begin: a file may grow meanwhile, and those of
+ * the kernel have none.
+ */
 static int read_all(int fd, size_t size, size_t max, struct contents *out)
 {
-    size_t room = (size < max ? size : max) + 1;
+    size_t first = size < ROOM_MIN ? ROOM_MIN : size;
+    size_t room = (first < max ? first : max) + 1;
 
     out->data = hg_malloc(room);
     if (out->data == NULL)
         return ENOMEM;
-    while (out->len < room) {
+    while (out->len <= max) {
+        if (out->len == room && !grow(out, &room, max))
+            return ENOMEM;
         ssize_t count = read(fd, out->data + out->len, room - out->len);
         if (count < 0 && errno == EINTR)
             continue;
@@ -113,6 +134,8 @@ static int read_below(const char *root, const char *path, size_t max, const char
     errno = error;
     if (error != 0)
         return READ_FAILED;
+    if (!is_same && out->len != (size_t)stat.st_size)
+        out->version[0] = '\0'; /* it says nothing of what was read */
     return is_same ? READ_SAME : out->len > max ? READ_TOO_LARGE : READ_OK;
 }
 
@@ -120,7 +143,7 @@ static int push_contents(lua_State *L)
 {
     const struct contents *contents = lua_touserdata(L, 1);
     lua_pushlstring(L, contents->data, contents->len);
-    lua_pushstring(L, contents->version);
+    lua_pushstring(L, contents->version[0] != '\0' ? contents->version : NULL);
     return 2;
 }
 
@@ -132,8 +155,8 @@ static bool is_missing(int error)
 }
 
 /*
- * read_file(root, path, max, known version or nil) -> text, version | true: it has that version | false: no such file
- * | nil, message, code     [-4, +1|+2|+3, v]
+ * read_file(root, path, max, known version or nil) -> text, version or nil: there is none | true: it has that version
+ * | false: no such file | nil, message, code     [-4, +1|+2|+3, v]
  */
 static int l_read_file(lua_State *L)
 {

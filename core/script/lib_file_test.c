@@ -82,10 +82,11 @@ static void close_place(struct place *place)
 
 struct reading {
     const struct place *place;
-    const char *path, *known;
+    const char *path, *known, *root; /* NULL: the place's */
     double max;
     char text[256]; /* what came, or "same", "none", or the code */
     char version[128];
+    size_t len;
 };
 
 static int run(lua_State *L)
@@ -93,7 +94,10 @@ static int run(lua_State *L)
     struct reading *reading = lua_touserdata(L, 1);
     char root[96];
 
-    snprintf(root, sizeof(root), "%s/root", reading->place->folder);
+    if (reading->root != NULL)
+        snprintf(root, sizeof(root), "%s", reading->root);
+    else
+        snprintf(root, sizeof(root), "%s/root", reading->place->folder);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "hgcache.core");
     lua_call(L, 1, 1);
@@ -110,7 +114,9 @@ static int run(lua_State *L)
         snprintf(reading->text, sizeof(reading->text), "%s",
                  lua_isnil(L, -3) ? lua_tostring(L, -1) : lua_tostring(L, -3));
     snprintf(reading->version, sizeof(reading->version), "%s",
-             lua_isnil(L, -3) || lua_isboolean(L, -3) ? "" : lua_tostring(L, -2));
+             lua_isnil(L, -3) || lua_isboolean(L, -3) || lua_isnil(L, -2) ? ""
+                                                                          : lua_tostring(L, -2));
+    reading->len = lua_isstring(L, -3) ? lua_objlen(L, -3) : 0;
     return 0;
 }
 
@@ -189,6 +195,34 @@ static void test_size_and_version(void **state)
     close_place(&place);
 }
 
+/* Files of the kernel say that they are empty, and are not. */
+static void test_file_is_read_to_its_end_whatever_its_size(void **state)
+{
+    struct place place;
+    char text[8192];
+    (void)state;
+    open_place(&place);
+    FILE *in = fopen("/proc/filesystems", "r");
+    assert_non_null(in);
+    size_t len = fread(text, 1, sizeof(text), in);
+    fclose(in);
+    assert_true(len > 100 && len < sizeof(text));
+    double maxes[] = {(double)len + 1000, (double)len, (double)len - 1, 0};
+    for (size_t i = 0; i < HG_COUNT(maxes); i++) {
+        struct reading reading = {
+            .place = &place, .root = "/proc", .path = "filesystems", .max = maxes[i]};
+        assert_int_equal(hg_vm_enter(place.vm, run, &reading), 0);
+        if (i < 2) {
+            assert_int_equal(reading.len, len);
+            assert_memory_equal(reading.text, text, sizeof(reading.text) - 1);
+            assert_string_equal(reading.version, ""); /* so it is read again next time */
+        } else {
+            assert_string_equal(reading.text, "too_large");
+        }
+    }
+    close_place(&place);
+}
+
 static void test_folder_that_is_away_is_trouble_and_no_answer(void **state)
 {
     struct place place;
@@ -250,12 +284,13 @@ static void test_each_allocation_may_fail(void **state)
     open_place(&place);
     read_at(&place, "page", NULL, 100);
     for (unsigned n = 0; was_refused; n++) {
-        struct reading reading = {.place = &place, .path = "page", .max = 100};
+        struct reading reading = {
+            .place = &place, .root = "/proc", .path = "filesystems", .max = 1e6};
         hg_alloc_fail_at(n, false);
         int rc = hg_vm_enter(place.vm, run, &reading);
         was_refused = hg_alloc_fail_clear();
         if (rc == 0 && !was_refused)
-            assert_string_equal(reading.text, "page");
+            assert_true(reading.len > 100);
         assert_true(n < 1000);
     }
     close_place(&place);
@@ -266,6 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_files_below_the_folder),
         cmocka_unit_test(test_size_and_version),
+        cmocka_unit_test(test_file_is_read_to_its_end_whatever_its_size),
         cmocka_unit_test(test_folder_that_is_away_is_trouble_and_no_answer),
         cmocka_unit_test(test_without_openat2_no_link_is_followed),
         cmocka_unit_test(test_each_allocation_may_fail),
