@@ -464,15 +464,16 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 
 /* Ending ------------------------------------------------------------------------------------------------------------ */
 
-bool hg_pg_close(struct hg_pg *pg)
+enum hg_pg_ending hg_pg_close(struct hg_pg *pg)
 {
-    bool is_cancelled = false;
+    enum hg_pg_ending ending = HG_PG_NOTHING_ASKED;
 
     if (pg->state == HG_PG_CLOSING)
-        return false;
+        return ending;
     if (pg->state == HG_PG_ASKING) {
         PGcancel *cancel = hg_pq->getCancel(pg->conn);
-        is_cancelled = cancel != NULL && hg_pg_cancel(cancel);
+        bool is_begun = cancel != NULL && hg_pg_cancel(cancel);
+        ending = is_begun ? HG_PG_CANCELLED : HG_PG_NOT_CANCELLED;
     }
     pg->state = HG_PG_CLOSING;
     drop_watch(pg);
@@ -482,5 +483,5 @@ bool hg_pg_close(struct hg_pg *pg)
         hg_pq->finish(pg->conn);
     pg->conn = NULL;
     finish_if_done(pg);
-    return is_cancelled;
+    return ending;
 }

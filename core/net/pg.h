@@ -7,7 +7,7 @@
  *            of them after hg_pg_close but `closed`, the last. They may close it, and never come before the starter returned.
  * Errors     hg_err; pg->error has the words and pg->sqlstate the server's code, or "".
  *            HG_EINVAL: the server refused the statement, and the connection is as good as before; see hg_pg_is_idle.
- * Limits     rows of an answer, with 4 bytes for each cell, are at most max_bytes (HG_ETOOBIG). A row that is larger is noticed
+ * Limits     rows of an answer, with 4 bytes for each cell or row without any, are at most max_bytes (HG_ETOOBIG). A row that is larger is noticed
  *            while it arrives, by what the kernel has of it: about.
  * Threads    its loop's. A statement that is given up is cancelled by threads of pg_cancel.c.
  */
@@ -102,11 +102,12 @@ int hg_pg_query(struct hg_pg *pg, const char *sql, const struct hg_pg_parameter 
 bool hg_pg_is_idle(const struct hg_pg *pg);
 /* The same, once more looked at: what the server sent to nobody is read, and its end is noticed. */
 bool hg_pg_is_alive(struct hg_pg *pg);
+enum hg_pg_ending { HG_PG_NOTHING_ASKED, HG_PG_CANCELLED, HG_PG_NOT_CANCELLED };
 /*
  * Any time after init; cancels what it was asked. `closed` may be called before it returns. Whether the statement's cancelling was
- * begun.
+ * begun; where too many wait, or there is no memory, the server goes on with it.
  */
-bool hg_pg_close(struct hg_pg *pg);
+enum hg_pg_ending hg_pg_close(struct hg_pg *pg);
 
 /* The next cell; data is NULL for NULL. False: that was the last one. */
 bool hg_pg_next_cell(struct hg_bytes *rest, struct hg_bytes *out_cell);

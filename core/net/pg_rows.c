@@ -79,6 +79,8 @@ static int add_row(struct hg_pg_answer *answer, const PGresult *result, int row)
             err = add_cell(&answer->cells, text, len,
                            answer->columns[i].type == HG_PG_BYTEA && is_hex(text, len));
     }
+    if (answer->column_count == 0) /* it costs something too, and nobody reads it */
+        err = hg_buf_append(&answer->cells, &null_length, sizeof(null_length));
     answer->row_count++;
     return err;
 }

@@ -304,6 +304,29 @@ static void test_rows_have_a_limit(void **state)
     }
 }
 
+static void test_rows_without_columns_have_a_limit(void **state)
+{
+    struct setting setting;
+    struct hg_buf words;
+    (void)state;
+    for (size_t max = 399; max <= 400; max++) {
+        open_setting(&setting, "127.0.0.1");
+        log_in(&setting);
+        ask(&setting, max);
+        hg_buf_init(&words, SIZE_MAX);
+        pg_begin_rows(&words);
+        pg_message(&words, 'T', "\0\0", 2);
+        for (int row = 0; row < 100; row++)
+            pg_message(&words, 'D', "\0\0", 2);
+        pg_end_rows(&words);
+        say(&setting, &words);
+        test_wait(&setting.loop, setting.done == 1);
+        assert_int_equal(setting.done_err, max == 399 ? HG_ETOOBIG : HG_OK);
+        assert_int_equal(setting.pg.answer.row_count, max == 399 ? 0 : 100);
+        close_setting(&setting);
+    }
+}
+
 static void test_row_that_is_too_large_is_noticed_before_it_is_whole(void **state)
 {
     static char piece[65536];
@@ -390,13 +413,21 @@ static void test_statement_under_way_is_cancelled(void **state)
     open_setting(&setting, "127.0.0.1");
     log_in(&setting);
     ask(&setting, 1000);
-    assert_true(hg_pg_close(&setting.pg));
+    assert_int_equal(hg_pg_close(&setting.pg), HG_PG_CANCELLED);
     test_wait(&setting.loop,
               (canceller = accept4(setting.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0);
     /* Length 16, the code for it, process 1, secret 2. */
     assert_int_equal(recv(canceller, request, sizeof(request), 0), 16);
     assert_memory_equal(request, "\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\1\0\0\0\2", 16);
     close(canceller);
+    close_setting(&setting);
+
+    open_setting(&setting, "127.0.0.1");
+    log_in(&setting);
+    ask(&setting, 1000);
+    hg_alloc_fail_at(0, true);
+    assert_int_equal(hg_pg_close(&setting.pg), HG_PG_NOT_CANCELLED);
+    hg_alloc_fail_clear();
     close_setting(&setting);
 }
 
@@ -463,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_greeting_that_is_cut_off_anywhere_is_no_connection),
         cmocka_unit_test(test_errors_of_the_server),
         cmocka_unit_test(test_rows_have_a_limit),
+        cmocka_unit_test(test_rows_without_columns_have_a_limit),
         cmocka_unit_test(test_row_that_is_too_large_is_noticed_before_it_is_whole),
         cmocka_unit_test(test_idle_one_notices_its_end_and_reads_what_nobody_asked_for),
         cmocka_unit_test(test_names_and_closed_ports),

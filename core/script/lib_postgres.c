@@ -1,5 +1,5 @@
 /*
- * What lua/hgcache/postgres.lua is made of: core.postgres = { new, check, acquire, ask }. A pool belongs to the Lua state that made it.
+ * What lua/hgcache/postgres.lua is made of: core.postgres = { new, check, acquire, ask, bytes }. A pool belongs to the Lua state that made it.
  */
 #include "script/postgres.h"
 
@@ -199,6 +199,30 @@ static int l_acquire(lua_State *L)
     return 1;
 }
 
+/* bytes(text) -> they as a parameter   [-1, +1, v] */
+static int l_bytes(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TSTRING);
+    lua_settop(L, 1);
+    lua_createtable(L, 1, 0);
+    lua_insert(L, 1);
+    lua_rawseti(L, 1, 1);
+    luaL_getmetatable(L, HG_MT_POSTGRES_BYTES);
+    lua_setmetatable(L, 1);
+    return 1;
+}
+
+/* Whether l_bytes made the table at index.   [-0, +0, -] */
+static bool is_bytes(lua_State *L, int index)
+{
+    if (!lua_getmetatable(L, index))
+        return false;
+    luaL_getmetatable(L, HG_MT_POSTGRES_BYTES);
+    bool is_same = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return is_same;
+}
+
 /* The value at index as a parameter; a number becomes its digits in place.   [-0, +0, v] */
 static void check_parameter(lua_State *L, int index, struct hg_pg_parameter *out)
 {
@@ -222,8 +246,11 @@ static void check_parameter(lua_State *L, int index, struct hg_pg_parameter *out
         lua_replace(L, index);
         break;
     case LUA_TTABLE: /* hg.postgres.bytes, which keeps them */
-        lua_rawgeti(L, index, 1);
-        out->is_binary = true;
+        out->is_binary = is_bytes(L, index);
+        if (out->is_binary)
+            lua_rawgeti(L, index, 1);
+        else
+            lua_pushnil(L);
         break;
     default:
         lua_pushvalue(L, index);
@@ -291,7 +318,8 @@ static int l_ask(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"new", l_new}, {"check", l_check}, {"acquire", l_acquire}, {"ask", l_ask}, {NULL, NULL},
+    {"new", l_new}, {"check", l_check}, {"acquire", l_acquire},
+    {"ask", l_ask}, {"bytes", l_bytes}, {NULL, NULL},
 };
 
 void hg_lib_postgres_open(lua_State *L)
@@ -304,5 +332,8 @@ void hg_lib_postgres_open(lua_State *L)
     lua_setfield(L, -2, "__gc");
     lua_pushliteral(L, "hgcache.postgres");
     lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 1);
+    luaL_newmetatable(L, HG_MT_POSTGRES_BYTES);
+    lua_pushboolean(L, false);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 2);
 }

@@ -68,8 +68,16 @@ static void close_connection(struct hg_postgres_connection *connection)
     hg_list_remove(&connection->link);
     pool->connection_count--;
     atomic_fetch_sub(&thread->postgres_count, 1);
-    if (hg_pg_close(&connection->pg))
+    switch (hg_pg_close(&connection->pg)) {
+    case HG_PG_CANCELLED:
         COUNT(thread, postgres_cancelled);
+        break;
+    case HG_PG_NOT_CANCELLED:
+        COUNT(thread, postgres_cancels_dropped);
+        break;
+    case HG_PG_NOTHING_ASKED:
+        break;
+    }
 }
 
 static void close_list(struct hg_list *list)
@@ -262,6 +270,8 @@ static const char *code_of(int err, const char *sqlstate)
         return "timeout";
     if (is_of_class(sqlstate, "42501"))
         return "denied";
+    if (err == HG_EINVAL && is_of_class(sqlstate, "08P01")) /* what a parameter's bytes are not */
+        return "internal";
     /* It has to do with the server's state, not with the statement: another time it may work. */
     if (err == HG_EPEER || err == HG_ENOMEM || is_of_class(sqlstate, "08") ||
         is_of_class(sqlstate, "25006") || is_of_class(sqlstate, "40") ||

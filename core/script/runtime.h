@@ -135,7 +135,7 @@ void hg_route_call_finish(struct hg_route_call *call);
     X(tls_handshakes) X(tls_resumed) X(tls_failures)                                               \
     X(postgres_queries) X(postgres_failures) X(postgres_waits) X(postgres_refused)                 \
     X(postgres_opened) X(postgres_connect_failures) X(postgres_lost) X(postgres_cancelled)         \
-    X(postgres_too_large)                                                                          \
+    X(postgres_cancels_dropped) X(postgres_too_large)                                              \
     X(job_runs) X(job_errors) X(job_ticks_skipped)
 /*
  * Of hg.http: requests begun; those without an answer, given up ones too; bytes of bodies as scripts got them; answers over their

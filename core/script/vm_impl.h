@@ -22,10 +22,11 @@
 #define HG_VM_LOAD_MS_MAX 5000
 #define HG_VM_CHUNK_MAX   (16u << 20)
 /* Names of the library's metatables, without which an object is not ours. */
-#define HG_MT_GROUP       "hgcache.group"
-#define HG_MT_SOCKET      "hgcache.socket"
-#define HG_MT_TLS_SESSION "hgcache.tls_session"
-#define HG_MT_POSTGRES    "hgcache.postgres"
+#define HG_MT_GROUP          "hgcache.group"
+#define HG_MT_SOCKET         "hgcache.socket"
+#define HG_MT_TLS_SESSION    "hgcache.tls_session"
+#define HG_MT_POSTGRES       "hgcache.postgres"
+#define HG_MT_POSTGRES_BYTES "hgcache.postgres.bytes"
 
 /* hg.at_start and hg.every: jobs of a configuration, and the longest time between two ticks. */
 #define HG_JOBS_MAX 64

@@ -6,10 +6,11 @@
 --
 -- A statement takes a connection of the pool and gives it back. The pool is the script thread's.
 
+local options = require "hgcache.options"
 local pool = require "hgcache.postgres_pool"
 
 return setmetatable({ bytes = pool.bytes }, {
     __call = function(_, opts)
-        return (pool.connect("hg.postgres", opts, pool.known, 1))
+        return (pool.connect(options.of("hg.postgres", opts, pool.known, 1), 1))
     end,
 })

@@ -1,7 +1,6 @@
 --- What hg.postgres and hg.source_postgres have in common: options of a connection, and a pool made of them.
 
 local core = require("hgcache.core").postgres
-local options = require "hgcache.options"
 
 local M = {}
 local Postgres = {}
@@ -19,10 +18,9 @@ M.known = {
     sslmode = "string", sslrootcert = "string", pool = "number", pool_idle = true, timeout = true, max_bytes = true,
 }
 
---- name: of the function that was called with opts; known, depth: as options.of has them. -> handle, the options
-function M.connect(name, opts, known, depth)
-    local o = options.of(name, opts, known, depth + 1)
-    local words = {}
+--- o: the options, checked by options.of; depth: of the function that calls this, as options.of has it. -> handle
+function M.connect(o, depth)
+    local opts, words = o:at(depth + 1).opts, {}
     for option, keyword in pairs(keywords) do
         if opts[option] ~= nil then
             words[keyword] = option == "port" and ("%d"):format(o:whole("port", 5432, 1, 65535)) or opts[option]
@@ -33,7 +31,7 @@ function M.connect(name, opts, known, depth)
     if not handle then
         o:wrong(message)
     end
-    return setmetatable({ handle = handle }, Postgres), o
+    return setmetatable({ handle = handle }, Postgres)
 end
 
 --- -> list of rows, each by position and by name of column, with `columns` and `changed` | nil, message, code, sqlstate
@@ -55,7 +53,7 @@ function M.bytes(text)
     if type(text) ~= "string" then
         error("hg.postgres.bytes: expected a string, found " .. type(text), 2)
     end
-    return { text }
+    return core.bytes(text)
 end
 
 return M

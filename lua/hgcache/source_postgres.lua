@@ -7,6 +7,8 @@
 -- with class unavailable or timeout, a wrong statement with class internal, and is not tried again.
 
 local digest = require "hgcache.digest"
+local fail = require "hgcache.failure"
+local options = require "hgcache.options"
 local pool = require "hgcache.postgres_pool"
 
 local M = {}
@@ -24,27 +26,28 @@ local cannot_hold = {
     ["22007"] = true, ["22008"] = true, -- no date
     ["22021"] = true, -- no UTF-8
 }
+-- Bytes that are too few, or too many, for their type.
+local WRONG_LENGTH = "08P01"
 
-local function check(name, opts, depth)
-    if type(opts) == "table" and opts.db then
-        for option in pairs(pool.known) do
-            if opts[option] ~= nil then
-                error(("%s: db, or %s"):format(name, option), depth + 2)
-            end
-        end
-        local o = require("hgcache.options").of(name, opts, known, depth + 1)
-        if type(opts.db.query) ~= "function" then
-            o:wrong("db: expected what hg.postgres returns")
-        end
-        return opts.db, o:at(depth)
+-- -> what hg.postgres returns, the options
+local function check(name, opts)
+    local o = options.of(name, opts, known, 2)
+    local db = opts.db
+    if not db then
+        db = pool.connect(o, 2)
+    elseif type(db.query) ~= "function" then
+        o:wrong("db: expected what hg.postgres returns")
     end
-    local db, o = pool.connect(name, opts, known, depth + 1)
-    return db, o:at(depth)
-end
-
-local function fail(message, code)
-    local may_retry = code == "unavailable" or code == "timeout"
-    return { __hgcache = "fail", class = code, message = "postgres: " .. message, retry = may_retry }
+    o:at(2)
+    for option in pairs(opts.db and pool.known or {}) do
+        if opts[option] ~= nil then
+            o:wrong("db, or " .. option)
+        end
+    end
+    if not opts.query then
+        o:wrong("query: expected a statement")
+    end
+    return db, o:at(1)
 end
 
 -- A cell as a value; NULL is nil.
@@ -60,10 +63,7 @@ local function has_nul(text)
 end
 
 local function getter(_, opts)
-    local db, o = check("hg.source_postgres", opts, 1)
-    if not opts.query then
-        o:wrong("query: expected a statement")
-    end
+    local db = check("hg.source_postgres", opts)
     local query, parameters, is_bytes = opts.query, opts.parameters, opts.bytes
 
     local function ask(key)
@@ -80,10 +80,10 @@ local function getter(_, opts)
         local rows, message, code, sqlstate = ask(key)
         if rows then
             return rows[1] and value_of(rows[1][1])
-        elseif cannot_hold[sqlstate] then
+        elseif cannot_hold[sqlstate] or is_bytes and code == "internal" and sqlstate == WRONG_LENGTH then
             return nil
         end
-        return fail(message, code)
+        return fail("postgres: ", message, code)
     end
 end
 
@@ -98,11 +98,11 @@ local function for_many(query)
     return ("select %s, %s %s %s = any($1)"):format(column, values, from, column)
 end
 
--- A list of keys as one parameter, an array.
-local function array(keys, is_bytes)
+-- The keys from .. to as one parameter, an array.
+local function array(keys, from, to, is_bytes)
     local items = {}
-    for i, key in ipairs(keys) do
-        items[i] = '"' .. (is_bytes and "\\x" .. digest.hex(key) or key):gsub('[\\"]', "\\%0") .. '"'
+    for i = from, to do
+        items[#items + 1] = '"' .. (is_bytes and "\\x" .. digest.hex(keys[i]) or keys[i]):gsub('[\\"]', "\\%0") .. '"'
     end
     return "{" .. table.concat(items, ",") .. "}"
 end
@@ -110,11 +110,9 @@ end
 --- The same for get_many: one statement for all keys. It returns key and value; or it is "select V from T where K = $1", which
 -- becomes one that does.
 function M.many(opts)
-    local db, o = check("hg.source_postgres.many", opts, 1)
+    local db, o = check("hg.source_postgres.many", opts)
     local query, is_bytes = opts.query, opts.bytes
-    if not query then
-        o:wrong("query: expected a statement")
-    elseif opts.parameters then
+    if opts.parameters then
         o:wrong("parameters: there is one, the list of keys")
     elseif not query:lower():find("any%s*%(%s*%$1") then
         query = for_many(query)
@@ -123,14 +121,15 @@ function M.many(opts)
         end
     end
 
-    -- Adds what there is of keys from .. to -> nil | message, code
+    -- Adds what there is of keys from .. to; the first row of a key counts, as for a getter. -> nil | message, code
     local function load(keys, from, to, values)
-        local rows, message, code, sqlstate = db:query(query, array({ unpack(keys, from, to) }, is_bytes))
+        local rows, message, code, sqlstate = db:query(query, array(keys, from, to, is_bytes))
         if rows then
+            local seen = {}
             for _, row in ipairs(rows) do
                 local key = value_of(row[1])
-                if key ~= nil and values[key] == nil then
-                    values[key] = value_of(row[2])
+                if key ~= nil and not seen[key] then
+                    seen[key], values[key] = true, value_of(row[2])
                 end
             end
             return nil
@@ -158,7 +157,7 @@ function M.many(opts)
         if #asked > 0 then
             local message, code = load(asked, 1, #asked, values)
             if message then
-                return fail(message, code)
+                return fail("postgres: ", message, code)
             end
         end
         return values

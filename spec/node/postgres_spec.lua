@@ -33,6 +33,10 @@ return {
         numbers = with(group, { get_many = many { query = "select name from numbers where id = $1" }, batch = batch }),
         bytes = with(group, { getter = source { query = "select v from blobs where k = $1", bytes = true } }),
         blobs = with(group, { get_many = many { query = "select v from blobs where k = $1", bytes = true }, batch = batch }),
+        binary = with(group, { getter = source { query = "select name from numbers where id = $1", bytes = true },
+            source = { retries = 3, backoff = "1ms", breaker = { failures = 1, cooldown = "1h" } } }),
+        twice = with(group, { getter = source { query = "select v from twice where k = $1 order by n" } }),
+        twices = with(group, { get_many = many { query = "select k, v from twice where k = any($1) order by n" }, batch = batch }),
         parts = with(group, { getter = source { query = "select $1 || '/' || $2", parameters = function(key)
             return key:match("^(.*):(.*)$") end } }),
         wrong = with(group, { getter = source { query = "select nothing from t where k = $1" },
@@ -61,6 +65,8 @@ insert into t select 'key' || i, 'value' || i from generate_series(1, 300) i;
 insert into t values ('nothing', null), ('it''s', 'quoted'), ('back\slash"{},', 'odd'), ('', 'empty'), ('NULL', 'word');
 create table numbers (id int primary key, name text);
 insert into numbers values (1, 'one'), (2, 'two');
+create table twice (n int, k text, v text);
+insert into twice values (1, 'a', 'first'), (2, 'a', 'second'), (3, 'b', null), (4, 'b', 'second');
 create table blobs (k bytea primary key, v bytea);
 insert into blobs values ('\x00ff27', '\x00ff01'), ('\x61', '');
 ]]
@@ -123,6 +129,12 @@ describe("postgres", function()
         assert.equal("", get("bytes", "a").body)
         assert.equal(404, get("bytes", "\\x61").status)
         assert.equal("a/b", get("parts", "a:b").body)
+        assert.equal("two", get("binary", "\0\0\0\2").body)
+        local before = metric("queries_total")
+        assert.equal(404, get("binary", "abc").status)
+        assert.equal(404, get("binary", "abcde").status)
+        assert.equal(2, metric("queries_total") - before)
+        assert.equal("two", get("binary", "\0\0\0\2").body)
         assert.equal(0, n:stats("plain").local_load_errors)
         assert.equal(0, n:stop())
     end)
@@ -152,6 +164,28 @@ describe("postgres", function()
         assert.equal("", answers[1].body)
         assert.equal("\0\255\1", answers[2].body)
         assert.equal(404, answers[3].status)
+        assert.equal(0, n:stop())
+    end)
+
+    it("of several rows of a key the first counts, NULL too, for a getter and in a batch", function()
+        start()
+        for _, group in ipairs { "twice", "twices" } do
+            local answers = outage.ask(n, group, { "a", "b" })
+            assert.equal("first", answers[1].body)
+            assert.equal(404, answers[2].status)
+        end
+        assert.equal(0, n:stop())
+    end)
+
+    it("get_many: as many keys as a batch may have", function()
+        start()
+        assert.same({ true, 300, "value300" }, run [[
+            local keys = {}
+            for i = 1, 10000 do keys[i] = "key" .. i end
+            local values = hg.source_postgres.many { db = db, query = "select v from t where k = $1" }(keys)
+            local count = 0
+            for _ in pairs(values) do count = count + 1 end
+            return count, values.key300 ]])
         assert.equal(0, n:stop())
     end)
 
@@ -196,9 +230,21 @@ describe("postgres", function()
         -- A transaction stays with nobody: its connection is not used again.
         assert.same({ true, nil, "SAVEPOINT can only be used in transaction blocks", "internal", "25P01" },
             run [[db:query("begin") return db:query("savepoint a")]])
-        r = run [[return db:query("select $1", {})]]
-        assert.is_false(r[1])
-        assert.is_truthy(r[2]:find("expected a string, a number", 1, true), r[2])
+        for _, wrong in ipairs { "{}", "{ 'x' }", "setmetatable({ 'x' }, {})", "print" } do
+            r = run("return db:query('select $1::bytea', " .. wrong .. ")")
+            assert.is_false(r[1])
+            assert.is_truthy(r[2]:find("expected a string, a number", 1, true), r[2])
+        end
+        assert.same({ true, "\0'", false }, run [[local bytes = hg.postgres.bytes("\0'")
+            return db:query("select $1::bytea", bytes)[1][1], getmetatable(bytes)]])
+        r = run [[return hg.postgres.bytes(5)]]
+        assert.is_truthy(r[2]:find("hg.postgres.bytes: expected a string, found number", 1, true), r[2])
+        r = run [[return db:query("select $1::int4", hg.postgres.bytes("abc"))]]
+        assert.equal("internal", r[4])
+        assert.equal("08P01", r[5])
+        r = run [[local d = hg.postgres(with(at, { max_bytes = 1000 })) return d:query("select from generate_series(1, 100000)")]]
+        assert.equal("too_large", r[4])
+        assert.equal(2, #run [[return #db:query("select from generate_series(1, 3)")]])
         assert.equal(0, n:stop())
     end)
 
@@ -352,6 +398,9 @@ describe("postgres", function()
             ["hg.source_postgres { query = 1 }"] = "hg.source_postgres: query: expected a string",
             ["hg.source_postgres { db = hg.postgres {}, host = 'x', query = 'x' }"] = "hg.source_postgres: db, or host",
             ["hg.source_postgres { db = {}, query = 'x' }"] = "hg.source_postgres: db: expected what hg.postgres returns",
+            ["hg.source_postgres { db = hg.postgres {}, hosts = 'x' }"] = "hg.source_postgres: unknown option 'hosts'",
+            ["hg.source_postgres { url = 'color=blue', query = 'x' }"] = "hg.source_postgres: invalid connection option",
+            ["hg.source_postgres { pool = 0, query = 'x' }"] = "hg.source_postgres: pool: expected a whole number",
             ["hg.source_postgres {}"] = "hg.source_postgres: query: expected a statement",
             ["hg.source_postgres.many { query = 'select 1' }"] = "hg.source_postgres.many: query: expected \"select KEY",
         } do
