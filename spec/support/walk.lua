@@ -6,7 +6,8 @@
 --
 -- A block of `sh` is commands. What stands behind one (` # 630`) or in comment lines below it is what it prints: each is a whole
 -- line, and other lines may be between them. JSON is compared as JSON, white space as one space; `ttl=`, `Age:` and `max-age=` may have
--- any number. A block of `lua` below a line that ends with a file's name in backquotes and a colon is written to that file.
+-- any number. A command ends with 0, or with what a last line `exit 1` says. A block of `lua` below a line that ends with a file's name
+-- in backquotes and a colon is written to that file. Blocks of other languages are read and not run; one that nobody knows is an error.
 --
 -- Some commands are done in another way: `hgcache run FILE` starts a node on free ports, in the place of 8791 and 8792, and ends the
 -- one before. `sleep` does not sleep: the command below it is repeated until it prints what it should.
@@ -28,22 +29,30 @@ local function lines_of(text)
     return (text:gsub("\n?$", "\n")):gmatch("(.-)\n")
 end
 
+-- Fences of other kinds would hide what is to be typed.
+local languages = { sh = true, lua = true, json = true, ini = true, [""] = true }
+
 --- Text of Markdown -> list of { language, text, file = that it is to be written to }
 function M.blocks(text)
     local blocks, block, before = {}, nil, ""
     for line in lines_of(text) do
-        local fence, language = line:match("^%s*(```+)(%w*)%s*$")
+        local fence, language = line:match("^%s*(```+)%s*(.-)%s*$")
+        assert(block or not line:find("^%s*~~~"), "a fence of ~~~")
         if fence and block then
+            assert(fence == block.fence and language == "", "a block without an end, before " .. line)
             block.text = table.concat(block, "\n") .. "\n"
             blocks[#blocks + 1], block, before = block, nil, ""
         elseif fence then
-            block = { language = language, file = before:match("`([%w_./]+)`:$") }
+            assert(languages[language], "a block of an unknown language: " .. language)
+            block = { language = language, fence = fence, file = before:match("`([%w_./]+)`:$") }
         elseif block then
+            assert(block.language ~= "" or not line:find("%s# "), "a block without a language: " .. line)
             block[#block + 1] = line
         elseif line:find("%S") then
             before = line
         end
     end
+    assert(not block, "a block without an end")
     return blocks
 end
 
@@ -76,7 +85,7 @@ local function is_open(command)
     return quotes % 2 == 1 or command:find("\\$") ~= nil
 end
 
---- Text of a block of `sh` -> list of { command, wanted = lines that it prints }
+--- Text of a block of `sh` -> list of { command, wanted = lines that it prints, code = with which it ends }
 function M.steps(text)
     local steps, open = {}, nil
     for line in lines_of(text) do
@@ -94,6 +103,14 @@ function M.steps(text)
         end
     end
     assert(not open, "a command without an end: " .. tostring(open))
+    for _, step in ipairs(steps) do
+        assert(not step.command:find("%s#[^%s'\"][^'\"\n]*$"), "no space behind #: " .. step.command)
+        local code = (step.wanted[#step.wanted] or ""):match("^exit (%d+)$")
+        if code then
+            step.code = tonumber(code)
+            table.remove(step.wanted)
+        end
+    end
     return steps
 end
 
@@ -126,9 +143,15 @@ local function json(line)
     return ok and type(value) == "table" and value or nil
 end
 
+-- How many empty lists there are, which are decoded as empty objects are.
+local function empty_lists(line)
+    return select(2, line:gsub('\\.', ""):gsub('"[^"]*"', '""'):gsub("%[%s*%]", ""))
+end
+
 local function is_said(line, wanted)
     local value = json(wanted)
-    return value and same(value, json(line)) or not value and plain(line) == plain(wanted)
+    return value and same(value, json(line)) and empty_lists(line) == empty_lists(wanted)
+        or not value and plain(line) == plain(wanted)
 end
 
 --- The first of `wanted` that is not in what was printed, in its place; or nil.
@@ -234,7 +257,7 @@ function Walk:step(step, may_wait)
     local printed, code
     local function try()
         printed, code = self:sh(step.command)
-        return not M.missing(printed, step.wanted)
+        return not M.missing(printed, step.wanted) and code == (step.code or 0)
     end
     if not try() and may_wait then
         pcall(posix.until_true, try, WAIT_SECONDS, step.command)
@@ -242,7 +265,7 @@ function Walk:step(step, may_wait)
     local missing = M.missing(printed, step.wanted)
     if missing then
         error(complaint(step, printed, missing) .. (self.node and "\n" .. self.node:log() or ""), 0)
-    elseif code ~= 0 and #step.wanted == 0 then
+    elseif code ~= (step.code or 0) then
         error(("%s\nended with %s:\n%s"):format(step.command, tostring(code), printed), 0)
     end
 end
@@ -252,11 +275,14 @@ function Walk:commands(text)
     for _, step in ipairs(M.steps(text)) do
         local file, words = step.command:match("^hgcache run (%S+)(.*)$")
         local action = self.opts.actions and self.opts.actions[step.command]
+        local is_sleep = step.command:find("^sleep %d+$")
+        assert(#step.wanted == 0 and not step.code or not (action or file or is_sleep),
+            step.command .. ": what it prints is not known")
         if action then
             action(self)
         elseif file then
             self:run_node(file, words)
-        elseif step.command:find("^sleep %d+$") then
+        elseif is_sleep then
             may_wait = true
         else
             self:step(step, may_wait)
