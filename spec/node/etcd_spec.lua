@@ -437,4 +437,38 @@ describe("an etcd that compacts, lags, stops and forgets", function()
         assert.equal(0, one:count("script error"))
         assert.equal(0, one:stop())
     end)
+
+    it("is not taken for one that forgot us where its list is older than our registration", function()
+        local port, own = posix.free_port(), posix.free_port()
+        local lists, key = 0, nil
+        local function reply(text)
+            return ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#text, text)
+        end
+        local notes = node.dir() .. "/notes-older"
+        local server = fake.http(port, notes, function(path, request)
+            if path == "/v3/kv/range" then
+                lists = lists + 1
+                local kv = ('{"key":"%s","value":"%s","lease":"9"}'):format(key, digest.encode_base64("127.0.0.1:" .. own))
+                return reply(('{"header":{"cluster_id":"1","revision":"%d"},"kvs":[%s]}'):format(lists < 6 and 9 or 10,
+                    lists < 6 and "" or kv))
+            elseif path == "/v3/watch" then
+                return nil
+            elseif path == "/v3/kv/txn" then
+                key = request:match('"key":"(.-)"')
+                return reply('{"header":{"revision":"10"},"succeeded":true}')
+            elseif path == "/v3/lease/grant" then
+                return reply('{"ID":"9","TTL":"5"}')
+            end
+            return reply('{"result":{"ID":"9","TTL":"5"}}')
+        end)
+        finally(function()
+            server:stop()
+        end)
+        local one = start_one({ url = "http://127.0.0.1:" .. port }, { port = own, refresh = "200ms" })
+        one:wait_ready()
+        assert.equal(1, one:count("registered in etcd"))
+        local _, puts = io.open(notes):read("*a"):gsub("/v3/kv/txn", "")
+        assert.equal(1, puts)
+        assert.equal(0, one:stop())
+    end)
 end)

@@ -222,7 +222,7 @@ function Etcd:publish()
     local own = self.entries[self.key]
     if self.leaving then
         return
-    elseif self.lease and (not own or own.lease ~= self.lease) then
+    elseif self.is_registered and self.revision >= self.put_at and (not own or own.lease ~= self.lease) then
         self.is_registered = false -- somebody took it away
         self.wakes = true
     end
@@ -264,13 +264,14 @@ function Etcd:is_older(value)
     local revision, cluster = revision_of(value), value.header.cluster_id
     if revision >= self.revision or cluster ~= self.cluster then
         self.lags = 0
+        self.put_at = cluster == self.cluster and self.put_at or 0
         self.revision, self.cluster = revision, cluster
         return false
     end
     self.lags = self.lags + 1
     if self.lags > LAGS_MAX * #self.endpoints then
         core.log.warn("etcd is at revision %d and was at %d: it must have been restored", revision, self.revision)
-        self.lags, self.revision = 0, revision
+        self.lags, self.revision, self.put_at = 0, revision, 0
         return false
     end
     return true
@@ -400,7 +401,9 @@ function Etcd:put(anyway)
     })
     if not value then
         return nil, message, code
-    elseif value.succeeded then
+    end
+    self.put_at = revision_of(value) or 0 -- what was listed or watched before is no word on it
+    if value.succeeded then
         return true
     end
     local range = value.responses and value.responses[1] and value.responses[1].response_range
@@ -548,7 +551,7 @@ return function(options, cluster)
         key = options.prefix .. "-" .. uuid(address), address = address, lease_ttl = options.lease_ttl,
         refresh = units.duration(cluster.refresh or schema.discoveries.etcd) / 1000,
         base_path = cluster.base_path or cluster.ring == "groupcache" and "/_groupcache/" or "/_hgcache/", peer_token = tokens[1],
-        entries = {}, ignored = {}, taken = {}, gone = 0, changed_at = -GATHERED, revision = 0, lags = 0,
+        entries = {}, ignored = {}, taken = {}, gone = 0, changed_at = -GATHERED, revision = 0, lags = 0, put_at = 0,
     }, Etcd)
     return {
         run = function()
