@@ -130,6 +130,7 @@ struct client *client_start(struct node *node, enum client_kind kind, unsigned k
     node->gets_counted[key_group(key)] += !get.is_peek;
     int rc = hg_group_get(group, &get, &client->waiter, &result, &hold);
     if (rc != HG_PENDING) {
+        node->gets_counted[key_group(key)] -= get.takes_over && rc == HG_ENOENT; /* ours */
         must(world, "I2", !client->is_done, "client %llu was called back and answered at once",
              (unsigned long long)client->number);
         client_done(client, &result, true);
@@ -154,6 +155,7 @@ static void visits(struct world *world, void *arg)
     struct visit *visit = arg;
     const struct options *o = &world->options;
     struct hg_get get = {.is_peek = chance(world, o->p_peek)};
+    get.takes_over = !get.is_peek && chance(world, o->p_take_over);
     uint64_t stays_ms = chance(world, o->p_short) ? 1 + below(world, 50) : o->deadline_ms;
     bool may_leave = chance(world, o->p_cancel);
 

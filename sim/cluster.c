@@ -205,6 +205,7 @@ void node_start(struct node *node)
         .waiters_max = (size_t)o->waiters_max,
         .lease_ms = o->lease_ms,
         .hot_minute = o->hot_minute,
+        .peek_until_ms = o->new_ms == 0 ? 0 : node_now(node) + o->new_ms,
         .shards = (unsigned)o->shards,
     };
     struct hg_guard_config guard = {

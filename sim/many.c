@@ -336,7 +336,7 @@ static void serve_one(struct node *node, struct served *served, const struct hg_
 {
     struct world *world = node->world;
     struct hg_group *group = hg_groups_find(node->groups, ask->group);
-    struct hg_get get = {.from_peer = true, .chain = chain};
+    struct hg_get get = {.from_peer = true, .is_peek = ask->is_peek, .chain = chain};
     uint64_t stays_ms = ask->deadline_ms;
     unsigned key;
 

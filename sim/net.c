@@ -73,7 +73,8 @@ static struct hg_load *call_close(struct call *call)
         hg_health_done(&call->peer->health, node_now(from));
     }
     from->calls--;
-    from->is_asking[call->key] = false;
+    if (!load->is_peek) /* that one's flight is another */
+        from->is_asking[call->key] = false;
     from->world->open_calls--;
     return load;
 }
@@ -202,6 +203,7 @@ int call_encode(struct node *node, const struct hg_load *load, struct hg_bytes *
         .origin = hg_bytes_str(node->name),
         .ring = hg_ring_fingerprint(load->view->ring),
         .wire_version = HG_WIRE_VERSION,
+        .is_peek = load->is_peek,
     };
     bool is_bad = false;
 
@@ -276,7 +278,7 @@ int source_ask(void *ctx, struct hg_load *load)
          "node %s asks itself", node->name);
     if (!node->is_alive)
         return HG_ECANCELED;
-    must(world, "I1", !node->is_asking[key], "node %s asks for key %u twice at a time", node->name,
+    must(world, "I1", load->is_peek || !node->is_asking[key], "node %s asks for key %u twice at a time", node->name,
          key);
     check_ask_start(node, load);
     if (!peer->health.is_up)
@@ -292,7 +294,8 @@ int source_ask(void *ctx, struct hg_load *load)
         .alone = {.call = call},
     };
     hg_list_init(&call->link);
-    node->is_asking[key] = true;
+    if (!load->is_peek)
+        node->is_asking[key] = true;
     node->calls++;
     world->open_calls++;
     world->report->asks++;
@@ -427,7 +430,8 @@ static void request_served(struct world *world, void *arg)
         must(world, "I9",
              has_path && found != NULL && key_find(node, found, name, &key) && key == call->key,
              "a request for key %u came as one for another", call->key);
-        struct hg_get get = {.from_peer = true, .chain = hg_buf_bytes(&chain)};
+        struct hg_get get = {
+            .from_peer = true, .is_peek = request.is_peek, .chain = hg_buf_bytes(&chain)};
         uint64_t stays_ms = request.deadline_ms;
         if (stays_ms == 0 || stays_ms > world->options.deadline_ms)
             stays_ms = world->options.deadline_ms;

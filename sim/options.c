@@ -91,6 +91,8 @@ static void draw_origin(struct world *world)
     o->p_short = maybe(world, 300, 300);
     o->p_burst = maybe(world, 400, 100);
     o->p_peek = maybe(world, 200, 100);
+    o->p_take_over = maybe(world, 300, 100);
+    o->new_ms = ONE_OF(world, 0, 500, 3000, 20000);
 }
 
 /* Nothing but nodes that stand still for long, while others change what they have: a world for cluster/contact. */

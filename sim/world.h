@@ -52,7 +52,7 @@
     X(load_ms) X(p_load_slow) X(p_load_never) X(p_load_fails) X(p_load_unstarted) X(p_oversized)   \
     X(p_odd_ttl) X(p_odd_end) X(p_keep) X(p_absent) X(p_nested) X(is_dag) X(write_each_ms) X(p_silent_write)    \
     X(change_each_ms) X(p_cancel) X(p_short) X(p_burst) X(p_peek) X(big_values) X(health_ms)       \
-    X(p_gone) X(hot_minute) X(contact_ms) X(changes_kept) X(batch) X(error_ttl_max_ms)             \
+    X(p_gone) X(p_take_over) X(new_ms) X(hot_minute) X(contact_ms) X(changes_kept) X(batch) X(error_ttl_max_ms)             \
     X(p_many) X(many_keys) X(p_left_out)
 
 struct options {

@@ -60,7 +60,8 @@
     X(RENEW_ALWAYS, "each hit of a hot copy asks its owner")                                        \
     X(ERROR_UNBOUNDED, "errors in a row are remembered longer and longer")                          \
     X(MANY_NUMBER, "of a message of many keys an answer is given to the next key")                  \
-    X(MANY_CUT, "keys of a message that was cut wait for ever")
+    X(MANY_CUT, "keys of a message that was cut wait for ever")                                     \
+    X(PEEK_UNSETTLED, "a newcomer believes a store that an invalidation may not have come to yet")
 
 enum hg_bug {
     HG_BUG_NONE,

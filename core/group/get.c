@@ -120,6 +120,7 @@ static struct hg_load *begin_locked(struct lookup *lookup, enum hg_flight_kind k
         return NULL;
     }
     load->loop = get->loop;
+    load->takes_over = get->takes_over && is_miss;
     load->is_fallback = kind == HG_FLIGHT_LOCAL && !is_mine;
     if (value != NULL && hg_value_status(value) == HG_STATUS_VALUE)
         load->old = hg_value_ref(value);
@@ -240,6 +241,7 @@ static int wait_locked(struct lookup *lookup, struct hg_waiter *waiter, struct h
 
     if (load->flight.waiter_count >= groups->config.waiters_max)
         return HG_ELIMIT;
+    load->takes_over |= get->takes_over;
     if ((get->parent != NULL || lookup->chain.len > 0) &&
         hg_edges_join(&groups->edges, waiter, get->parent, lookup->chain, load))
         return HG_ERECURSIVE;
@@ -294,6 +296,8 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     hg_groups_watch(group->groups, get->now_ms);
     if (get->is_peek)
         return peek(&lookup, out_result, out_hold);
+    if (get->takes_over && hg_view_is_mine(lookup.view, get->key))
+        return fail(out_result, HG_ENOENT);
     lookup.held_count = 0;
     if (get->parent == NULL && get->chain.len > 0)
         lookup.held_count = hg_held_by_chain(group->groups, get->chain, lookup.held);
@@ -310,7 +314,8 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     if (hg_rates_draw(&lookup.shard->rates))
         hg_hot_note_locked(group, lookup.shard, lookup.hash, value, get->now_ms);
     uint64_t until_ms = value == NULL ? 0 : hg_group_until(group, value);
-    if (value == NULL || !count_hit(&lookup.shard->counters, value, until_ms, get->now_ms, &how))
+    bool is_wanted = get->takes_over && value != NULL && value->tier != HG_TIER_MAIN;
+    if (value == NULL || is_wanted || !count_hit(&lookup.shard->counters, value, until_ms, get->now_ms, &how))
         return miss(&lookup, waiter, value, out_result);
 
     lend(value, how, until_ms, out_result, out_hold);

@@ -43,6 +43,8 @@ struct hg_groups_config {
     size_t flights_max; /* in the node, default 65536 */
     size_t waiters_max; /* on one flight, default 10000 */
     uint64_t lease_ms;  /* life of copies, default 2000 */
+    /* Until then this node is new: what it lacks of its keys is asked for where they were before (handover.c). 0: it is not. */
+    uint64_t peek_until_ms;
     uint64_t hot_minute; /* gets a minute from which a key is hot; 0 = HG_HOT_MINUTE (hot.h) */
     unsigned shards;    /* of a group with shards = auto */
     size_t shard_bytes_min; /* it has fewer where each would have less */
@@ -81,7 +83,8 @@ struct hg_group_config {
     X(gets) X(hits) X(hot_hits) X(stale_hits) X(negative_hits) X(error_hits) X(misses) X(loads)    \
     X(loads_deduped) X(refused) X(refreshes) X(local_loads) X(local_load_errors) X(peer_loads)     \
     X(peer_errors) X(fallbacks) X(peer_requests) X(guard_refused) X(evictions) X(expirations)      \
-    X(scored_evictions) X(unscored_evictions) X(too_large) X(fenced) X(recursive) X(waiter_timeouts) X(hot_refreshes)
+    X(scored_evictions) X(unscored_evictions) X(too_large) X(fenced) X(recursive) X(waiter_timeouts) X(hot_refreshes)      \
+    X(peeks) X(peek_hits) X(takeovers)
 /* clang-format on */
 #define HG_GROUP_GAUGES(X) X(entries) X(bytes) X(capacity) X(flights) X(waiters) X(hot_keys)
 
@@ -149,6 +152,8 @@ struct hg_get {
     uint64_t now_ms, deadline_ms;
     bool from_peer; /* local flights only, never forwarded */
     bool is_peek;   /* the store only: a miss is HG_ENOENT, no load, not counted */
+    /* A key of another owner who is about to leave: kept as our own value, whatever copy there is. HG_ENOENT: it is ours already. */
+    bool takes_over;
     /* The load whose getter asks, or NULL. Not yet reported; waiters it leaves behind are still answered. */
     struct hg_load *parent;
     /* from the wire (encoded as hg_load.chain); with parent set it is taken from there */
@@ -241,6 +246,19 @@ bool hg_groups_is_empty(struct hg_groups *groups);
 size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_rows);
 
 void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats);
+
+/* Under the shard's lock: it copies the key. */
+typedef void (*hg_hottest_fn)(void *ctx, struct hg_bytes key);
+/*
+ * At most `max` keys of a shard (0..hg_group_shard_count - 1) that are stored as our own and live for more than a lease, the
+ * hottest first as far as the policy knows. Returns how many. Long at the lock where `max` is many.
+ */
+size_t hg_group_hottest(struct hg_group *group, unsigned shard_index, size_t max, uint64_t now_ms,
+                        hg_hottest_fn each, void *ctx);
+unsigned hg_group_shard_count(const struct hg_group *group);
+/* True with *out_member: the ring's second point, whom to ask when `failed` does not answer, or leaves. False: we ourselves. */
+bool hg_view_second(const struct hg_view *view, struct hg_bytes key, size_t failed,
+                    size_t *out_member);
 
 /* How often this node, as the key's owner, is asked for it a minute; 0: seldom, or another node owns it. */
 uint64_t hg_group_minute(struct hg_group *group, struct hg_bytes key, uint64_t now_ms);

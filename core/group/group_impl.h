@@ -8,7 +8,7 @@
  *   turn.c      what happens after unlocking    shard.c     one lock, its store and flights
  *   hot.c       hot keys and their copies       invalidate.c set, remove, tags, flush
  *   trust.c     after standing still            batch.c     loads that one run serves
- *   score.c     eviction by a score from above
+ *   score.c     eviction by a score from above     handover.c  values that move with their keys
  *
  * A function whose name ends in _locked wants the shard's lock held and calls nothing out.
  */
@@ -61,6 +61,7 @@ struct hg_group {
     unsigned shard_count;
     atomic_uint_fast64_t flush_number;
     atomic_uint_fast64_t seen_ms; /* about now (hg_group_saw) */
+    atomic_uint_fast64_t changed_ms; /* the last invalidation or set; 0: none yet */
     struct hg_tags tags;
     pthread_mutex_t batch_lock;         /* a leaf: taken under a shard's lock or none */
     struct hg_load *open_batch[2];      /* who leads the batch that may be joined: with a slot of its own, without */
@@ -70,6 +71,13 @@ struct hg_group {
 static inline void hg_group_saw(struct hg_group *group, uint64_t now_ms)
 {
     atomic_store_explicit(&group->seen_ms, now_ms, memory_order_relaxed);
+}
+
+/* Something of the group is set or invalidated: before its number is drawn. */
+static inline void hg_group_changes(struct hg_group *group, uint64_t now_ms)
+{
+    hg_group_saw(group, now_ms);
+    atomic_store_explicit(&group->changed_ms, now_ms + (now_ms == 0), memory_order_release);
 }
 
 static inline struct hg_load *hg_load_of(struct hg_flight *flight)
@@ -98,9 +106,6 @@ struct hg_value *hg_groups_error(struct hg_groups *groups, enum hg_class klass, 
 void hg_load_set_view(struct hg_load *load,
                       const struct hg_view *view); /* held, instead of the one it had */
 bool hg_view_is_mine(const struct hg_view *view, struct hg_bytes key);
-/* True with *out_member: whom to ask when `failed` did not answer. False: load it here. */
-bool hg_view_second(const struct hg_view *view, struct hg_bytes key, size_t failed,
-                    size_t *out_member);
 
 /* load.c. Creating takes nothing but memory; the flight is begun by who created it, under the lock. */
 struct hg_load *hg_load_create(struct hg_group *group, enum hg_flight_kind kind, uint64_t hash,
@@ -149,6 +154,13 @@ bool hg_load_land_stale(struct hg_load *load, struct hg_turn *turn);
 /* Takes a waiter off its flight and puts it on the turn with what its result says. */
 void hg_waiter_detach_locked(struct hg_shard *shard, struct hg_waiter *waiter, struct hg_load *load,
                              struct hg_turn *turn);
+
+/* handover.c. True: another node's store is asked, and hg_load_peeked will be called; else go on. */
+bool hg_load_peek(struct hg_load *load, struct hg_turn *turn);
+void hg_load_peeked(struct hg_load *load, struct hg_ask_answer *answer, struct hg_turn *turn);
+/* The answer, typed, as a value of our own. False: it is none, and nothing has happened. */
+bool hg_handover_plan(struct hg_load *load, struct hg_ask_answer *answer, uint64_t now_ms,
+                      struct hg_landing *out_landing);
 
 /*
  * remote.c: the waiters of a remote flight go over to the key's local flight, or to a new one (this very load)

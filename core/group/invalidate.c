@@ -48,7 +48,7 @@ int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms
     if (!is_mine && life_ms > groups->config.lease_ms)
         life_ms = groups->config.lease_ms;
     bool is_stored = life_ms > 0 && !more.uncacheable && (is_mine || group->budget.hot_limit > 0);
-    hg_group_saw(group, now_ms);
+    hg_group_changes(group, now_ms);
     if (is_stored && !hg_value_fill_windows(value, &group->config, !is_mine)) {
         stored = hg_value_copy_windows(value, &group->config, !is_mine);
         if (stored == NULL)
@@ -77,7 +77,7 @@ bool hg_group_remove(struct hg_group *group, struct hg_bytes key, uint64_t now_m
     uint64_t hash = hg_hash(key);
     struct hg_shard *shard = hg_group_shard(group, hash);
 
-    hg_group_saw(group, now_ms);
+    hg_group_changes(group, now_ms);
     hg_shard_lock(shard);
     fence_locked(shard, hash, key, hg_groups_next_number(group->groups));
     struct hg_value *entry = hg_store_peek(&shard->store, hash, key);
@@ -98,6 +98,7 @@ bool hg_group_expire(struct hg_group *group, struct hg_bytes key, uint64_t now_m
     uint64_t hash = hg_hash(key);
     struct hg_shard *shard = hg_group_shard(group, hash);
 
+    hg_group_changes(group, now_ms);
     hg_shard_lock(shard);
     fence_locked(shard, hash, key, hg_groups_next_number(group->groups));
     struct hg_value *value = hg_store_peek(&shard->store, hash, key);
@@ -168,7 +169,7 @@ int hg_group_remove_tag(struct hg_group *group, struct hg_bytes tag, bool soft, 
     if (tag.len > HG_TAG_MAX)
         return HG_ETOOBIG;
 
-    hg_group_saw(group, now_ms);
+    hg_group_changes(group, now_ms);
     /* Noted before the walk: what lands behind the walker's back sees the number. */
     hg_tags_note(&group->tags, tag, hg_groups_next_number(group->groups));
     for (unsigned i = 0; i < group->shard_count; i++)
@@ -192,7 +193,7 @@ static void flush_shard(struct hg_shard *shard, uint64_t number)
 
 void hg_group_flush(struct hg_group *group, uint64_t now_ms)
 {
-    hg_group_saw(group, now_ms);
+    hg_group_changes(group, now_ms);
     uint64_t number = hg_groups_next_number(group->groups);
     uint64_t newest = atomic_load(&group->flush_number);
 

@@ -123,7 +123,7 @@ static bool restart_locked(struct hg_shard *shard, struct hg_load *load, struct 
     load->deadline_ms = hg_time_add(turn->now_ms, group->config.deadline_ms);
     load->start_number = hg_groups_sequence(group->groups);
     load->fence_number = 0;
-    load->is_second = false;
+    load->is_second = load->takes_over = false;
     load->state = HG_LOAD_BEGUN;
     shard->counters.refreshes++;
     if (load->flight.kind == HG_FLIGHT_REMOTE) {

@@ -145,8 +145,8 @@ void hg_load_ask(struct hg_load *load, struct hg_turn *turn)
     } while (fall_back(load, turn));
 }
 
-static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer, bool is_hot,
-                       struct hg_turn *turn)
+static void land_copy(struct hg_load *load, const struct hg_ask_answer *answer, bool is_hot,
+                      struct hg_turn *turn)
 {
     struct hg_group *group = load->group;
     struct hg_groups *groups = group->groups;
@@ -190,6 +190,22 @@ static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer,
     hg_load_land(load, &landing, turn);
 }
 
+static void land_typed(struct hg_load *load, struct hg_ask_answer *answer, bool takes_over,
+                       bool is_hot, struct hg_turn *turn)
+{
+    struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
+    struct hg_landing landing;
+
+    if (!takes_over || !hg_handover_plan(load, answer, turn->now_ms, &landing)) {
+        land_copy(load, answer, is_hot, turn);
+        return;
+    }
+    hg_shard_lock(shard);
+    shard->counters.takeovers++;
+    hg_shard_unlock(shard);
+    hg_load_land(load, &landing, turn);
+}
+
 /* Words that are none of a typed answer's count as garbage. */
 static enum hg_ask_outcome outcome_of(const struct hg_ask_answer *answer)
 {
@@ -199,9 +215,10 @@ static enum hg_ask_outcome outcome_of(const struct hg_ask_answer *answer)
     return answer->outcome;
 }
 
-void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uint64_t now_ms,
+void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *told, uint64_t now_ms,
                    struct hg_loop *here)
 {
+    struct hg_ask_answer heard = *told, *answer = &heard;
     struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
     enum hg_ask_outcome outcome = outcome_of(answer);
     bool is_no_group =
@@ -214,14 +231,22 @@ void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uin
     bool is_hot =
         answer->minute_qps >= (double)groups->config.hot_minute ||
         hg_rates_minute(&shard->rates, load->flight.hash, now_ms) >= groups->config.hot_minute;
-    assert(load->flight.kind == HG_FLIGHT_REMOTE);
-    assert(load->state == HG_LOAD_STARTED);
-    load->state = HG_LOAD_REPORTED;
+    bool is_peek = load->is_peek, takes_over = load->takes_over;
+    assert(is_peek ? load->state == HG_LOAD_BEGUN && load->flight.kind == HG_FLIGHT_LOCAL
+                   : load->state == HG_LOAD_STARTED && load->flight.kind == HG_FLIGHT_REMOTE);
+    if (!is_peek)
+        load->state = HG_LOAD_REPORTED;
     hg_histogram_note(&shard->counters.peer_time,
                       now_ms > load->run_ms ? now_ms - load->run_ms : 0);
-    shard->counters.peer_errors += outcome != HG_ASK_TYPED || is_no_group;
+    shard->counters.peer_errors += !is_peek && (outcome != HG_ASK_TYPED || is_no_group);
     hg_shard_unlock(shard);
 
+    if (is_peek) {
+        answer->outcome = outcome;
+        hg_load_peeked(load, answer, &turn);
+        hg_turn_run(&turn);
+        return;
+    }
     if (outcome != HG_ASK_TYPED || is_no_group)
         hg_value_unref(answer->result);
     if (is_no_group)
@@ -231,7 +256,7 @@ void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uin
         hg_value_unref(answer->result);
         become_fallback(load, &turn);
     } else if (outcome == HG_ASK_TYPED)
-        land_typed(load, answer, is_hot, &turn);
+        land_typed(load, answer, takes_over, is_hot, &turn);
     else if (outcome == HG_ASK_DEADLINE && hg_bug(HG_BUG_DEADLINE_FALLBACK))
         become_fallback(load, &turn);
     else if (outcome == HG_ASK_DEADLINE)

@@ -52,6 +52,10 @@ struct hg_load {
     size_t member;              /* whom it asks (remote) */
     bool is_second;             /* asking the second point after the owner failed */
     bool is_fallback;           /* local load of a key of another owner: hot tier, at most 10 s */
+    bool is_peek;               /* member, who owned it before, is asked for what its store has (group/handover.c) */
+    bool has_peeked;
+    bool takes_over;            /* remote: kept as our own value (shard's lock) */
+    uint64_t whole_deadline_ms; /* behind a peek */
     bool has_slot;         /* holds a guard slot */
     uint64_t start_number; /* invalidations up to here were before it */
     /* oldest invalidation of this very key, or flush, since; older than the start: none */
@@ -93,7 +97,7 @@ struct hg_source {
     void *ctx;
     /* Run the group's getter for load->flight.key. */
     int (*load)(void *ctx, struct hg_load *load);
-    /* Ask load->view's member load->member. */
+    /* Ask load->view's member load->member; with load->is_peek for what it has stored, and nothing else. */
     int (*ask)(void *ctx, struct hg_load *load);
     /* Whether that member is worth asking now (false: marked down; the read path falls back at once). */
     bool (*is_up)(void *ctx, const struct hg_view *view, size_t member);

@@ -31,6 +31,8 @@ int hg_peer_request_encode(const struct hg_peer_request *request, struct hg_buf 
     message.n_chain = request->chain_count;
     message.chain = chain;
     message.wire_version = request->wire_version;
+    message.is_peek = request->is_peek;
+    message.takes_over = request->takes_over;
     return hg_protobuf_pack(&message.base, buf);
 }
 
@@ -51,6 +53,8 @@ int hg_peer_request_decode(struct hg_bytes message, struct hg_peer_request *out_
         .ring = request->ring,
         .chain_count = request->n_chain,
         .wire_version = request->wire_version,
+        .is_peek = request->is_peek,
+        .takes_over = request->takes_over,
     };
     for (size_t i = 0; i < request->n_chain; i++)
         out_request->chain[i] = hg_protobuf_span(&request->chain[i]);

@@ -20,6 +20,7 @@ struct hg_peer_request {
     struct hg_bytes chain[HG_CHAIN_MAX];
     size_t chain_count;
     uint32_t wire_version;
+    bool is_peek, takes_over;
 };
 
 /* Appends the encoded message. */

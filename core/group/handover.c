@@ -1,0 +1,167 @@
+/*
+ * Values that move with their keys, so that a node that comes or goes costs the source nothing.
+ *
+ *   a newcomer   a key of ours misses -> its owner before us, the ring's second point, is asked for what its store has (a peek) -> kept
+ *                as our own value                                                                  '-> nothing: the getter
+ *   a leaver     tells the second point of its keys -> that one asks for them as for any copy, while the leaver still owns them, and
+ *                keeps them as its own (hg_get.takes_over)
+ *
+ * An invalidation is told to the owner first. While one is new, a store that was not told of it yet could hand back what it has
+ * ended; so for SETTLED leases after one that the group knows of nothing is handed over. By then everybody was told, or lost
+ * contact and answers nothing.
+ */
+#include "group/group_impl.h"
+
+#include "base/bug.h"
+#include "group/freshness.h"
+
+#define PEEK_MS 200 /* a store answers at once */
+#define SETTLED 2   /* leases */
+
+static bool is_settled(struct hg_group *group, uint64_t now_ms)
+{
+    uint64_t changed_ms = atomic_load_explicit(&group->changed_ms, memory_order_acquire);
+    return changed_ms == 0 || hg_bug(HG_BUG_PEEK_UNSETTLED) ||
+           now_ms >= hg_time_add(changed_ms, SETTLED * group->groups->config.lease_ms);
+}
+
+bool hg_handover_plan(struct hg_load *load, struct hg_ask_answer *answer, uint64_t now_ms,
+                      struct hg_landing *out_landing)
+{
+    struct hg_group *group = load->group;
+    struct hg_value *value = answer->result;
+    uint64_t sent_ms = answer->sent_ms < now_ms ? answer->sent_ms : now_ms;
+    uint64_t expires_ms = hg_time_add(sent_ms, answer->ttl_ms);
+
+    if (hg_value_status(value) != HG_STATUS_VALUE || expires_ms <= now_ms ||
+        hg_value_more(value).uncacheable || !is_settled(group, load->run_ms) ||
+        hg_value_data_len(value) > group->groups->config.value_max ||
+        !hg_bytes_eq(hg_value_key(value), load->flight.key))
+        return false;
+    value = hg_value_with_windows(value, &group->config, false);
+    if (value == NULL)
+        return false;
+    answer->result = value;
+    *out_landing = (struct hg_landing){
+        .value = value,
+        .is_stored = true,
+        .tier = HG_TIER_MAIN,
+        .created_ms = sent_ms > answer->age_ms ? sent_ms - answer->age_ms : 0,
+        .expires_ms = expires_ms,
+    };
+    return true;
+}
+
+bool hg_load_peek(struct hg_load *load, struct hg_turn *turn)
+{
+    struct hg_group *group = load->group;
+    struct hg_groups *groups = group->groups;
+    const struct hg_source *source = groups->source;
+    struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
+    const struct hg_view *view = load->view;
+    size_t second;
+
+    if (turn->now_ms >= groups->config.peek_until_ms || load->has_peeked || load->is_fallback ||
+        load->reason != HG_LOAD_MISS || load->old != NULL || view == NULL || view->self < 0 ||
+        !hg_view_is_mine(view, load->flight.key) || !is_settled(group, turn->now_ms) ||
+        !hg_view_second(view, load->flight.key, (size_t)view->self, &second) ||
+        (source->is_up != NULL && !source->is_up(source->ctx, view, second)))
+        return false;
+    uint64_t peek_until_ms = hg_time_add(turn->now_ms, PEEK_MS);
+    hg_shard_lock(shard);
+    load->has_peeked = load->is_peek = true;
+    load->member = second;
+    load->run_ms = turn->now_ms;
+    load->start_number = hg_groups_sequence(groups);
+    load->whole_deadline_ms = load->deadline_ms;
+    if (load->deadline_ms > peek_until_ms)
+        load->deadline_ms = peek_until_ms;
+    shard->counters.peeks++;
+    hg_shard_unlock(shard);
+    if (source->ask(source->ctx, load) >= 0)
+        return true;
+    load->is_peek = false;
+    load->deadline_ms = load->whole_deadline_ms;
+    return false;
+}
+
+void hg_load_peeked(struct hg_load *load, struct hg_ask_answer *answer, struct hg_turn *turn)
+{
+    struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
+    struct hg_landing landing;
+
+    load->is_peek = false;
+    load->deadline_ms = load->whole_deadline_ms;
+    if (answer->outcome == HG_ASK_TYPED && hg_handover_plan(load, answer, turn->now_ms, &landing)) {
+        hg_shard_lock(shard);
+        shard->counters.peek_hits++;
+        hg_shard_unlock(shard);
+        hg_load_land(load, &landing, turn);
+        return;
+    }
+    hg_value_unref(answer->result);
+    hg_load_start(load, turn);
+}
+
+/* ---- what a leaver tells of ---- */
+
+struct hottest {
+    const struct hg_group *group;
+    uint64_t now_ms;
+    size_t left; /* how many more */
+    hg_hottest_fn each;
+    void *ctx;
+};
+
+/* Of our own keys, what is fresh for long enough to be fetched. */
+static void tell_locked(struct hottest *hottest, struct hg_value *value)
+{
+    uint64_t lease_ms = hottest->group->groups->config.lease_ms;
+    if (value->tier != HG_TIER_MAIN || hg_value_status(value) != HG_STATUS_VALUE ||
+        hg_value_expires_ms(value) <= hg_time_add(hottest->now_ms, lease_ms))
+        return;
+    hottest->left--;
+    hottest->each(hottest->ctx, hg_value_key(value));
+}
+
+/* Most recently used first, where the policy knows; else those that were hit, then the others. */
+static void walk_locked(struct hg_shard *shard, struct hottest *hottest)
+{
+    const struct hg_table *table = &shard->store.table;
+    struct hg_value *value;
+
+    if (shard->store.policy->ops->is_one_list) {
+        value = hg_store_order(&shard->store, HG_TIER_MAIN)->first;
+        for (; value != NULL && hottest->left > 0; value = hg_order_next(value))
+            tell_locked(hottest, value);
+        return;
+    }
+    for (int was_hit = 1; was_hit >= 0; was_hit--) {
+        for (size_t row = 0; row < hg_table_row_count(table) && hottest->left > 0; row++) {
+            for (size_t n = 0;
+                 hottest->left > 0 && (value = hg_table_nth(table, row, n)) != NULL; n++) {
+                if ((value->uses > 0) == was_hit)
+                    tell_locked(hottest, value);
+            }
+        }
+    }
+}
+
+size_t hg_group_hottest(struct hg_group *group, unsigned shard_index, size_t max, uint64_t now_ms,
+                        hg_hottest_fn each, void *ctx)
+{
+    struct hottest hottest = {group, now_ms, max, each, ctx};
+    struct hg_shard *shard = &group->shards[shard_index];
+
+    if (hg_groups_is_behind(group->groups))
+        return 0;
+    hg_shard_lock(shard);
+    walk_locked(shard, &hottest);
+    hg_shard_unlock(shard);
+    return max - hottest.left;
+}
+
+unsigned hg_group_shard_count(const struct hg_group *group)
+{
+    return group->shard_count;
+}
