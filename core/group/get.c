@@ -271,6 +271,26 @@ static int miss(struct lookup *lookup, struct hg_waiter *waiter, struct hg_value
     return rc < 0 ? fail(out_result, rc) : rc;
 }
 
+/* A key of ours that another node still has from when it was not: a load that peeks, and that nobody waits for. */
+static void take_back(struct lookup *lookup)
+{
+    const struct hg_get *get = lookup->get;
+    uint64_t hash = lookup->hash;
+    struct hg_load *load = NULL;
+    int err;
+
+    hg_turn_init(&lookup->turn, lookup->group->groups, get->now_ms, NULL);
+    hg_shard_lock(lookup->shard);
+    struct hg_value *value = hg_group_peek_locked(lookup->group, lookup->shard, hash, get->key);
+    bool is_wanted = value == NULL && hg_flight_find(&lookup->shard->flights, HG_FLIGHT_LOCAL, hash,
+                                                     get->key) == NULL;
+    if (is_wanted)
+        load = begin_locked(lookup, HG_FLIGHT_LOCAL, true, HG_LOAD_MISS, NULL, &err);
+    hg_shard_unlock(lookup->shard);
+    if (load != NULL)
+        hg_turn_run(&lookup->turn);
+}
+
 int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_waiter *waiter,
                  struct hg_result *out_result, struct hg_hold *out_hold)
 {
@@ -296,8 +316,10 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     hg_groups_watch(group->groups, get->now_ms);
     if (get->is_peek)
         return peek(&lookup, out_result, out_hold);
-    if (get->takes_over && hg_view_is_mine(lookup.view, get->key))
+    if (get->takes_over && hg_view_is_mine(lookup.view, get->key)) {
+        take_back(&lookup);
         return fail(out_result, HG_ENOENT);
+    }
     lookup.held_count = 0;
     if (get->parent == NULL && get->chain.len > 0)
         lookup.held_count = hg_held_by_chain(group->groups, get->chain, lookup.held);

@@ -152,7 +152,8 @@ struct hg_get {
     uint64_t now_ms, deadline_ms;
     bool from_peer; /* local flights only, never forwarded */
     bool is_peek;   /* the store only: a miss is HG_ENOENT, no load, not counted */
-    /* A key of another owner who is about to leave: kept as our own value, whatever copy there is. HG_ENOENT: it is ours already. */
+    /* A key of another owner who is about to leave: kept as our own value, whatever copy there is. HG_ENOENT: it is ours
+     * already; where we lack it the one who leaves may be asked for it, and nobody waits for that. */
     bool takes_over;
     /* The load whose getter asks, or NULL. Not yet reported; waiters it leaves behind are still answered. */
     struct hg_load *parent;
@@ -256,6 +257,7 @@ typedef void (*hg_hottest_fn)(void *ctx, struct hg_bytes key);
 size_t hg_group_hottest(struct hg_group *group, unsigned shard_index, size_t max, uint64_t now_ms,
                         hg_hottest_fn each, void *ctx);
 unsigned hg_group_shard_count(const struct hg_group *group);
+size_t hg_group_shard_entries(struct hg_group *group, unsigned shard_index);
 /* True with *out_member: the ring's second point, whom to ask when `failed` does not answer, or leaves. False: we ourselves. */
 bool hg_view_second(const struct hg_view *view, struct hg_bytes key, size_t failed,
                     size_t *out_member);

@@ -4,7 +4,7 @@
  *   a newcomer   a key of ours misses -> its owner before us, the ring's second point, is asked for what its store has (a peek) -> kept
  *                as our own value                                                                  '-> nothing: the getter
  *   a leaver     tells the second point of its keys -> that one asks for them as for any copy, while the leaver still owns them, and
- *                keeps them as its own (hg_get.takes_over)
+ *                keeps them as its own (hg_get.takes_over); of others' keys, which it had before they came, it tells their owners
  *
  * An invalidation is told to the owner first. While one is new, a store that was not told of it yet could hand back what it has
  * ended; so for SETTLED leases after one that the group knows of nothing is handed over. By then everybody was told, or lost
@@ -61,7 +61,8 @@ bool hg_load_peek(struct hg_load *load, struct hg_turn *turn)
     const struct hg_view *view = load->view;
     size_t second;
 
-    if (turn->now_ms >= groups->config.peek_until_ms || load->has_peeked || load->is_fallback ||
+    if ((turn->now_ms >= groups->config.peek_until_ms && !load->takes_over) ||
+        groups->config.peek_until_ms == 0 || load->has_peeked || load->is_fallback ||
         load->reason != HG_LOAD_MISS || load->old != NULL || view == NULL || view->self < 0 ||
         !hg_view_is_mine(view, load->flight.key) || !is_settled(group, turn->now_ms) ||
         !hg_view_second(view, load->flight.key, (size_t)view->self, &second) ||
@@ -159,6 +160,15 @@ size_t hg_group_hottest(struct hg_group *group, unsigned shard_index, size_t max
     walk_locked(shard, &hottest);
     hg_shard_unlock(shard);
     return max - hottest.left;
+}
+
+size_t hg_group_shard_entries(struct hg_group *group, unsigned shard_index)
+{
+    struct hg_shard *shard = &group->shards[shard_index];
+    hg_shard_lock(shard);
+    size_t count = shard->store.table.count;
+    hg_shard_unlock(shard);
+    return count;
 }
 
 unsigned hg_group_shard_count(const struct hg_group *group)

@@ -225,6 +225,7 @@ static int write_request_header(const struct ask *ask, uint64_t remaining_ms, st
         .origin = hg_bytes_str(ask->member->client->config->self),
         .ring = ask->ring,
         .wire_version = HG_WIRE_VERSION,
+        .is_peek = ask->common.load->is_peek && remaining_ms != 0, /* of one that goes alone */
     };
     hg_buf_init(&message, HEADER_MAX / 2);
     int err = split_chain(ask->common.load->chain, &request);

@@ -1,7 +1,8 @@
 /*
  * Signals, housekeeping and leaving.
  *
- *   TERM or INT -> /ready says 503; discovery takes our name back; accept goes on for drain_delay, every answer with "Connection: close"
+ *   TERM or INT -> /ready says 503; who owns our keys next fetches them (handover.c)
+ *               -> discovery takes our name back; accept goes on for drain_delay, every answer with "Connection: close"
  *               -> listeners take what is queued and close
  *               -> what is in flight finishes, what was accepted gets its answer -> exit 0
  *   a second TERM or INT, or drain_timeout -> exit 1 at once
@@ -110,12 +111,32 @@ static void stop(struct hg_node *node)
     hg_server_close(server, on_control_closed, node);
 }
 
+/* On the first worker's loop. */
+static void on_handed_over(struct hg_node *node)
+{
+    atomic_store(&node->is_handing_over, false);
+}
+
+static void leave(struct hg_node *node, uint64_t now_ms)
+{
+    node->is_leaving = true;
+    node->drain_listen_until_ms = hg_time_add(now_ms, node->config->drain_delay_ms);
+    node->drain_leave_until_ms = now_ms + LEAVE_MS;
+    hg_runtime_leave(node->runtime);
+    hg_workers_drain(node);
+}
+
 static void on_drain_tick(uv_timer_t *timer)
 {
     struct hg_node *node = timer->data;
     uint64_t now_ms = hg_loop_now(&node->control);
     if (now_ms >= node->drain_until_ms) {
         hg_node_exit_now(node, "the drain limit passed");
+        return;
+    }
+    if (!node->is_leaving) {
+        if (!atomic_load(&node->is_handing_over) || now_ms >= node->drain_hand_over_until_ms)
+            leave(node, now_ms);
         return;
     }
     if (now_ms < node->drain_listen_until_ms ||
@@ -140,12 +161,15 @@ void hg_drain_begin(struct hg_node *node)
 {
     uint64_t now_ms = hg_loop_now(&node->control);
     atomic_store(&node->phase, HG_NODE_DRAINING);
-    node->drain_listen_until_ms = now_ms + node->config->drain_delay_ms;
-    node->drain_leave_until_ms = now_ms + LEAVE_MS;
-    hg_runtime_leave(node->runtime);
-    node->drain_until_ms = hg_time_add(node->drain_listen_until_ms, node->config->drain_timeout_ms);
+    node->drain_hand_over_until_ms = hg_time_add(now_ms, node->config->drain_timeout_ms / 2);
+    node->drain_until_ms =
+        hg_time_add(now_ms, hg_time_add(node->config->drain_delay_ms, node->config->drain_timeout_ms));
     hg_log(HG_LOG_INFO, "node draining name=%s", node->config->name);
-    hg_workers_drain(node);
+    atomic_store(&node->is_handing_over, true);
+    if (!hg_handover_start(node, on_handed_over)) {
+        on_handed_over(node);
+        leave(node, now_ms);
+    }
     uv_timer_start(&node->drain_timer, on_drain_tick, 1, 5);
 }
 

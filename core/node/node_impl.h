@@ -65,7 +65,7 @@ struct hg_node_route {
 };
 
 #define HG_NODE_COUNTERS(X)                                                                        \
-    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_grpc_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(no_memory) X(client_timeouts) X(origins_unasked) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
+    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_grpc_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(handed_over) X(handover_failures) X(no_memory) X(client_timeouts) X(origins_unasked) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
 struct hg_node_counters {
 #define X(name) _Atomic uint64_t name;
     HG_NODE_COUNTERS(X)
@@ -129,10 +129,12 @@ struct hg_node {
     /* drain.c, control loop only */
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t housekeeping, drain_timer;
-    uint64_t drain_until_ms, drain_listen_until_ms, drain_leave_until_ms, drain_last_until_ms;
+    uint64_t drain_until_ms, drain_hand_over_until_ms, drain_listen_until_ms, drain_leave_until_ms, drain_last_until_ms;
     unsigned listeners_closing;
     unsigned control_closing;
     int exit_code;
+    bool is_leaving;
+    atomic_bool is_handing_over;
 };
 
 /* Who the members are; NULL in a cluster of one. To be held (hg_view_hold) by who keeps it beyond a callback. */
@@ -249,9 +251,10 @@ void hg_peer_side_refuse(struct hg_front *front, struct hg_exchange *exchange, i
 struct hg_peer_request;
 /* What goes with a key: appends the chain as hg_load.chain has it. HG_ECANCELED: it is from ourselves (counted and logged). */
 int hg_peer_side_take(struct hg_front *front, const struct hg_peer_request *peer, struct hg_buf *chain);
-/* Header Hgcache-Request: the keys whose getters wait as hg_load.chain has them, and the time that is left. False: answered. */
+/* Header Hgcache-Request: the keys whose getters wait as hg_load.chain has them, the time that is left, and whether the store only
+ * is asked. False: answered. */
 bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, struct hg_buf *chain,
-                         uint64_t *out_timeout_ms);
+                         uint64_t *out_timeout_ms, bool *out_is_peek);
 bool hg_peer_side_is_path(const struct hg_node *node, struct hg_bytes path, struct hg_bytes *out_rest);
 void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_bytes rest);
 
@@ -351,6 +354,12 @@ void hg_explain_gather(struct hg_front *front, struct hg_exchange *exchange, str
 /* hot.c */
 int hg_hot_format(struct hg_node *node, uint64_t now_ms, struct hg_buf *buf);
 int hg_metrics_format(struct hg_node *node, struct hg_buf *buf);
+
+/*
+ * handover.c: before we leave, the members behind us on the ring fetch the hottest keys of ours. Control loop only. `done`
+ * is on the first worker's loop, once: no key is left, too many were told of already, or nobody answers. False: nothing to do.
+ */
+bool hg_handover_start(struct hg_node *node, void (*done)(struct hg_node *node));
 
 /* drain.c */
 int hg_drain_init(struct hg_node *node);  /* signal handlers, housekeeping timer */

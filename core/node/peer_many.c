@@ -25,7 +25,7 @@ struct one {
     struct hg_bytes key;    /* in many->keys */
     uint64_t timeout_ms;    /* as told; 0: none */
     uint64_t deadline_ms;
-    bool is_waiting;
+    bool is_waiting, is_peek, takes_over;
 };
 
 struct many {
@@ -96,6 +96,18 @@ static void send_part(struct many *many, const struct one *one, int err)
         hg_buf_finish(&many->part);
 }
 
+/* Whether it is here now; the one who leaves has the value. */
+static void answer_takeover(struct one *one, const struct hg_result *result)
+{
+    bool is_here = result->err == HG_OK && result->value != NULL &&
+                   hg_value_status(result->value) == HG_STATUS_VALUE;
+    struct hg_peer_response response = {
+        .status = is_here ? HG_STATUS_VALUE : HG_STATUS_NOT_FOUND,
+        .has_ttl = true,
+    };
+    send_part(one->many, one, hg_peer_response_encode(&response, &one->many->front->body));
+}
+
 static void answer(struct one *one, const struct hg_result *result)
 {
     struct many *many = one->many;
@@ -110,6 +122,10 @@ static void answer(struct one *one, const struct hg_result *result)
         return;
     }
     hg_buf_clear(&front->body);
+    if (one->takes_over) {
+        answer_takeover(one, result);
+        return;
+    }
     double minute_qps = (double)hg_group_minute(one->group, one->key, now_ms);
     send_part(many, one,
               hg_answer_to_http(result, one->key, now_ms,
@@ -212,6 +228,8 @@ static int read_asks(struct many *many, struct hg_bytes message)
         one->group = hg_groups_find(many->front->node->groups, request.group);
         one->key = hg_bytes(keys_at, request.key.len);
         one->timeout_ms = request.deadline_ms;
+        one->is_peek = request.is_peek;
+        one->takes_over = request.takes_over;
         if (request.key.len > 0)
             memcpy(keys_at, request.key.data, request.key.len);
         keys_at += request.key.len;
@@ -261,7 +279,9 @@ static void begin_one(struct one *one)
     struct hg_get get = {
         .key = one->key,
         .now_ms = hg_loop_now(front->loop),
-        .from_peer = true,
+        .from_peer = !one->takes_over,
+        .is_peek = one->is_peek,
+        .takes_over = one->takes_over,
         .chain = hg_buf_bytes(&many->chain),
         .loop = front->loop,
     };
@@ -307,6 +327,7 @@ void hg_peer_many_request(struct hg_front *front, struct hg_exchange *exchange)
 {
     const struct hg_http1_request *request = exchange->request;
     uint64_t unused_ms;
+    bool is_unused;
     size_t count = 0;
 
     if (request->method != HG_POST || request->is_http10) {
@@ -328,7 +349,7 @@ void hg_peer_many_request(struct hg_front *front, struct hg_exchange *exchange)
         hg_peer_side_no_memory(front, exchange);
     } else if (many == NULL) {
         refuse(front, exchange, 400, "the body is not an Asks");
-    } else if (!hg_peer_side_header(front, exchange, &many->chain, &unused_ms)) {
+    } else if (!hg_peer_side_header(front, exchange, &many->chain, &unused_ms, &is_unused)) {
         destroy(many);
     } else {
         struct hg_exchange *kept = hg_exchange_keep(exchange);

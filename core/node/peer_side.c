@@ -113,7 +113,7 @@ int hg_peer_side_take(struct hg_front *front, const struct hg_peer_request *peer
 }
 
 bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, struct hg_buf *chain,
-                         uint64_t *out_timeout_ms)
+                         uint64_t *out_timeout_ms, bool *out_is_peek)
 {
     struct hg_bytes header = exchange->request->peer_request;
     struct hg_peer_request peer;
@@ -121,6 +121,7 @@ bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, s
     size_t len = 0;
 
     *out_timeout_ms = 0;
+    *out_is_peek = false;
     hg_buf_clear(chain);
     if (header.data == NULL)
         return true;
@@ -130,8 +131,10 @@ bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, s
         err = hg_peer_request_decode(hg_bytes(message, len), &peer, &owner);
     if (err == HG_OK)
         err = hg_peer_side_take(front, &peer, chain);
-    if (err == HG_OK)
+    if (err == HG_OK) {
         *out_timeout_ms = peer.deadline_ms;
+        *out_is_peek = peer.is_peek;
+    }
     hg_peer_message_free(owner);
     hg_free(message);
     if (err == HG_ENOMEM)
@@ -148,7 +151,7 @@ static void serve_get(struct hg_front *front, struct hg_exchange *exchange, stru
 {
     struct hg_get get = {.key = key, .from_peer = true};
     uint64_t timeout_ms;
-    if (!hg_peer_side_header(front, exchange, &front->body, &timeout_ms))
+    if (!hg_peer_side_header(front, exchange, &front->body, &timeout_ms, &get.is_peek))
         return;
     get.chain = hg_buf_bytes(&front->body);
     hg_request_get(front, exchange, group, &get, timeout_ms, reply, NULL);

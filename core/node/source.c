@@ -6,6 +6,8 @@
 #include "net/clock.h"
 #include "node/node_impl.h"
 
+#define NEW_MS 600000 /* by then what was loaded before us is of little use */
+
 /* What a load waits for is still fetched. Its flight is counted already: drain.c sees it, or it sees LEAVING. */
 static bool is_refused(const struct hg_node *node, const struct hg_load *load)
 {
@@ -132,6 +134,12 @@ void hg_node_source_finish(struct hg_node *node)
     hg_free(node->guards);
 }
 
+/* A Go node that is asked asks the owner, who is us. */
+static bool may_peek(const struct hg_config *config)
+{
+    return config->has_cluster && config->ring.hash == HG_RING_XXH64;
+}
+
 int hg_node_source_init(struct hg_node *node)
 {
     struct hg_config *config = node->config;
@@ -157,6 +165,7 @@ int hg_node_source_init(struct hg_node *node)
         .flights_max = config->limits.flights,
         .waiters_max = config->limits.waiters,
         .lease_ms = config->lease_ms,
+        .peek_until_ms = may_peek(config) ? hg_clock_boot_ms() + NEW_MS : 0,
         .shards = node->worker_count == 1 ? 1 : node->worker_count * HG_SHARDS_PER_WORKER,
         .shard_bytes_min = HG_SHARD_BYTES_MIN,
     };
