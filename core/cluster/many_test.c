@@ -153,6 +153,7 @@ static void test_each_ask_carries_its_key_and_what_time_is_left(void **state)
     hg_buf_init(&buf, MAX);
     world.ones[1].load.deadline_ms = HG_FOREVER;
     world.ones[2].load.deadline_ms = 5;
+    world.ones[1].load.is_peek = true;
     assert_int_equal(hg_many_encode(world.many, 900, &buf), HG_OK);
     static const uint64_t left[KEYS] = {100, 0, 1, 103};
     struct hg_bytes rest = hg_buf_bytes(&buf), part;
@@ -164,6 +165,7 @@ static void test_each_ask_carries_its_key_and_what_time_is_left(void **state)
         assert_true(hg_bytes_eq(request.key, world.ones[i].load.flight.key));
         assert_true(hg_bytes_eq(request.group, HG_BYTES("g")));
         assert_int_equal(request.deadline_ms, left[i]);
+        assert_int_equal(request.is_peek, i == 1);
         hg_peer_message_free(owner);
     }
     assert_int_equal(rest.len, 0);

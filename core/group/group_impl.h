@@ -26,6 +26,8 @@
 #define HG_FALLBACK_MS_MAX 10000
 /* Retry-After where a flight, waiter or guard limit was met. */
 #define HG_LIMIT_RETRY_MS 1000
+/* Peeks of a group that may find nothing (handover.c). */
+#define HG_PEEK_CREDIT 256
 /* Message of an error result, cut. */
 #define HG_MESSAGE_MAX 512
 
@@ -62,6 +64,7 @@ struct hg_group {
     atomic_uint_fast64_t flush_number;
     atomic_uint_fast64_t seen_ms; /* about now (hg_group_saw) */
     atomic_uint_fast64_t changed_ms; /* the last invalidation or set; 0: none yet */
+    atomic_int peek_credit;          /* handover.c; up to 0: peeks are of no use */
     struct hg_tags tags;
     pthread_mutex_t batch_lock;         /* a leaf: taken under a shard's lock or none */
     struct hg_load *open_batch[2];      /* who leads the batch that may be joined: with a slot of its own, without */

@@ -118,6 +118,7 @@ int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config
     hg_tags_init(&group->tags);
     pthread_mutex_init(&group->batch_lock, NULL);
     group->groups = groups;
+    atomic_init(&group->peek_credit, HG_PEEK_CREDIT);
     group->config = *config;
     group->index = groups->count;
     group->name = hg_strndup(config->name, strlen(config->name));

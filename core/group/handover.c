@@ -18,6 +18,28 @@
 #define PEEK_MS 200 /* a store answers at once */
 #define SETTLED 2   /* leases */
 
+/*
+ * Where all nodes are new there is nothing to be had: a peek costs 1, one that finds something pays for PAYS more, and who has
+ * spent HG_PEEK_CREDIT asks no more.
+ */
+#define PAYS 16
+
+static void spend(struct hg_group *group)
+{
+    atomic_fetch_sub_explicit(&group->peek_credit, 1, memory_order_relaxed);
+}
+
+static void earn(struct hg_group *group)
+{
+    if (atomic_load_explicit(&group->peek_credit, memory_order_relaxed) < HG_PEEK_CREDIT)
+        atomic_fetch_add_explicit(&group->peek_credit, PAYS, memory_order_relaxed);
+}
+
+static bool has_credit(const struct hg_group *group)
+{
+    return atomic_load_explicit(&group->peek_credit, memory_order_relaxed) > 0;
+}
+
 static bool is_settled(struct hg_group *group, uint64_t now_ms)
 {
     uint64_t changed_ms = atomic_load_explicit(&group->changed_ms, memory_order_acquire);
@@ -61,7 +83,7 @@ bool hg_load_peek(struct hg_load *load, struct hg_turn *turn)
     const struct hg_view *view = load->view;
     size_t second;
 
-    if ((turn->now_ms >= groups->config.peek_until_ms && !load->takes_over) ||
+    if (((turn->now_ms >= groups->config.peek_until_ms || !has_credit(group)) && !load->takes_over) ||
         groups->config.peek_until_ms == 0 || load->has_peeked || load->is_fallback ||
         load->reason != HG_LOAD_MISS || load->old != NULL || view == NULL || view->self < 0 ||
         !hg_view_is_mine(view, load->flight.key) || !is_settled(group, turn->now_ms) ||
@@ -79,6 +101,7 @@ bool hg_load_peek(struct hg_load *load, struct hg_turn *turn)
         load->deadline_ms = peek_until_ms;
     shard->counters.peeks++;
     hg_shard_unlock(shard);
+    spend(group);
     if (source->ask(source->ctx, load) >= 0)
         return true;
     load->is_peek = false;
@@ -97,6 +120,7 @@ void hg_load_peeked(struct hg_load *load, struct hg_ask_answer *answer, struct h
         hg_shard_lock(shard);
         shard->counters.peek_hits++;
         hg_shard_unlock(shard);
+        earn(load->group);
         hg_load_land(load, &landing, turn);
         return;
     }
@@ -125,25 +149,36 @@ static void tell_locked(struct hottest *hottest, struct hg_value *value)
     hottest->each(hottest->ctx, hg_value_key(value));
 }
 
-/* Most recently used first, where the policy knows; else those that were hit, then the others. */
-static void walk_locked(struct hg_shard *shard, struct hottest *hottest)
+/* The next behind `value` (NULL: the first), by the policy's one list, newest first, or else by the table. */
+static struct hg_value *next_locked(struct hg_shard *shard, struct hg_value *value, size_t *row,
+                                    size_t *n)
 {
     const struct hg_table *table = &shard->store.table;
-    struct hg_value *value;
 
-    if (shard->store.policy->ops->is_one_list) {
-        value = hg_store_order(&shard->store, HG_TIER_MAIN)->first;
-        for (; value != NULL && hottest->left > 0; value = hg_order_next(value))
-            tell_locked(hottest, value);
-        return;
+    if (shard->store.policy->ops->is_one_list)
+        return value == NULL ? hg_store_order(&shard->store, HG_TIER_MAIN)->first
+                             : hg_order_next(value);
+    for (; *row < hg_table_row_count(table); (*row)++, *n = 0) {
+        value = hg_table_nth(table, *row, *n);
+        if (value != NULL) {
+            (*n)++;
+            return value;
+        }
     }
-    for (int was_hit = 1; was_hit >= 0; was_hit--) {
-        for (size_t row = 0; row < hg_table_row_count(table) && hottest->left > 0; row++) {
-            for (size_t n = 0;
-                 hottest->left > 0 && (value = hg_table_nth(table, row, n)) != NULL; n++) {
-                if ((value->uses > 0) == was_hit)
-                    tell_locked(hottest, value);
-            }
+    return NULL;
+}
+
+/* Where the policy counts uses those that were hit, then the others. */
+static void walk_locked(struct hg_shard *shard, struct hottest *hottest)
+{
+    bool counts_uses = shard->store.policy->ops->uses_max > 0;
+
+    for (int was_hit = counts_uses; was_hit >= 0; was_hit--) {
+        struct hg_value *value = NULL;
+        size_t row = 0, n = 0;
+        while (hottest->left > 0 && (value = next_locked(shard, value, &row, &n)) != NULL) {
+            if (!counts_uses || (value->uses > 0) == was_hit)
+                tell_locked(hottest, value);
         }
     }
 }

@@ -32,6 +32,8 @@ static const struct hg_peer_request full_request = {
     .chain = {HG_BYTES("test\0a"), HG_BYTES("test\0b")},
     .chain_count = 2,
     .wire_version = HG_WIRE_VERSION,
+    .is_peek = true,
+    .takes_over = true,
 };
 
 static const struct hg_peer_response full_response = {
@@ -70,6 +72,7 @@ static void assert_same_request(const struct hg_peer_request *a, const struct hg
     assert_bytes(a->origin, b->origin);
     assert_true(a->deadline_ms == b->deadline_ms && a->ring == b->ring &&
                 a->wire_version == b->wire_version);
+    assert_true(a->is_peek == b->is_peek && a->takes_over == b->takes_over);
     assert_int_equal(a->chain_count, b->chain_count);
     for (size_t i = 0; i < a->chain_count; i++)
         assert_bytes(a->chain[i], b->chain[i]);

@@ -7,7 +7,8 @@ local posix = require "spec.support.posix"
 local CONFIG = [[
 return {
     node = { listen = listen(), drain_delay = "200ms" },
-    cluster = { self = "http://127.0.0.1:" .. hg.args.peer_port, peers = hg.file(hg.args.members), timeout = "500ms", lease = "300ms" },
+    cluster = { self = "http://127.0.0.1:" .. hg.args.peer_port, peers = hg.file(hg.args.members),
+        timeout = "500ms", lease = hg.args.lease or "2s" },
     groups = { test = { ttl = "10m", capacity = "64MiB", policy = hg.args.policy, getter = function(key)
         return key .. (" value"):rep(10), { tags = { "t" .. #key } }
     end } },
@@ -65,7 +66,10 @@ for _, policy in ipairs { "lru", "s3-fifo" } do
         end
         before_each(function()
             members = node.dir() .. "/members-" .. policy
-            local ports = { { peer_port = posix.free_port() }, { peer_port = posix.free_port() }, { peer_port = posix.free_port() } }
+            local ports = {}
+            for i = 1, 3 do
+                ports[i] = { peer_port = posix.free_port() }
+            end
             write_members(members, ports)
             nodes = {}
             for i, one in ipairs(ports) do
@@ -96,14 +100,14 @@ for _, policy in ipairs { "lru", "s3-fifo" } do
                 write_members(members, left)
                 wait_members(left, 2)
                 ask_all(left, 1, count)
-                print("left", loads(left) - before, handed) later = later + loads(left) - before
+                later = later + loads(left) - before
 
                 nodes[i] = start(one.peer_port)
                 write_members(members, nodes)
                 wait_members(nodes, 3)
                 before = loads(left)
                 ask_all(nodes, 1, count)
-                print("back", loads(left) - before, loads { nodes[i] }, nodes[i]:stats("test").peeks, nodes[i]:stats("test").peek_hits) later = later + loads(left) - before + loads { nodes[i] }
+                later = later + loads(left) - before + loads { nodes[i] }
                 assert(nodes[i]:stats("test").peek_hits > 0)
             end
             assert(later <= count / 10, later .. " loads")
@@ -121,7 +125,7 @@ describe("a newcomer", function()
         local nodes = {}
         for i, one in ipairs(ports) do
             nodes[i] = node.start { config = CONFIG, wait = false, peer_port = one.peer_port,
-                args = { peer_port = one.peer_port, members = members } }
+                args = { peer_port = one.peer_port, members = members, lease = "300ms" } }
         end
         wait_members(nodes, 2)
         ask_all(nodes, 1, 100)
