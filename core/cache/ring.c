@@ -325,3 +325,44 @@ double hg_ring_share(const struct hg_ring *ring, size_t index)
     assert(index < ring->member_count);
     return ring->shares[index];
 }
+
+/*
+ * All points of both rings in order: between two of them neither changes its owner.
+ *
+ *   before  ----a-------b------        from the point before it (excluded) to itself (included)
+ *   after   ----a---c---b------        the piece up to c was b's and is c's
+ */
+double hg_ring_moved(const struct hg_ring *before, const struct hg_ring *after, double *out_lost,
+                     double *out_gained)
+{
+    assert(before->preset.hash == after->preset.hash);
+    uint64_t last_hash = before->preset.hash == HG_RING_CRC32 ? UINT32_MAX : UINT64_MAX;
+    double space = before->preset.hash == HG_RING_CRC32 ? 0x1p32 : 0x1p64, moved = 0;
+    size_t b = 0, a = 0;
+    uint64_t start = 0; /* of the piece; its first hash is the one behind the last point */
+    bool is_done = false;
+    memset(out_lost, 0, before->member_count * sizeof(*out_lost));
+    memset(out_gained, 0, after->member_count * sizeof(*out_gained));
+    while (!is_done) {
+        uint64_t end = last_hash;
+        if (b < before->point_count && before->hashes[b] < end)
+            end = before->hashes[b];
+        if (a < after->point_count && after->hashes[a] < end)
+            end = after->hashes[a];
+        size_t from = before->owners[b < before->point_count ? b : 0];
+        size_t to = after->owners[a < after->point_count ? a : 0];
+        if (!hg_bytes_eq(before->names[from], after->names[to])) {
+            double share = ((double)(end - start) + 1) / space;
+            out_lost[from] += share;
+            out_gained[to] += share;
+            moved += share;
+        }
+        while (b < before->point_count && before->hashes[b] == end)
+            b++;
+        while (a < after->point_count && after->hashes[a] == end)
+            a++;
+        is_done = end == last_hash;
+        start = end + 1;
+    }
+    return moved;
+}

@@ -56,5 +56,10 @@ uint64_t hg_ring_fingerprint(const struct hg_ring *ring);
 double hg_ring_share(const struct hg_ring *ring, size_t index);
 /* The hash of a key on this ring. */
 uint64_t hg_ring_hash(const struct hg_ring *ring, struct hg_bytes key);
+/*
+ * What share of the hash space has another owner on `after`, 0..1; both have one hash. out_lost: for each member of `before`
+ * what it gives away; out_gained: for each member of `after` what it gets. A member is the same where its name is.
+ */
+double hg_ring_moved(const struct hg_ring *before, const struct hg_ring *after, double *out_lost, double *out_gained);
 
 #endif

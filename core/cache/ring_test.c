@@ -37,6 +37,12 @@ static struct hg_bytes key_make(char buf[32], size_t number)
     return hg_bytes_str(buf);
 }
 
+static void assert_near(double is, double wanted)
+{
+    if (is - wanted > 1e-9 || wanted - is > 1e-9)
+        fail_msg("%.12f, wanted %.12f", is, wanted);
+}
+
 /* ---- the same rules, searched through point by point ---- */
 
 static uint64_t naive_hash(enum hg_ring_hash hash, const void *data, size_t len)
@@ -306,6 +312,111 @@ static void test_shares_are_what_keys_get(void **state)
     hg_ring_destroy(ring);
 }
 
+/* BENCH's promise: over a million random keys no member has more than 1.10 of the mean. */
+static void test_the_default_ring_is_even_for_a_million_keys(void **state)
+{
+    enum { COUNT_MAX = 64, KEYS = 1000000 };
+    static char text[COUNT_MAX][NAME_MAX_BYTES];
+    static uint64_t keys[KEYS];
+    struct hg_bytes names[COUNT_MAX];
+    struct hg_test_random random = {5};
+    (void)state;
+    names_make(text, names, COUNT_MAX);
+    for (size_t i = 0; i < KEYS; i++)
+        keys[i] = hg_test_u64(&random);
+    for (size_t count = 3; count <= COUNT_MAX; count++) {
+        struct hg_ring *ring = ring_of(preset("default"), names, count);
+        size_t counts[COUNT_MAX] = {0}, peak = 0;
+        for (size_t i = 0; i < count; i++)
+            assert_true(hg_ring_share(ring, i) * (double)count < 1.10);
+        for (size_t i = 0; i < KEYS && (count < 8 || count % 8 == 0); i++)
+            counts[hg_ring_owner(ring, hg_bytes(&keys[i], sizeof(keys[i])))]++;
+        for (size_t i = 0; i < count; i++)
+            peak = counts[i] > peak ? counts[i] : peak;
+        if ((double)peak * (double)count > 1.10 * KEYS)
+            fail_msg("%zu members: peak to mean %.4f", count, (double)peak * (double)count / KEYS);
+        hg_ring_destroy(ring);
+    }
+}
+
+static void test_a_join_moves_little_more_than_its_part(void **state)
+{
+    enum { COUNT_MAX = 64, KEYS = 1000000 };
+    static char text[COUNT_MAX][NAME_MAX_BYTES];
+    struct hg_bytes names[COUNT_MAX];
+    double lost[COUNT_MAX], gained[COUNT_MAX];
+    struct hg_test_random random = {6};
+    (void)state;
+    names_make(text, names, COUNT_MAX);
+    for (size_t count = 2; count < COUNT_MAX; count++) {
+        struct hg_ring *before = ring_of(preset("default"), names, count);
+        struct hg_ring *after = ring_of(preset("default"), names, count + 1);
+        double most = 1.2 / (double)(count + 1), moved = hg_ring_moved(before, after, lost, gained);
+        if (moved > most)
+            fail_msg("from %zu to %zu members: %.4f of the keys", count, count + 1, moved);
+        assert_true(moved > 0.8 / (double)(count + 1));
+        if (count % 8 == 2) { /* and as keys say it */
+            size_t keys = 0;
+            for (size_t i = 0; i < KEYS; i++) {
+                uint64_t key = hg_test_u64(&random);
+                struct hg_bytes bytes = hg_bytes(&key, sizeof(key));
+                keys += hg_ring_owner(before, bytes) != hg_ring_owner(after, bytes);
+            }
+            double off = (double)keys / KEYS - moved;
+            assert_true((double)keys / KEYS <= most);
+            assert_true(off > -0.003 && off < 0.003);
+        }
+        hg_ring_destroy(after);
+        hg_ring_destroy(before);
+    }
+}
+
+static void test_what_moves_is_between_the_shares_before_and_after(void **state)
+{
+    static const char *const presets[] = {"default", "hgcache", "groupcache"};
+    char text[9][NAME_MAX_BYTES];
+    struct hg_bytes names[9];
+    double lost[9], gained[9];
+    (void)state;
+    names_make(text, names, 9);
+    for (size_t p = 0; p < HG_COUNT(presets); p++) {
+        for (size_t count = 1; count < 9; count++) {
+            struct hg_ring *less = ring_of(preset(presets[p]), names, count);
+            struct hg_ring *more = ring_of(preset(presets[p]), names, count + 1);
+            double sum = 0, moved = hg_ring_moved(less, more, lost, gained);
+            assert_near(moved, hg_ring_share(more, count));
+            assert_near(gained[count], moved);
+            for (size_t i = 0; i < count; i++) {
+                assert_near(lost[i], hg_ring_share(less, i) - hg_ring_share(more, i));
+                assert_true(gained[i] == 0);
+                sum += lost[i];
+            }
+            assert_near(sum, moved);
+            /* The way back: what the leaver had goes to those who get it. */
+            assert_near(hg_ring_moved(more, less, lost, gained), moved);
+            assert_near(lost[count], moved);
+            assert_near(gained[0], hg_ring_share(less, 0) - hg_ring_share(more, 0));
+            assert_true(hg_ring_moved(less, less, lost, gained) == 0);
+            hg_ring_destroy(more);
+            hg_ring_destroy(less);
+        }
+    }
+}
+
+static void test_everything_moves_between_rings_without_a_common_member(void **state)
+{
+    struct hg_bytes a = HG_BYTES("a"), b = HG_BYTES("b");
+    double lost, gained;
+    (void)state;
+    struct hg_ring *before = ring_of(preset("hgcache"), &a, 1);
+    struct hg_ring *after = ring_of(preset("hgcache"), &b, 1);
+    assert_near(hg_ring_moved(before, after, &lost, &gained), 1);
+    assert_near(lost, 1);
+    assert_near(gained, 1);
+    hg_ring_destroy(after);
+    hg_ring_destroy(before);
+}
+
 static void test_members_keep_their_numbers_and_are_copied(void **state)
 {
     char text[5][NAME_MAX_BYTES];
@@ -452,6 +563,10 @@ int main(void)
         cmocka_unit_test(test_a_new_node_takes_keys_and_nobody_else_does),
         cmocka_unit_test(test_shares_add_up_and_the_default_ring_is_even),
         cmocka_unit_test(test_shares_are_what_keys_get),
+        cmocka_unit_test(test_the_default_ring_is_even_for_a_million_keys),
+        cmocka_unit_test(test_a_join_moves_little_more_than_its_part),
+        cmocka_unit_test(test_what_moves_is_between_the_shares_before_and_after),
+        cmocka_unit_test(test_everything_moves_between_rings_without_a_common_member),
         cmocka_unit_test(test_members_keep_their_numbers_and_are_copied),
         cmocka_unit_test(test_fingerprints_differ_where_keys_go_elsewhere),
         cmocka_unit_test(test_a_custom_ring_equal_to_a_preset_has_its_fingerprint),

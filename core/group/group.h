@@ -17,7 +17,7 @@
 #include "cache/store.h"
 #include "group/guard.h"
 #include "group/history.h"
-#include "group/histogram.h"
+#include "base/histogram.h"
 #include "group/source.h"
 
 /*

@@ -13,8 +13,9 @@
     60000 /* a peer that knows no messages of many keys may be another program by then */
 
 struct hg_peer {
-    pthread_mutex_t lock; /* health, silence_number */
+    pthread_mutex_t lock; /* health, time, silence_number */
     struct hg_health health;
+    struct hg_histogram time;
     uint64_t silence_number;
     _Atomic bool is_up; /* health.is_up for readers without the lock */
     _Atomic bool is_destroyed;
@@ -136,6 +137,7 @@ void hg_peer_stats(const struct hg_peer *peer, struct hg_peer_stats *out_stats)
         .is_up = peer->health.is_up,
         .outstanding = peer->health.outstanding,
         .last_heard_ms = peer->health.heard_ms,
+        .time = peer->time,
     };
     pthread_mutex_unlock(lock);
 }
@@ -244,6 +246,13 @@ uint64_t hg_peer_silence_number(struct hg_peer *peer)
 void hg_peer_count_error(struct hg_peer *peer)
 {
     count(&peer->errors, 1);
+}
+
+void hg_peer_took(struct hg_peer *peer, uint64_t took_ms)
+{
+    peer_lock(peer);
+    hg_histogram_note(&peer->time, took_ms);
+    peer_unlock(peer);
 }
 
 bool hg_peer_takes_many(const struct hg_peer *peer, uint64_t now_ms)

@@ -56,12 +56,14 @@ static void report(struct ask *ask, const struct hg_ask_answer *told)
     struct hg_load *load = ask->common.load;
     struct hg_loop *loop = ask->member->client->loop;
     struct hg_ask_answer answer = *told;
+    uint64_t now_ms = hg_loop_now(loop);
 
     if (answer.outcome != HG_ASK_TYPED)
         hg_peer_count_error(ask->member->peer);
+    hg_peer_took(ask->member->peer, now_ms > ask->sent_ms ? now_ms - ask->sent_ms : 0);
     answer.sent_ms = ask->sent_ms;
     hg_free(ask);
-    hg_load_asked(load, &answer, hg_loop_now(loop), loop);
+    hg_load_asked(load, &answer, now_ms, loop);
 }
 
 static void report_failure(struct ask *ask, enum hg_ask_outcome outcome)

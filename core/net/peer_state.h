@@ -28,6 +28,7 @@ void hg_peer_probe_forget(struct hg_peer *peer); /* it ended for reasons of our 
 enum hg_health_step hg_peer_tick(struct hg_peer *peer, uint64_t now_ms);
 uint64_t hg_peer_silence_number(struct hg_peer *peer);
 void hg_peer_count_error(struct hg_peer *peer);
+void hg_peer_took(struct hg_peer *peer, uint64_t took_ms); /* an ask is over, answered or not */
 /* Whether it takes messages of many keys, as far as is known; what it once refused is tried again after a minute. */
 bool hg_peer_takes_many(const struct hg_peer *peer, uint64_t now_ms);
 void hg_peer_refuses_many(struct hg_peer *peer, uint64_t now_ms);

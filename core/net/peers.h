@@ -16,6 +16,7 @@
 #ifndef HG_NET_PEERS_H
 #define HG_NET_PEERS_H
 
+#include "base/histogram.h"
 #include "group/source.h"
 #include "net/fetch.h"
 
@@ -43,6 +44,7 @@ struct hg_peer_stats {
     uint64_t asks, asks_again, messages, many, many_keys, errors, probes, downs;
     bool is_up;
     uint64_t outstanding, last_heard_ms;
+    struct hg_histogram time; /* from an ask to its end, answered or not */
 };
 void hg_peer_stats(const struct hg_peer *peer, struct hg_peer_stats *out_stats);
 

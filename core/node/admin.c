@@ -253,7 +253,9 @@ static void stats(struct hg_front *front, struct hg_exchange *exchange)
 static void ring(struct hg_front *front, struct hg_exchange *exchange)
 {
     hg_buf_clear(&front->body);
-    answer_page(front, exchange, hg_ring_format(front->node, &front->body), "application/json");
+    answer_page(front, exchange,
+                hg_ring_format(front->node, hg_loop_now(front->loop), &front->body),
+                "application/json");
 }
 
 static void hot(struct hg_front *front, struct hg_exchange *exchange)

@@ -32,7 +32,7 @@ struct hg_node_members {
     bool is_building;              /* nothing is freed */
     struct replaced *next;         /* for when it is replaced */
     atomic_bool has_list;
-    _Atomic uint64_t fresh_ms, ignored, views;
+    _Atomic uint64_t fresh_ms, changed_ms, ignored, views;
     struct hg_node_members_counters counters;
 };
 
@@ -123,6 +123,7 @@ static void publish(struct hg_node *node, struct hg_view *view, struct replaced 
     members->current = view;
     members->next = next;
     atomic_fetch_add(&members->views, 1);
+    atomic_store(&members->changed_ms, hg_clock_boot_ms());
     hg_groups_set_view(node->groups, view);
     pthread_mutex_unlock(&members->lock);
 }
@@ -217,8 +218,10 @@ bool hg_node_members_are_known(const struct hg_node *node)
 struct hg_node_members_stats hg_node_members_stats(const struct hg_node *node)
 {
     const struct hg_node_members *members = node->members;
-    uint64_t now_ms = hg_clock_boot_ms(), fresh_ms = atomic_load(&members->fresh_ms);
+    uint64_t fresh_ms = atomic_load(&members->fresh_ms);
+    uint64_t changed_ms = atomic_load(&members->changed_ms), now_ms = hg_clock_boot_ms();
     struct hg_node_members_stats stats = {
+        .changed_ms = now_ms - changed_ms,
         .ignored = atomic_load(&members->ignored),
         .views = atomic_load(&members->views),
         .source = node->config->discovery != NULL ? node->config->discovery : "static"};

@@ -12,11 +12,12 @@ static int type_line(struct hg_buf *buf, const char *name, const char *type)
     return hg_buf_printf(buf, "# TYPE hgcache_%s %s\n", name, type);
 }
 
-/* hgcache_<name><suffix>{group="...", without what follows the label. */
-static int group_label(struct hg_buf *buf, const char *name, const char *suffix, const char *group)
+/* hgcache_<name><suffix>{<label>="...", without what follows the label. */
+static int label_row(struct hg_buf *buf, const char *name, const char *suffix, const char *label,
+                     const char *text)
 {
-    int err = hg_buf_printf(buf, "hgcache_%s%s{group=\"", name, suffix);
-    for (const char *c = group; *c != 0 && err == HG_OK; c++) {
+    int err = hg_buf_printf(buf, "hgcache_%s%s{%s=\"", name, suffix, label);
+    for (const char *c = text; *c != 0 && err == HG_OK; c++) {
         if (*c == '"' || *c == '\\')
             err = hg_buf_append_char(buf, '\\');
         if (err == HG_OK)
@@ -28,11 +29,11 @@ static int group_label(struct hg_buf *buf, const char *name, const char *suffix,
 static int group_row(struct hg_buf *buf, const char *name, const char *suffix, const char *group,
                      uint64_t value)
 {
-    int err = group_label(buf, name, suffix, group);
+    int err = label_row(buf, name, suffix, "group", group);
     return err == HG_OK ? hg_buf_printf(buf, "} %llu\n", (unsigned long long)value) : err;
 }
 
-static int histogram_rows(struct hg_buf *buf, const char *name, const char *group,
+static int histogram_rows(struct hg_buf *buf, const char *name, const char *label, const char *text,
                           const struct hg_histogram *histogram)
 {
     uint64_t so_far = 0;
@@ -42,15 +43,17 @@ static int histogram_rows(struct hg_buf *buf, const char *name, const char *grou
         if (i < HG_HISTOGRAM_BUCKETS - 1)
             snprintf(bound, sizeof(bound), "%g", (double)hg_histogram_bounds_ms[i] / 1000);
         so_far += histogram->buckets[i];
-        err = group_label(buf, name, "_bucket", group);
+        err = label_row(buf, name, "_bucket", label, text);
         if (err == HG_OK)
             err = hg_buf_printf(buf, ",le=\"%s\"} %llu\n", bound, (unsigned long long)so_far);
     }
     if (err == HG_OK)
-        err = group_label(buf, name, "_sum", group);
+        err = label_row(buf, name, "_sum", label, text);
     if (err == HG_OK)
         err = hg_buf_printf(buf, "} %.3f\n", (double)histogram->sum_ms / 1000);
-    return err == HG_OK ? group_row(buf, name, "_count", group, so_far) : err;
+    if (err == HG_OK)
+        err = label_row(buf, name, "_count", label, text);
+    return err == HG_OK ? hg_buf_printf(buf, "} %llu\n", (unsigned long long)so_far) : err;
 }
 
 static int group_metrics(struct hg_node *node, struct hg_buf *buf)
@@ -79,7 +82,7 @@ static int group_metrics(struct hg_node *node, struct hg_buf *buf)
     if (err == HG_OK)                                                                              \
         err = type_line(buf, name, "histogram");                                                   \
     for (size_t i = 0; i < count && err == HG_OK; i++)                                             \
-        err = histogram_rows(buf, name, hg_group_name(hg_groups_at(node->groups, i)),              \
+        err = histogram_rows(buf, name, "group", hg_group_name(hg_groups_at(node->groups, i)),     \
                              &stats[i].field);
     HISTOGRAMS("load_seconds", load_time)
     HISTOGRAMS("peer_seconds", peer_time)
@@ -184,7 +187,7 @@ static int shared_metrics(struct hg_node *node, struct hg_buf *buf)
     for (size_t i = 0; err == HG_OK && (table = hg_shared_at(node->shared, i)) != NULL; i++) {     \
         struct hg_shared_stats stats;                                                              \
         hg_shared_stats(table, &stats);                                                            \
-        err = hg_buf_printf(buf, "hgcache_%s{table=\"%s\"} %llu\n", metric,                       \
+        err = hg_buf_printf(buf, "hgcache_%s{table=\"%s\"} %llu\n", metric,                        \
                             hg_shared_table_name(table), (unsigned long long)stats.field);         \
     }
     ROWS("shared_entries", "gauge", entries)
@@ -231,6 +234,16 @@ static int peer_metrics(struct hg_node *node, struct hg_buf *buf)
     ROWS("peer_probes_total", "counter", probes)
     ROWS("peer_downs_total", "counter", downs)
 #undef ROWS
+    if (err == HG_OK)
+        err = type_line(buf, "peer_ask_seconds", "histogram");
+    for (size_t i = 0; i < count && err == HG_OK; i++) {
+        struct hg_peer_stats stats;
+        if (i == (size_t)view->self)
+            continue;
+        hg_peer_stats(view->peers[i], &stats);
+        err = histogram_rows(buf, "peer_ask_seconds", "peer", hg_peer_name(view->peers[i]),
+                             &stats.time);
+    }
     return err;
 }
 

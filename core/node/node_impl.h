@@ -6,12 +6,13 @@
  *   drain.c     signals, leaving            call.c      function routes, pages of errors; call_origin.c  origins
  *   source.c    what groups need from us    peer_side.c what peers ask of us
  *   contact.c   what others changed         peer_grpc.c over gRPC; peer_many.c many keys in one message; peer_changes.c changes
- *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c, hot.c, explain.c its pages
+ *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c, ring_page.c, hot.c, explain.c its pages
  */
 #ifndef HG_NODE_NODE_IMPL_H
 #define HG_NODE_NODE_IMPL_H
 
 #include "cluster/changes.h"
+#include "cluster/mismatches.h"
 #include "net/listener.h"
 #include "net/peers.h"
 #include "net/server.h"
@@ -65,7 +66,7 @@ struct hg_node_route {
 };
 
 #define HG_NODE_COUNTERS(X)                                                                        \
-    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_grpc_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(handed_over) X(handover_failures) X(no_memory) X(client_timeouts) X(origins_unasked) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
+    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_ring_mismatches) X(peer_grpc_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(handed_over) X(handover_failures) X(no_memory) X(client_timeouts) X(origins_unasked) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
 struct hg_node_counters {
 #define X(name) _Atomic uint64_t name;
     HG_NODE_COUNTERS(X)
@@ -104,6 +105,7 @@ struct hg_node {
     struct hg_changes *changes;      /* invalidations, our own and others' */
     struct hg_node_contact *contact; /* the first worker's; NULL in a cluster of one */
     struct hg_peers_config peers_config;
+    struct hg_mismatches mismatches; /* nodes whose ring is another */
     struct hg_loop control;
     struct hg_front admin;            /* on the control loop */
     struct hg_worker *workers;
@@ -290,6 +292,7 @@ struct hg_node_members_counters {
 struct hg_node_members_stats {
     const char *source; /* "static", "etcd", ... */
     uint64_t age_ms;    /* since the last good list; 0 when static */
+    uint64_t changed_ms; /* since the list became what it is */
     uint64_t ignored;   /* what stood beside it and is no member */
     uint64_t views;     /* the one there is, and replaced ones that are not freed yet */
 #define X(name) uint64_t name;
@@ -342,7 +345,6 @@ void hg_admin_untag(struct hg_front *front, struct hg_exchange *exchange);
 const char *hg_node_not_ready(const struct hg_node *node);
 /* stats.c, metrics.c: whole bodies. */
 int hg_stats_format(struct hg_node *node, struct hg_buf *buf);
-int hg_ring_format(struct hg_node *node, struct hg_buf *buf);
 /* explain.c. The JSON of this node alone, for a peer that asks. */
 int hg_explain_format_part(struct hg_node *node, struct hg_group *group, struct hg_bytes key, uint64_t now_ms,
                            struct hg_buf *buf);
@@ -351,7 +353,8 @@ int hg_explain_format_part(struct hg_node *node, struct hg_group *group, struct 
 typedef void (*hg_explained_fn)(struct hg_front *front, struct hg_exchange *exchange, int err);
 void hg_explain_gather(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
                        struct hg_bytes key, hg_explained_fn done);
-/* hot.c */
+/* ring_page.c, hot.c */
+int hg_ring_format(struct hg_node *node, uint64_t now_ms, struct hg_buf *buf);
 int hg_hot_format(struct hg_node *node, uint64_t now_ms, struct hg_buf *buf);
 int hg_metrics_format(struct hg_node *node, struct hg_buf *buf);
 

@@ -94,6 +94,27 @@ void hg_peer_side_refuse(struct hg_front *front, struct hg_exchange *exchange, i
     hg_front_error(front, exchange, NULL, status, why);
 }
 
+/* Places its sender keys as we do? Nobody is refused for it. */
+static void compare_rings(struct hg_front *front, const struct hg_peer_request *peer)
+{
+    static struct hg_log_limit limit;
+    struct hg_node *node = front->node;
+    const struct hg_view *view = hg_node_view(node);
+    char name[HG_MISMATCH_NAME_MAX];
+    bool is_news;
+    uint64_t ours = view == NULL ? 0 : hg_ring_fingerprint(view->ring);
+
+    if (view == NULL || !hg_mismatches_note(&node->mismatches, peer->origin, peer->ring, ours,
+                                            hg_loop_now(front->loop), &is_news))
+        return;
+    HG_COUNT_UP(node->counters.peer_ring_mismatches);
+    if (is_news)
+        hg_log_limited(&limit, 1, HG_LOG_WARN,
+                       "peer has another ring name=%s theirs=%016llx ours=%016llx",
+                       hg_bytes_escape(peer->origin, name, sizeof(name)),
+                       (unsigned long long)peer->ring, (unsigned long long)ours);
+}
+
 int hg_peer_side_take(struct hg_front *front, const struct hg_peer_request *peer,
                       struct hg_buf *chain)
 {
@@ -102,8 +123,10 @@ int hg_peer_side_take(struct hg_front *front, const struct hg_peer_request *peer
     const struct hg_config *config = node->config;
 
     if (!config->has_cluster || peer->origin.len == 0 ||
-        !hg_bytes_eq(peer->origin, hg_bytes_str(config->self)))
+        !hg_bytes_eq(peer->origin, hg_bytes_str(config->self))) {
+        compare_rings(front, peer);
         return encode_chain(chain, peer);
+    }
     HG_COUNT_UP(node->counters.peer_self_requests);
     hg_log_limited(&limit, 1, HG_LOG_ERROR,
                    "peer request from ourselves self=%s: two nodes have one name, or the "

@@ -127,6 +127,7 @@ void hg_node_deliver(struct hg_loop *loop, struct hg_list *list)
 void hg_node_source_finish(struct hg_node *node)
 {
     hg_changes_destroy(node->changes);
+    hg_mismatches_finish(&node->mismatches);
     hg_groups_destroy(node->groups);
     hg_node_members_finish(node);
     for (size_t i = 0; node->guards != NULL && i < node->config->source_count; i++)
@@ -144,6 +145,7 @@ int hg_node_source_init(struct hg_node *node)
 {
     struct hg_config *config = node->config;
     bool wants_evicted = false, wants_hot = false;
+    hg_mismatches_init(&node->mismatches);
     for (size_t i = 0; i < config->group_count; i++) {
         wants_evicted |= config->groups[i].has_on_evict;
         wants_hot |= config->groups[i].has_on_hot;

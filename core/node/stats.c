@@ -1,4 +1,4 @@
-/* The JSON pages of the admin listener: /stats, /ring. */
+/* /stats: counters of the groups, JSON. */
 #include "node/node_impl.h"
 #include "wire/reply.h"
 
@@ -94,49 +94,5 @@ int hg_stats_format(struct hg_node *node, struct hg_buf *buf)
         err = hg_buf_append_str(buf, "],");
     if (err == HG_OK)
         err = fetch_stats(node, buf);
-    return err == HG_OK ? hg_buf_append_str(buf, "}\n") : err;
-}
-
-static int ring_member(const struct hg_view *view, size_t index, struct hg_buf *buf)
-{
-    bool is_self = index == (size_t)view->self;
-    int err = hg_buf_append_str(buf, index == 0 ? "{\"name\":" : ",{\"name\":");
-    if (err == HG_OK)
-        err = hg_json_string(buf, hg_ring_member(view->ring, index));
-    if (err == HG_OK)
-        err =
-            hg_buf_printf(buf, ",\"self\":%s,\"up\":%s,\"share\":%.6f}", is_self ? "true" : "false",
-                          is_self || hg_peer_is_up(view->peers[index]) ? "true" : "false",
-                          hg_ring_share(view->ring, index));
-    return err;
-}
-
-int hg_ring_format(struct hg_node *node, struct hg_buf *buf)
-{
-    const struct hg_view *view = hg_node_view(node);
-    if (view == NULL) {
-        int err =
-            hg_buf_append_str(buf, "{\"ring\":null,\"fingerprint\":null,\"members\":[{\"name\":");
-        if (err == HG_OK)
-            err = hg_json_string(buf, node->name);
-        return err == HG_OK ? hg_buf_append_str(buf, ",\"self\":true,\"up\":true,\"share\":1}]}\n")
-                            : err;
-    }
-    const struct hg_ring_preset *preset = hg_ring_preset_of(view->ring);
-    int err = hg_buf_printf(
-        buf,
-        "{\"ring\":\"%s\",\"hash\":\"%s\",\"points\":%u,\"fingerprint\":\"%016llx\",\"members\":[",
-        preset->name, preset->hash == HG_RING_CRC32 ? "crc32" : "xxh64", preset->points,
-        (unsigned long long)hg_ring_fingerprint(view->ring));
-    for (size_t i = 0; i < hg_ring_member_count(view->ring) && err == HG_OK; i++)
-        err = ring_member(view, i, buf);
-    struct hg_node_members_stats stats = hg_node_members_stats(node);
-    if (err == HG_OK)
-        err = hg_buf_printf(buf, "],\"source\":\"%s\",\"known\":%s,\"age_seconds\":", stats.source,
-                            hg_node_members_are_known(node) ? "true" : "false");
-    if (err == HG_OK)
-        err = node->config->discovery == NULL
-                  ? hg_buf_append_str(buf, "null")
-                  : hg_buf_printf(buf, "%.3f", (double)stats.age_ms / 1000);
     return err == HG_OK ? hg_buf_append_str(buf, "}\n") : err;
 }

@@ -1,10 +1,10 @@
 /*
  * histogram - how long something took, in fixed buckets that Prometheus can add up.
  *
- * Threads    none of its own: the shard's lock.  Units  milliseconds.
+ * Threads    none of its own: the lock of whoever has it.  Units  milliseconds.
  */
-#ifndef HG_GROUP_HISTOGRAM_H
-#define HG_GROUP_HISTOGRAM_H
+#ifndef HG_BASE_HISTOGRAM_H
+#define HG_BASE_HISTOGRAM_H
 
 #include <stdint.h>
 

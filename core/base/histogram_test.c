@@ -1,5 +1,5 @@
 #include "base/testing.h"
-#include "group/histogram.h"
+#include "base/histogram.h"
 
 static void test_a_bound_belongs_to_its_bucket(void **state)
 {

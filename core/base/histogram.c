@@ -1,4 +1,4 @@
-#include "group/histogram.h"
+#include "base/histogram.h"
 
 const uint64_t hg_histogram_bounds_ms[HG_HISTOGRAM_BUCKETS - 1] = HG_HISTOGRAM_BOUNDS_MS;
 
