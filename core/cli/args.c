@@ -17,7 +17,8 @@ static const struct option {
     {"--key64", HG_OPTION_KEY64, false},    {"--json", HG_OPTION_JSON, false},
     {"--ttl", HG_OPTION_TTL, true},         {"--policy", HG_OPTION_POLICY, true},
     {"--objects", HG_OPTION_OBJECTS, true}, {"--capacity", HG_OPTION_CAPACITY, true},
-    {"--soft", HG_OPTION_SOFT, false},
+    {"--soft", HG_OPTION_SOFT, false},      {"--join", HG_OPTION_JOIN, true},
+    {"--leave", HG_OPTION_LEAVE, true},
 };
 
 /* A word for an error message: printable, and short enough for one line. */
@@ -124,6 +125,12 @@ static int take_option(struct hg_args *args, int argc, char *const *argv, int *i
     case HG_OPTION_CAPACITY:
         args->capacity = value;
         break;
+    case HG_OPTION_JOIN:
+        args->join = value;
+        break;
+    case HG_OPTION_LEAVE:
+        args->leave = value;
+        break;
     case HG_OPTION_KEY64:
         args->key64 = true;
         break;
@@ -147,6 +154,10 @@ static int check_options(struct hg_args *args, unsigned given)
                      options[i].name);
             return HG_EINVAL;
         }
+    }
+    if (args->join != NULL && args->leave != NULL) {
+        snprintf(args->error, sizeof args->error, "expected --join or --leave, found both");
+        return HG_EINVAL;
     }
     uint64_t ttl_ms;
     if (args->ttl != NULL && hg_duration_parse(hg_bytes_str(args->ttl), &ttl_ms) < 0) {

@@ -40,7 +40,9 @@ enum hg_option {
     HG_OPTION_OBJECTS = 64,
     HG_OPTION_CAPACITY = 128,
     HG_OPTION_SOFT = 256,
-    HG_OPTION_FOREIGN = 512 /* what stands behind the command is another program's, options too */
+    HG_OPTION_FOREIGN = 512, /* what stands behind the command is another program's, options too */
+    HG_OPTION_JOIN = 1024,
+    HG_OPTION_LEAVE = 2048
 };
 
 struct hg_command {
@@ -63,6 +65,7 @@ struct hg_args {
     const struct hg_command *command;
     const char *node, *token_file, *ttl; /* NULL: not given */
     const char *policy, *objects, *capacity;
+    const char *join, *leave;
     bool key64, json, soft;
     const char **words;
     size_t word_count;

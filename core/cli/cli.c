@@ -39,6 +39,8 @@ static void print_command_help(const struct hg_cli_io *io, const struct hg_comma
     fputs(command->options & HG_OPTION_OBJECTS ? " --objects N[,N]|--capacity SIZE[,SIZE]" : "",
           io->out);
     fputs(command->options & HG_OPTION_JSON ? " [--json]" : "", io->out);
+    fputs(command->options & HG_OPTION_JOIN ? " [--join URL|--leave URL]" : "", io->out);
+    fputs(command->options & HG_OPTION_SOFT ? " [--soft]" : "", io->out);
     fputs(command->options & HG_OPTION_TTL ? " [--ttl D]" : "", io->out);
     fprintf(io->out, "\n\n%s.\n", command->summary);
     fputs(command->text == NULL ? "" : command->text, io->out);

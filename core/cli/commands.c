@@ -51,8 +51,13 @@ const struct hg_command hg_commands[] = {
      "On every node, copies included. With --soft they are stale from now on: still served within "
      "their\nstale windows while they are loaded anew. Prints which nodes know, as del does.\n"},
     {"stats", HG_COMMAND_STATS, TALKS, 0, 0, "", "print the node's counters", NULL},
-    {"ring", HG_COMMAND_RING, TALKS, 0, 0, "",
-     "print the members and the ring as the node sees them", NULL},
+    {"ring", HG_COMMAND_RING, TALKS | HG_OPTION_JOIN | HG_OPTION_LEAVE, 0, 0, "",
+     "draw the members and the ring as the node sees them",
+     "keys is the part of all keys that a member owns, heard how long ago a sign of life came from "
+     "it. Nodes whose\n"
+     "ring is another are named below. With --join or --leave: what part of the keys would move, "
+     "from whom to whom,\n"
+     "if that member came or went.\n"},
     {"hot", HG_COMMAND_HOT, TALKS, 0, 0, "", "print the keys that the node is asked for most",
      "rate is gets a minute, about; from 600 on a key is hot: copies of it live longer.\n"
      "With --json a key that is not UTF-8 stands in it as \"key64\", in base64.\n"},

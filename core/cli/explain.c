@@ -1,6 +1,7 @@
 #include "cli/explain.h"
 
 #include "base/err.h"
+#include "cli/duration.h"
 #include "cli/show.h"
 #include "cli/table.h"
 
@@ -15,23 +16,6 @@ static const char *text_of(const json_t *object, const char *name)
 static long long number_of(const json_t *object, const char *name)
 {
     return json_integer_value(json_object_get(object, name));
-}
-
-/* "250ms", "1.5s", "2m5s", "3h20m", "12d4h" */
-static const char *duration(long long ms, char *out, size_t size)
-{
-    long long s = ms / 1000;
-    if (ms < 1000)
-        snprintf(out, size, "%lldms", ms);
-    else if (s < 60)
-        snprintf(out, size, "%lld.%llds", s, ms % 1000 / 100);
-    else if (s < 3600)
-        snprintf(out, size, "%lldm%llds", s / 60, s % 60);
-    else if (s < 86400)
-        snprintf(out, size, "%lldh%lldm", s / 3600, s % 3600 / 60);
-    else
-        snprintf(out, size, "%lldd%lldh", s / 86400, s % 86400 / 3600);
-    return out;
 }
 
 static int add(struct hg_text_table *table, const char *cell)
@@ -59,9 +43,9 @@ static int add_left(struct hg_text_table *table, const json_t *node)
     if (!json_is_integer(ttl))
         return add(table, "for ever");
     if (ms < 0 && ms > -INT64_MAX)
-        snprintf(line, sizeof line, "stale %s", duration(-ms, text, sizeof text));
+        snprintf(line, sizeof line, "stale %s", hg_duration_show(-ms, text, sizeof text));
     else
-        snprintf(line, sizeof line, "%s", duration(ms, text, sizeof text));
+        snprintf(line, sizeof line, "%s", hg_duration_show(ms, text, sizeof text));
     return add(table, line);
 }
 
@@ -71,8 +55,8 @@ static int add_windows(struct hg_text_table *table, const json_t *node)
     long long swr_ms = number_of(node, "stale_while_revalidate_ms"),
               sie_ms = number_of(node, "stale_if_error_ms");
     if (swr_ms > 0 || sie_ms > 0)
-        snprintf(line, sizeof line, "%s / %s", duration(swr_ms, swr, sizeof swr),
-                 duration(sie_ms, sie, sizeof sie));
+        snprintf(line, sizeof line, "%s / %s", hg_duration_show(swr_ms, swr, sizeof swr),
+                 hg_duration_show(sie_ms, sie, sizeof sie));
     return add(table, line);
 }
 
@@ -108,7 +92,7 @@ static int add_node(struct hg_text_table *table, const json_t *node)
         rc = add(table, column == 2 && why != NULL ? text_of(node, "unreachable") : "");
     if (!is_stored || rc < 0)
         return rc;
-    rc = add(table, duration(number_of(node, "age_ms"), text, sizeof text));
+    rc = add(table, hg_duration_show(number_of(node, "age_ms"), text, sizeof text));
     if (rc == HG_OK)
         rc = add_left(table, node);
     if (rc == HG_OK)
@@ -142,26 +126,28 @@ static int add_events(struct hg_text_table *table, const json_t *node)
     int rc = HG_OK;
     if (flight != NULL) {
         snprintf(line, sizeof line, "%s (%s) for %s, %lld wait", kind_of(flight),
-                 text_of(flight, "reason"), duration(number_of(flight, "age_ms"), a, sizeof a),
+                 text_of(flight, "reason"),
+                 hg_duration_show(number_of(flight, "age_ms"), a, sizeof a),
                  number_of(flight, "waiters"));
         rc = add_event(table, node, "loading", line);
     }
     if (load != NULL && rc == HG_OK) {
         snprintf(line, sizeof line, "%s ago, took %s: %s, %s",
-                 duration(number_of(load, "age_ms"), a, sizeof a),
-                 duration(number_of(load, "took_ms"), b, sizeof b), kind_of(load),
+                 hg_duration_show(number_of(load, "age_ms"), a, sizeof a),
+                 hg_duration_show(number_of(load, "took_ms"), b, sizeof b), kind_of(load),
                  text_of(load, "status"));
         rc = add_event(table, node, "loaded", line);
     }
     if (error != NULL && rc == HG_OK) {
         snprintf(line, sizeof line, "%s ago: %s: %s",
-                 duration(number_of(error, "age_ms"), a, sizeof a), text_of(error, "class"),
+                 hg_duration_show(number_of(error, "age_ms"), a, sizeof a), text_of(error, "class"),
                  text_of(error, "message"));
         rc = add_event(table, node, "failed", line);
     }
     if (eviction != NULL && rc == HG_OK) {
         snprintf(line, sizeof line, "%s ago: %s",
-                 duration(number_of(eviction, "age_ms"), a, sizeof a), text_of(eviction, "reason"));
+                 hg_duration_show(number_of(eviction, "age_ms"), a, sizeof a),
+                 text_of(eviction, "reason"));
         rc = add_event(table, node, "left", line);
     }
     if (number_of(node, "rate") > 0 && rc == HG_OK) {

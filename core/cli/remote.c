@@ -7,6 +7,8 @@
 #include "base/err.h"
 #include "cli/client.h"
 #include "cli/explain.h"
+#include "cli/ring.h"
+#include "cli/ring_plan.h"
 #include "cli/show.h"
 #include "wire/query.h"
 
@@ -211,6 +213,36 @@ static void print_body(struct remote *remote)
         fputc('\n', remote->io->out);
 }
 
+/* What --join or --leave would move. */
+static int print_plan(struct remote *remote, const json_t *page)
+{
+    const struct hg_args *args = remote->args;
+    const char *name = args->join != NULL ? args->join : args->leave;
+    char error[160];
+    json_t *plan = NULL;
+    int rc = hg_ring_plan_create(page, args->join != NULL, name, &plan, error, sizeof(error));
+    if (rc < 0)
+        return fail(remote, rc == HG_EINVAL ? HG_EXIT_USAGE : HG_EXIT_FAILED, error, "");
+    if (args->json)
+        return print_json(remote, plan);
+    rc = hg_ring_plan_show(plan, remote->io->colour, remote->io->out);
+    json_decref(plan);
+    return rc < 0 ? fail_memory(remote, rc) : HG_EXIT_DONE;
+}
+
+static int show_page(const struct remote *remote, const json_t *page)
+{
+    const struct hg_cli_io *io = remote->io;
+    switch (remote->args->command->id) {
+    case HG_COMMAND_EXPLAIN:
+        return hg_explain_show(page, io->colour, io->out);
+    case HG_COMMAND_RING:
+        return hg_ring_show(page, io->colour, io->out);
+    default:
+        return hg_show(page, io->colour, io->out);
+    }
+}
+
 static int print_page(struct remote *remote)
 {
     const struct hg_buf *body = &remote->response.body;
@@ -219,14 +251,17 @@ static int print_page(struct remote *remote)
         json_loadb(body->data == NULL ? "" : body->data, body->len, JSON_ALLOW_NUL, &error);
     if (page == NULL)
         return fail(remote, HG_EXIT_FAILED, "expected JSON from the node", error.text);
+    if (remote->args->join != NULL || remote->args->leave != NULL) {
+        int code = print_plan(remote, page);
+        json_decref(page);
+        return code;
+    }
     if (remote->args->json) {
         json_decref(page);
         print_body(remote);
         return HG_EXIT_DONE;
     }
-    bool is_explain = remote->args->command->id == HG_COMMAND_EXPLAIN;
-    int rc = is_explain ? hg_explain_show(page, remote->io->colour, remote->io->out)
-                        : hg_show(page, remote->io->colour, remote->io->out);
+    int rc = show_page(remote, page);
     json_decref(page);
     return rc < 0 ? fail_memory(remote, rc) : HG_EXIT_DONE;
 }

@@ -58,12 +58,15 @@ static void test_changes_between_up_and_down_are_counted_once(void **state)
     hg_peer_probe_failed(peer, now + 70, "timeout");
     assert_int_equal(hg_peer_silence_number(peer), number + 1);
     hg_peer_done(peer, now + 80);
+    hg_peer_took(peer, 3);
     hg_peer_stats(peer, &stats);
     assert_int_equal(stats.asks, 1);
     assert_int_equal(stats.downs, 2);
     assert_int_equal(stats.probes, 1);
     assert_int_equal(stats.outstanding, 0);
     assert_int_equal(stats.last_heard_ms, now + 4);
+    assert_int_equal(stats.time.buckets[2], 1);
+    assert_int_equal(stats.time.sum_ms, 3);
     hg_peer_destroy(peer);
 }
 
