@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian 12 packages that are missing, and nothing when none is.
 #
-#   scripts/setup.sh [build] [test] [bench]        default: build
+#   scripts/setup.sh [build] [package] [test] [bench]        default: build
 #
 # Needs root or sudo only when something is missing. run.sh and test.sh call it.
 set -euo pipefail
@@ -9,17 +9,19 @@ set -euo pipefail
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libluajit2-5.1-dev luajit2 libuv1-dev lua-cjson
     libprotobuf-c-dev protobuf-c-compiler libcurl4-openssl-dev libnghttp2-dev libssl-dev node-llhttp libxxhash-dev
     libjansson-dev libjemalloc-dev libpq-dev zlib1g-dev curl"
+packages_package="dpkg-dev file" # for cpack -G DEB
 packages_test="lua5.1 lua-busted lua-check lua-sql-sqlite3 lua-sql-mysql lua-nginx-redis redis-server python3-grpcio etcd-server etcd-client postgresql mariadb-server openssl
-    libcmocka-dev libfaketime clang libclang-rt-14-dev"
+    libcmocka-dev libfaketime clang libclang-rt-14-dev python3-yaml $packages_package"
 packages_bench="wrk nginx-light libnginx-mod-http-lua lua-resty-core util-linux libglib2.0-dev"
 
 wanted=""
 for set in "${@:-build}"; do
     case "$set" in
         build) wanted="$wanted $packages_build" ;;
+        package) wanted="$wanted $packages_package" ;;
         test) wanted="$wanted $packages_test" ;;
         bench) wanted="$wanted $packages_bench" ;;
-        *) echo "setup.sh: no package set '$set' (there are build, test and bench)" >&2; exit 2 ;;
+        *) echo "setup.sh: no package set '$set' (there are build, package, test and bench)" >&2; exit 2 ;;
     esac
 done
 

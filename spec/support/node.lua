@@ -122,7 +122,7 @@ function M.run(args, opts)
 end
 
 --- opts: { config = text (prelude in front, on the same line), raw = text without it, file = path, args = {}, env = {},
---          api = false (no front end), api_port, admin_port, peer_port, files = descriptors, wait = false }
+--          binary = another program, api = false (no front end), api_port, admin_port, peer_port, files = descriptors, wait = false }
 function M.start(opts)
     local self = setmetatable({ opts = opts }, Node)
     self.dir = M.dir()
@@ -137,7 +137,8 @@ function M.start(opts)
     for name, value in pairs(opts.args or {}) do
         args[name] = value
     end
-    self.argv = { absolute(assert(M.binary(), "no program: build it or set HGCACHE_BIN")), "run", self.file }
+    self.argv = { absolute(assert(opts.binary or M.binary(), "no program: build it or set HGCACHE_BIN")),
+        "run", self.file }
     for name, value in pairs(args) do
         if value ~= false then
             self.argv[#self.argv + 1] = name .. "=" .. tostring(value)
