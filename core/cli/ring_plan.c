@@ -39,6 +39,11 @@ static int read_members(struct plan *plan, const json_t *members, char *error, s
     return HG_OK;
 }
 
+static bool has_scheme(struct hg_bytes name)
+{
+    return name.len > 0 && memmem(name.data, name.len, "://", 3) != NULL;
+}
+
 /* The members as they will be; `names` loses its order for it. */
 static int build_after(struct plan *plan, const struct hg_ring_preset *preset, char *error,
                        size_t size)
@@ -47,6 +52,12 @@ static int build_after(struct plan *plan, const struct hg_ring_preset *preset, c
     size_t count = plan->count + 1;
     if (plan->is_join && index >= 0)
         return say(error, size, HG_EINVAL, "--join: it is a member already");
+    if (plan->is_join && has_scheme(hg_bytes_str(plan->name)) != has_scheme(plan->names[0])) {
+        char shown[80];
+        snprintf(error, size, "--join: write it as the members are written, such as %s",
+                 hg_bytes_escape(plan->names[0], shown, sizeof(shown)));
+        return HG_EINVAL;
+    }
     if (!plan->is_join && index < 0)
         return say(error, size, HG_EINVAL,
                    "--leave: no member has that name; names are as `hgcache ring` has them");

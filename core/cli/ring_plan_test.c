@@ -103,6 +103,9 @@ static void test_what_cannot_be_is_refused(void **state)
     (void)state;
     assert_int_equal(plan_of(page_of("default", two, 2), true, "a:1", &plan, error), HG_EINVAL);
     assert_non_null(strstr(error, "member already"));
+    assert_int_equal(plan_of(page_of("default", two, 2), true, "http://c:1", &plan, error),
+                     HG_EINVAL); /* on the ring it would be another name */
+    assert_non_null(strstr(error, "such as a:1"));
     assert_int_equal(plan_of(page_of("default", two, 2), false, "c:1", &plan, error), HG_EINVAL);
     assert_non_null(strstr(error, "no member"));
     assert_int_equal(plan_of(page_of("default", two, 1), false, "a:1", &plan, error), HG_EINVAL);

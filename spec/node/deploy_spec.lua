@@ -3,6 +3,7 @@
 
 local node = require "spec.support.node"
 local posix = require "spec.support.posix"
+local etcd = require "spec.support.etcd"
 local cjson = require "cjson"
 
 local function has(command)
@@ -55,7 +56,10 @@ local function check_arguments(arguments, values)
 end
 
 describe("configs/node.lua", function()
-    after_each(node.finish)
+    after_each(function()
+        node.finish()
+        etcd.finish()
+    end)
 
     it("is a cluster of one without arguments, and a cluster with them", function()
         local ports = { posix.free_port(), posix.free_port() }
@@ -73,6 +77,26 @@ describe("configs/node.lua", function()
             assert.equal("630", nodes[i]:get("/api?key=Tom").body)
         end
         assert.equal(1, nodes[1]:count("[SlowDB] search key Tom") + nodes[2]:count("[SlowDB] search key Tom"))
+    end)
+
+    it("finds its members in etcd, as Compose has it", function()
+        if not etcd.is_there() then
+            print "members in etcd skipped: no etcd"
+            return
+        end
+        local server, nodes = etcd.start(), {}
+        for i = 1, 4 do
+            local port = posix.free_port()
+            nodes[i] = node.start { file = "configs/node.lua", wait = false, peer_port = port, args = {
+                name = "n" .. i, self = "localhost:" .. port, etcd = server.url, token = "secret" } }
+        end
+        for i = 1, 4 do
+            nodes[i]:wait_ready()
+            node.until_true(function()
+                return #nodes[i]:admin_json("/ring").members == 4
+            end, 20, "four members")
+        end
+        assert.equal("630", nodes[4]:get("/api?key=Tom").body)
     end)
 end)
 
