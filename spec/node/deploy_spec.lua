@@ -260,6 +260,7 @@ describe("configs/kubernetes.yaml", function()
     for _, document in ipairs(documents) do
         by_name[document.kind .. "/" .. document.metadata.name] = document
     end
+    after_each(node.finish)
     local set = by_name["StatefulSet/hgcache"]
     local pod = set.spec.template
     local container = pod.spec.containers[1]
@@ -310,14 +311,15 @@ describe("configs/kubernetes.yaml", function()
 
     it("drains before it stops, in the time that there is", function()
         local script = container.lifecycle.preStop.exec.command[3]
-        local n = node.start { file = "configs/node.lua" }
         assert.is_truthy(script:find("kill -TERM 1;", 1, true))
         -- The same on a node that is not the first process of a container; the spec has to take its end, for kill -0 to see it.
-        local pid = posix.spawn { argv = { "/bin/sh", "-c", (script:gsub(" 1;", " " .. n.pid .. ";")) } }
+        local n = node.start { file = "configs/node.lua" }
+        local there, count = script:gsub("(kill %-%w+) 1%f[^%d]", "%1 " .. n.pid)
+        assert.equal(2, count)
+        local pid = posix.spawn { argv = { "/bin/sh", "-c", there } }
         assert.equal(0, n:wait_exit().code)
         assert.equal(1, n:count("node drained"))
         node.until_true(function() return posix.reap(pid) end, 10, "the end of preStop")
         assert.is_true(pod.spec.terminationGracePeriodSeconds >= 15)
-        node.finish()
     end)
 end)
