@@ -1,6 +1,10 @@
 -- The ring of real nodes: /ring, hgcache ring with its plans, and nodes whose rings differ.
 
 local node = require "spec.support.node"
+local grpc = require "spec.support.grpc"
+local http = require "spec.support.http"
+local protobuf = require "spec.support.protobuf"
+local digest = require "hgcache.digest"
 local cjson = require "cjson"
 
 local CONFIG = [[
@@ -125,5 +129,62 @@ describe("rings that differ", function()
             assert.is_truthy(text:find("has another ring", 1, true), text)
         end
         assert.equal(1, nodes[1]:count("peer has another ring"))
+    end)
+
+    -- Fields of a Request: its sender and that one's ring, 16 hex digits or nil.
+    local function fields(origin, ring)
+        local bytes = ring and "\97" .. ring:gsub("%x%x", function(hex) return string.char(tonumber(hex, 16)) end):reverse()
+        return protobuf.bytes(11, origin) .. (bytes or "")
+    end
+
+    it("are told apart by HTTP and gRPC: who sends ours again is forgotten, who sends none is as before", function()
+        local nodes = node.cluster { count = 2, config = CONFIG:format("") }
+        local n, ours = nodes[1], nodes[1]:admin_json("/ring").fingerprint
+        local function ask(origin, ring)
+            local r = http.get(n.peer_port, "/_hgcache/test/k", { headers = {
+                ["Hgcache-Request"] = digest.encode_base64(fields(origin, ring)) } })
+            assert.equal(200, r.status)
+        end
+        local function ask_grpc(origin, ring)
+            local message = protobuf.bytes(1, "test") .. protobuf.bytes(2, "k") .. fields(origin, ring)
+            local connection = grpc.connect(n.peer_port)
+            assert(connection:send(grpc.frame(grpc.HEADERS, 4, 1, grpc.request_head("POST", "/hgcache.cache.GroupCache/Get")
+                .. grpc.head { { "content-type", "application/grpc" }, { "te", "trailers" } })
+                .. grpc.frame(grpc.DATA, 1, 1, "\0" .. grpc.big_endian(#message, 4) .. message)))
+            return connection
+        end
+        local function mismatches()
+            local list = {}
+            for _, other in ipairs(n:admin_json("/ring").mismatches) do
+                list[#list + 1] = other.name .. "=" .. other.fingerprint .. " " .. other.count
+            end
+            table.sort(list)
+            return list, metric(n, "hgcache_peer_ring_mismatches_total")
+        end
+
+        assert.equal(200, http.get(n.peer_port, "/_hgcache/test/k").status) -- as Go nodes ask
+        ask("http://a:1")
+        ask("http://a:1", ours)
+        assert.same({}, (mismatches()))
+        ask("http://a:1", "00000000000000ff")
+        ask("http://b:1", "0123456789abcdef")
+        ask("http://a:1", "00000000000000fe")
+        local list, count = mismatches()
+        assert.same({ "http://a:1=00000000000000fe 2", "http://b:1=0123456789abcdef 1" }, list)
+        assert.equal(3, count)
+        ask("http://a:1") -- says nothing
+        assert.equal(2, #mismatches())
+        ask("http://a:1", ours)
+        assert.same({ "http://b:1=0123456789abcdef 1" }, (mismatches()))
+
+        local connection = ask_grpc("http://c:1", "00000000000000ff")
+        node.until_true(function()
+            return #mismatches() == 2
+        end, 10, "the mismatch by gRPC")
+        connection:close()
+        list, count = mismatches()
+        assert.same({ "http://b:1=0123456789abcdef 1", "http://c:1=00000000000000ff 1" }, list)
+        assert.equal(4, count)
+        assert.equal(0, nodes[1]:stop())
     end)
 end)
