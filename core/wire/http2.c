@@ -319,7 +319,7 @@ static void *mem_realloc(void *block, size_t size, void *ctx)
     return hg_realloc(block, size);
 }
 
-static nghttp2_mem counted_memory = {NULL, mem_malloc, mem_free, mem_calloc, mem_realloc};
+nghttp2_mem hg_http2_memory = {NULL, mem_malloc, mem_free, mem_calloc, mem_realloc};
 
 static int session_create(struct hg_http2 *http2)
 {
@@ -340,7 +340,7 @@ static int session_create(struct hg_http2 *http2)
         nghttp2_option_set_stream_reset_rate_limit(option, HG_HTTP2_RESETS_BURST,
                                                    HG_HTTP2_RESETS_RATE);
         rc =
-            nghttp2_session_server_new3(&http2->session, callbacks, http2, option, &counted_memory);
+            nghttp2_session_server_new3(&http2->session, callbacks, http2, option, &hg_http2_memory);
     }
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);

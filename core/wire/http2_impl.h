@@ -1,18 +1,21 @@
 /*
- * http2_impl - inside of http2: what http2.c (frames to requests) and http2_answer.c (answers to frames) share.
+ * http2_impl - inside of http2: what http2.c (frames to requests) and http2_answer.c (answers to frames) share,
+ * and what http2_client.c has of them.
  */
 #ifndef HG_WIRE_HTTP2_IMPL_H
 #define HG_WIRE_HTTP2_IMPL_H
+
+#include <nghttp2/nghttp2.h>
 
 #include "base/list.h"
 #include "wire/http2.h"
 #include "wire/http2_head.h"
 #include "wire/http2_meter.h"
 
-struct nghttp2_session;
+extern nghttp2_mem hg_http2_memory; /* of a session, of either side: counted */
 
 struct hg_http2 {
-    struct nghttp2_session *session;
+    nghttp2_session *session;
     struct hg_http2_limits limits;
     struct hg_http2_ops ops;
     void *ctx;
