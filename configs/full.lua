@@ -60,7 +60,7 @@ return {
         peers = { "http://127.0.0.1:8001", "http://127.0.0.1:8002", "http://127.0.0.1:8003" },
         -- Or what finds them: hg.etcd{...}, hg.dns{...}, hg.file(path) or a function() -> list | nil, message, asked so often.
         -- refresh = "10s",
-        transport = "auto", -- auto | http
+        transport = "auto", -- auto | grpc | http
         base_path = "/_hgcache/",
         ring = "default",   -- default | hgcache | groupcache | { hash = "crc32", points = 100 }
         timeout = "1s",     -- silence after which a peer has failed

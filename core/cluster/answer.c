@@ -3,6 +3,8 @@
 #include "base/bug.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "wire/grpc.h"
+#include "wire/query.h"
 
 #define NS_PER_MS 1000000
 
@@ -63,6 +65,35 @@ int hg_answer_from_http(int http_status, struct hg_bytes body, struct hg_bytes k
         err = take_response(&response, key, now_unix_ns, out_answer);
     }
     hg_peer_message_free(owner);
+    return err;
+}
+
+int hg_answer_from_grpc(int http_status, int grpc_code, struct hg_bytes details,
+                        struct hg_bytes body, struct hg_bytes key, uint64_t now_unix_ns,
+                        struct hg_ask_answer *out_answer)
+{
+    struct hg_bytes message;
+    struct hg_buf response;
+    size_t len = 0;
+
+    *out_answer = (struct hg_ask_answer){.outcome = HG_ASK_TRANSPORT};
+    if (http_status != 200) { /* no gRPC there: a proxy's page */
+        out_answer->outcome = HG_ASK_UNTYPED;
+        return HG_OK;
+    }
+    if (grpc_code == HG_GRPC_OK)
+        return hg_grpc_message_read(body, SIZE_MAX, &message) < 0
+                   ? HG_OK
+                   : hg_answer_from_http(200, message, key, now_unix_ns, out_answer);
+    if (grpc_code < 0)
+        return HG_OK;
+    hg_buf_init(&response, SIZE_MAX);
+    int err = hg_buf_reserve(&response, details.len);
+    if (err == HG_OK && details.len > 0 && hg_base64_decode(details, response.data, &len) == HG_OK)
+        response.len = len;
+    if (err == HG_OK)
+        err = hg_answer_from_http(502, hg_buf_bytes(&response), key, now_unix_ns, out_answer);
+    hg_buf_finish(&response);
     return err;
 }
 

@@ -15,6 +15,13 @@
 int hg_answer_from_http(int http_status, struct hg_bytes body, struct hg_bytes key, uint64_t now_unix_ns,
                         struct hg_ask_answer *out_answer);
 
+/*
+ * The same of an answer over gRPC. grpc_code: -1 = none came, which is a transport failure. details: hgcache-response-bin, as it came.
+ * body: with code 0 one message, not compressed; anything else is a transport failure (A8).
+ */
+int hg_answer_from_grpc(int http_status, int grpc_code, struct hg_bytes details, struct hg_bytes body, struct hg_bytes key,
+                        uint64_t now_unix_ns, struct hg_ask_answer *out_answer);
+
 /* The same of one Response in a message of many keys, which is either typed or a transport failure. */
 int hg_answer_from_response(const struct hg_peer_response *response, struct hg_bytes key, uint64_t now_unix_ns,
                             struct hg_ask_answer *out_answer);

@@ -49,6 +49,11 @@ struct hg_fetch_response {
     int status;           /* 0 without an answer */
     struct hg_bytes headers; /* raw lines */
     struct hg_bytes body;
+    /* Over HTTP/2 (net/http2_pool.h): */
+    struct hg_bytes trailers; /* raw lines */
+    bool is_http2;
+    bool is_unprocessed; /* with an err: the server has not looked at it, it may be sent again */
+    bool is_reset;       /* with HG_EPROTO: the server has reset its stream only */
 };
 typedef void (*hg_fetch_fn)(void *ctx, const struct hg_fetch_response *response); /* spans are lent for the call */
 

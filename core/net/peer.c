@@ -12,6 +12,14 @@
 #define MANY_AGAIN_MS                                                                              \
     60000 /* a peer that knows no messages of many keys may be another program by then */
 
+#define HTTP2_AGAIN_MS 60000 /* and one that spoke no HTTP/2 may do so */
+
+enum speech {
+    SPEAKS_UNKNOWN,
+    SPEAKS_HTTP2,
+    SPEAKS_HTTP1,
+};
+
 struct hg_peer {
     pthread_mutex_t lock; /* health, time, silence_number */
     struct hg_health health;
@@ -22,6 +30,11 @@ struct hg_peer {
     _Atomic unsigned refs;
     _Atomic uint64_t asks, asks_again, messages, many, many_keys, errors, probes;
     _Atomic uint64_t many_again_ms; /* until then it is asked key by key */
+    _Atomic uint64_t http2_connections, http2_unprocessed, http2_refused;
+    _Atomic int speech;              /* enum speech */
+    _Atomic uint64_t http2_again_ms; /* auto: when to find out again */
+    enum hg_transport transport;     /* of the configuration; http where there is TLS */
+    uint64_t timeout_ms;
     char *base_url;
     char name[];
 };
@@ -57,6 +70,15 @@ int hg_peer_create(struct hg_bytes name, const struct hg_peers_config *config,
         return HG_EINVAL;
     }
 
+    bool is_tls = hg_bytes_eq(scheme, HG_BYTES("https://"));
+    if (is_tls && config->transport == HG_TRANSPORT_GRPC) {
+        snprintf(error, error_size,
+                 "bad peer \"%s\": cluster.transport = \"grpc\" has no TLS, \"auto\" and "
+                 "\"http\" ask it over HTTP/1.1",
+                 hg_bytes_escape(name, shown, sizeof(shown)));
+        return HG_EINVAL;
+    }
+
     struct hg_peer *peer = hg_calloc(1, sizeof(*peer) + name.len + 1);
     char *base_url = hg_malloc(scheme.len + authority.len + 1);
     if (peer == NULL || base_url == NULL) {
@@ -70,6 +92,8 @@ int hg_peer_create(struct hg_bytes name, const struct hg_peers_config *config,
     memcpy(base_url + scheme.len, authority.data, authority.len);
     base_url[scheme.len + authority.len] = '\0';
     peer->base_url = base_url;
+    peer->transport = is_tls ? HG_TRANSPORT_HTTP : config->transport;
+    peer->timeout_ms = config->timeout_ms;
     pthread_mutex_init(&peer->lock, NULL);
     hg_health_init(&peer->health, config->timeout_ms, hg_clock_boot_ms());
     peer->is_up = true;
@@ -121,6 +145,14 @@ const char *hg_peer_base_url(const struct hg_peer *peer)
     return peer->base_url;
 }
 
+static const char *transport_name(const struct hg_peer *peer)
+{
+    if (peer->transport != HG_TRANSPORT_AUTO)
+        return peer->transport == HG_TRANSPORT_GRPC ? "grpc" : "http";
+    int speech = peer->speech;
+    return speech == SPEAKS_UNKNOWN ? "unknown" : speech == SPEAKS_HTTP2 ? "grpc" : "http";
+}
+
 void hg_peer_stats(const struct hg_peer *peer, struct hg_peer_stats *out_stats)
 {
     pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&peer->lock;
@@ -134,6 +166,10 @@ void hg_peer_stats(const struct hg_peer *peer, struct hg_peer_stats *out_stats)
         .errors = peer->errors,
         .probes = peer->probes,
         .downs = peer->health.downs,
+        .http2_connections = peer->http2_connections,
+        .http2_unprocessed = peer->http2_unprocessed,
+        .http2_refused = peer->http2_refused,
+        .transport = transport_name(peer),
         .is_up = peer->health.is_up,
         .outstanding = peer->health.outstanding,
         .last_heard_ms = peer->health.heard_ms,
@@ -153,8 +189,9 @@ static void peer_unlock(struct hg_peer *peer)
     pthread_mutex_unlock(&peer->lock);
 }
 
-static void log_down(const struct hg_peer *peer, const char *why)
+static void gone_down(struct hg_peer *peer, const char *why)
 {
+    peer->http2_again_ms = 0; /* whoever comes back may speak something else */
     hg_log(HG_LOG_WARN, "peer down name=%s err=\"%s\"", peer->name, why);
 }
 
@@ -163,9 +200,10 @@ static void count(_Atomic uint64_t *counter, uint64_t amount)
     atomic_fetch_add_explicit(counter, amount, memory_order_relaxed);
 }
 
-uint64_t hg_peer_asked(struct hg_peer *peer, size_t keys, bool is_again, uint64_t now_ms)
+uint64_t hg_peer_asked(struct hg_peer *peer, size_t keys, size_t again, uint64_t now_ms)
 {
-    count(is_again ? &peer->asks_again : &peer->asks, keys);
+    count(&peer->asks, keys - again);
+    count(&peer->asks_again, again);
     count(&peer->messages, 1);
     if (keys > 1) {
         count(&peer->many, 1);
@@ -200,7 +238,7 @@ void hg_peer_failed(struct hg_peer *peer, uint64_t now_ms, const char *why)
     bool is_change = hg_health_failed(&peer->health, now_ms);
     peer_unlock(peer);
     if (is_change)
-        log_down(peer, why);
+        gone_down(peer, why);
 }
 
 void hg_peer_probe_failed(struct hg_peer *peer, uint64_t now_ms, const char *why)
@@ -211,7 +249,7 @@ void hg_peer_probe_failed(struct hg_peer *peer, uint64_t now_ms, const char *why
         peer->silence_number++;
     peer_unlock(peer);
     if (is_change)
-        log_down(peer, why);
+        gone_down(peer, why);
 }
 
 void hg_peer_probe_forget(struct hg_peer *peer)
@@ -229,7 +267,7 @@ enum hg_health_step hg_peer_tick(struct hg_peer *peer, uint64_t now_ms)
         peer->silence_number++;
     peer_unlock(peer);
     if (step == HG_HEALTH_FAILED)
-        log_down(peer, "silence");
+        gone_down(peer, "silence");
     if (step == HG_HEALTH_PROBE)
         count(&peer->probes, 1);
     return step;
@@ -267,4 +305,44 @@ void hg_peer_refuses_many(struct hg_peer *peer, uint64_t now_ms)
                           memory_order_relaxed);
     if (is_news)
         hg_log(HG_LOG_INFO, "peer asked key by key name=%s", peer->name);
+}
+
+bool hg_peer_is_http2(const struct hg_peer *peer)
+{
+    return peer->transport == HG_TRANSPORT_GRPC ||
+           (peer->transport == HG_TRANSPORT_AUTO && peer->speech != SPEAKS_HTTP1);
+}
+
+bool hg_peer_try_http2(struct hg_peer *peer, uint64_t now_ms)
+{
+    uint64_t again_ms = peer->http2_again_ms;
+    return peer->transport == HG_TRANSPORT_AUTO && peer->speech == SPEAKS_HTTP1 &&
+           now_ms >= again_ms &&
+           atomic_compare_exchange_strong(&peer->http2_again_ms, &again_ms,
+                                          hg_time_add(now_ms, HTTP2_AGAIN_MS));
+}
+
+void hg_peer_found(struct hg_peer *peer, bool is_http2, uint64_t now_ms)
+{
+    if (is_http2)
+        count(&peer->http2_connections, 1);
+    if (peer->transport != HG_TRANSPORT_AUTO)
+        return;
+    if (!is_http2) /* one that spoke it may only have been closing */
+        peer->http2_again_ms =
+            hg_time_add(now_ms, peer->speech == SPEAKS_HTTP2 ? peer->timeout_ms : HTTP2_AGAIN_MS);
+    int now = is_http2 ? SPEAKS_HTTP2 : SPEAKS_HTTP1;
+    if (atomic_exchange(&peer->speech, now) != now)
+        hg_log(HG_LOG_INFO, "peer transport name=%s transport=%s", peer->name,
+               is_http2 ? "grpc" : "http");
+}
+
+void hg_peer_count_unprocessed(struct hg_peer *peer)
+{
+    count(&peer->http2_unprocessed, 1);
+}
+
+void hg_peer_count_refused(struct hg_peer *peer)
+{
+    count(&peer->http2_refused, 1);
 }

@@ -16,10 +16,10 @@ bool hg_peer_is_destroyed(const struct hg_peer *peer);
 const char *hg_peer_base_url(const struct hg_peer *peer); /* "http://host:port" */
 
 /*
- * One message left, with so many keys; is_again: a key that went in a message of many before. Returns the silence
+ * One message left, with so many keys; again: how many of them had been sent before. Returns the silence
  * number: a message whose number is not the current one any more has failed.
  */
-uint64_t hg_peer_asked(struct hg_peer *peer, size_t keys, bool is_again, uint64_t now_ms);
+uint64_t hg_peer_asked(struct hg_peer *peer, size_t keys, size_t again, uint64_t now_ms);
 void hg_peer_done(struct hg_peer *peer, uint64_t now_ms);
 void hg_peer_heard(struct hg_peer *peer, uint64_t now_ms);
 void hg_peer_failed(struct hg_peer *peer, uint64_t now_ms, const char *why);
@@ -32,5 +32,14 @@ void hg_peer_took(struct hg_peer *peer, uint64_t took_ms); /* an ask is over, an
 /* Whether it takes messages of many keys, as far as is known; what it once refused is tried again after a minute. */
 bool hg_peer_takes_many(const struct hg_peer *peer, uint64_t now_ms);
 void hg_peer_refuses_many(struct hg_peer *peer, uint64_t now_ms);
+
+/* Whether it is talked to over HTTP/2; auto: unless it is known not to speak it. */
+bool hg_peer_is_http2(const struct hg_peer *peer);
+/* True, once in a while and to one caller: it is time to find out again whether it speaks HTTP/2. */
+bool hg_peer_try_http2(struct hg_peer *peer, uint64_t now_ms);
+/* What a new connection to it has shown. */
+void hg_peer_found(struct hg_peer *peer, bool is_http2, uint64_t now_ms);
+void hg_peer_count_unprocessed(struct hg_peer *peer);
+void hg_peer_count_refused(struct hg_peer *peer);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/units.h"
 #include "net/peers_impl.h"
 
 #define TICKS_A_TIMEOUT 8
@@ -16,6 +17,7 @@
 #define TICK_MS_MAX     250
 #define PROBE_MS_MIN    20
 #define PROBE_BODY_MAX  65536
+#define STREAMS_MEMORY  ((size_t)256 << 20) /* bytes that connections over HTTP/2 hold together */
 
 /* --- members --- */
 
@@ -57,6 +59,7 @@ static void member_free(struct hg_peer_member *member)
     assert(member->probe == NULL);
     assert(member->sends == 0);
     hg_list_remove(&member->link);
+    hg_peer_member_close_pools(member);
     hg_peer_unref(member->peer);
     hg_free(member);
 }
@@ -65,6 +68,8 @@ static void member_free(struct hg_peer_member *member)
 void hg_peer_member_note(struct hg_peer_member *member, const struct hg_fetch_response *response,
                          uint64_t now_ms)
 {
+    if (response->is_unprocessed)
+        return;
     switch (response->err) {
     case HG_OK:
     case HG_EPROTO:
@@ -88,18 +93,56 @@ struct sending {
     struct hg_peer_member *member;
     bool
         is_write; /* else its failure says nothing: whether a peer is worth asking, asks and probes find out */
+    struct hg_buf url, body; /* body: copied only where it may be sent twice */
+    uint64_t due_ms;
+    const char *method;
     hg_fetch_fn done;
     void *ctx;
 };
 
+static void sending_free(struct sending *sending)
+{
+    hg_buf_finish(&sending->url);
+    hg_buf_finish(&sending->body);
+    hg_free(sending);
+}
+
+static void on_sent(void *ctx, const struct hg_fetch_response *response);
+
+static int sending_start(struct sending *sending, bool over_http2, struct hg_bytes body)
+{
+    struct hg_peer_client *client = sending->member->client;
+    uint64_t now_ms = hg_loop_now(client->loop);
+    const char *headers[] = {client->origin, hg_peer_client_authorization(client), NULL};
+    struct hg_peer_sent sent;
+    struct hg_fetch_options options = {
+        .method = sending->method,
+        .url = sending->url.data,
+        .headers = headers,
+        .body = body,
+        .timeout_ms = sending->due_ms > now_ms ? sending->due_ms - now_ms : 1,
+        .body_max = client->config->message_max,
+    };
+    /* Its connections are not those of the asks: an invalidation must not queue behind slow loads. */
+    return hg_peer_member_start(sending->member, HG_LANE_QUICK, over_http2, false, &options,
+                                on_sent, sending, &sent);
+}
+
 static void on_sent(void *ctx, const struct hg_fetch_response *response)
 {
-    struct sending sending = *(struct sending *)ctx;
-    hg_free(ctx);
-    sending.member->sends--;
-    if (sending.is_write || response->err == HG_OK)
-        hg_peer_member_note(sending.member, response, hg_loop_now(sending.member->client->loop));
-    sending.done(sending.ctx, response);
+    struct sending *sending = ctx;
+    struct hg_peer_member *member = sending->member;
+
+    if (hg_peer_member_may_resend(member, response) &&
+        sending_start(sending, false, hg_buf_bytes(&sending->body)) == HG_OK)
+        return;
+    member->sends--;
+    if (sending->is_write || response->err == HG_OK)
+        hg_peer_member_note(member, response, hg_loop_now(member->client->loop));
+    hg_fetch_fn done = sending->done;
+    void *done_ctx = sending->ctx;
+    sending_free(sending);
+    done(done_ctx, response);
 }
 
 int hg_peer_client_send(struct hg_peer_client *client, struct hg_peer *peer, const char *method,
@@ -108,37 +151,31 @@ int hg_peer_client_send(struct hg_peer_client *client, struct hg_peer *peer, con
 {
     if (client->is_closing)
         return HG_ECANCELED;
+    uint64_t now_ms = hg_loop_now(client->loop);
     struct hg_peer_member *member = hg_peer_member_get(client, peer);
     struct sending *sending = member == NULL ? NULL : hg_malloc(sizeof(*sending));
-    struct hg_buf url;
     if (sending == NULL)
         return HG_ENOMEM;
     *sending = (struct sending){
-        .member = member, .is_write = strcmp(method, "GET") != 0, .done = done, .ctx = ctx};
-
-    hg_buf_init(&url, HG_PEER_URL_MAX + strlen(path));
-    int err = hg_buf_append_str(&url, hg_peer_base_url(peer));
+        .member = member,
+        .is_write = strcmp(method, "GET") != 0,
+        .method = method,
+        .due_ms = timeout_ms == 0 ? HG_FOREVER : hg_time_add(now_ms, timeout_ms),
+        .done = done,
+        .ctx = ctx,
+    };
+    bool over_http2 = hg_peer_member_is_http2(member, now_ms);
+    hg_buf_init(&sending->url, HG_PEER_URL_MAX + strlen(path));
+    hg_buf_init(&sending->body, SIZE_MAX);
+    int err = hg_buf_append_str(&sending->url, hg_peer_base_url(peer));
     if (err == HG_OK)
-        err = hg_buf_append(&url, path, strlen(path) + 1);
-    if (err == HG_OK) {
-        const char *headers[] = {client->origin, hg_peer_client_authorization(client), NULL};
-        struct hg_fetch_options options = {
-            .method = method,
-            .url = url.data,
-            .headers = headers,
-            .body = body,
-            .timeout_ms = timeout_ms,
-            .body_max = client->config->message_max,
-        };
-        /*
-         * Its connections are not those of the asks: an invalidation must not queue behind slow
-         * loads.
-         */
-        err = hg_fetch_start(client->prober, &options, on_sent, sending, NULL);
-    }
-    hg_buf_finish(&url);
+        err = hg_buf_append(&sending->url, path, strlen(path) + 1);
+    if (err == HG_OK && over_http2 && body.len > 0)
+        err = hg_buf_append_bytes(&sending->body, body);
+    if (err == HG_OK)
+        err = sending_start(sending, over_http2, body);
     if (err < 0)
-        hg_free(sending);
+        sending_free(sending);
     else
         member->sends++;
     return err;
@@ -167,6 +204,8 @@ static void probe_start(struct hg_peer_member *member, bool is_up)
 {
     struct hg_peer_client *client = member->client;
     struct hg_buf url;
+    if (is_up && hg_peer_member_ping(member))
+        return;
     hg_buf_init(&url, HG_PEER_URL_MAX);
     int err = HG_EINVAL;
     if (member->probe == NULL)
@@ -244,6 +283,8 @@ int hg_peer_client_create(struct hg_loop *loop, const struct hg_peers_config *co
     client->loop = loop;
     client->config = config;
     hg_list_init(&client->members);
+    client->budget.max_bytes = STREAMS_MEMORY;
+    client->open_parts = 4; /* two fetchers, two handles */
     client->tick_ms = config->timeout_ms / TICKS_A_TIMEOUT;
     if (client->tick_ms < TICK_MS_MIN)
         client->tick_ms = TICK_MS_MIN;
@@ -279,7 +320,7 @@ free_client:
     return err;
 }
 
-static void on_part_closed(void *ctx)
+void hg_peer_client_part_closed(void *ctx)
 {
     struct hg_peer_client *client = ctx;
     struct hg_list *link;
@@ -296,12 +337,12 @@ static void on_part_closed(void *ctx)
 
 static void on_asks_closed(struct hg_peer_client *client)
 {
-    on_part_closed(client);
+    hg_peer_client_part_closed(client);
 }
 
 static void on_tick_closed(uv_handle_t *handle)
 {
-    on_part_closed(handle->data);
+    hg_peer_client_part_closed(handle->data);
 }
 
 void hg_peer_client_close(struct hg_peer_client *client, void (*closed)(void *ctx), void *ctx)
@@ -311,9 +352,10 @@ void hg_peer_client_close(struct hg_peer_client *client, void (*closed)(void *ct
     client->is_closing = true;
     client->closed = closed;
     client->closed_ctx = ctx;
-    client->open_parts = 4;
-    hg_fetcher_close(client->fetcher, on_part_closed, client);
-    hg_fetcher_close(client->prober, on_part_closed, client);
+    hg_list_for_each(link, &client->members)
+        hg_peer_member_close_pools(hg_container_of(link, struct hg_peer_member, link));
+    hg_fetcher_close(client->fetcher, hg_peer_client_part_closed, client);
+    hg_fetcher_close(client->prober, hg_peer_client_part_closed, client);
     uv_close((uv_handle_t *)&client->tick, on_tick_closed);
     hg_peer_asks_close(client, on_asks_closed);
 }

@@ -1,13 +1,17 @@
 /*
- * peers - asking other nodes over HTTP/1.1: GET <peer><base_path><group>/<key>, or, where several keys are asked of one peer
- * in one turn of the loop, POST <peer><base_path>?many (cluster/many.h). A peer that does not take such a message (an older
- * node, a Go node) is asked key by key, for a minute; that is no mark on its health.
+ * peers - asking other nodes: hgcache.cache.GroupCache/Get over gRPC, or GET <peer><base_path><group>/<key> over HTTP/1.1; where
+ * several keys are asked of one peer in one turn of the loop, POST <peer><base_path>?many (cluster/many.h), over HTTP/2 or HTTP/1.1. A peer
+ * that does not take such a message (an older node, a Go node) is asked key by key, for a minute; that is no mark on its health.
+ *
+ * Transport  auto: HTTP/2 is tried first. A peer that answers its preface with something else, or closes, is talked to over HTTP/1.1
+ * from then on; what waited for the connection goes there too. HTTP/2 is tried again, beside the requests, after a minute or when the
+ * peer was down. grpc: HTTP/2 only. http: HTTP/1.1 only. https peers: HTTP/1.1.
  *
  * struct hg_peer is one member, shared by all loops: its health is decided by the pure cluster/health under a mutex.
  * struct hg_peer_client is one loop's connections.
  *
  * A slow peer is not a dead one: while asks to a peer are outstanding and nothing was heard from it for half of
- * timeout_ms, a probe runs on a second connection; silence for timeout_ms since the later of the last sign of life and
+ * timeout_ms, it is asked for a sign of life (over HTTP/2 a PING, else a probe on a second connection); silence for timeout_ms since the later of the last sign of life and
  * the ask fails all its outstanding asks (HG_ASK_TRANSPORT) and marks it down. While down, asks are not made (is_up false); a probe
  * each timeout_ms, off the request path, marks it up again. Connect errors (250 ms) and resets count at once.
  *
@@ -23,7 +27,14 @@
 struct hg_peer;
 struct hg_peer_client;
 
+enum hg_transport {
+    HG_TRANSPORT_HTTP,
+    HG_TRANSPORT_GRPC,
+    HG_TRANSPORT_AUTO,
+};
+
 struct hg_peers_config {
+    enum hg_transport transport;
     const char *self;       /* our member string: the Request's origin */
     const char *base_path;  /* "/_hgcache/" */
     uint64_t timeout_ms;    /* cluster.timeout */
@@ -42,7 +53,10 @@ struct hg_peer_stats {
     /* Counters. asks are keys; asks + asks_again = many_keys + messages - many: what travelled in messages of many keys, and
      * what alone. asks_again: those that had gone in a message of many and were left out of its answer. */
     uint64_t asks, asks_again, messages, many, many_keys, errors, probes, downs;
+    /* Over HTTP/2: connections made, requests that a leaving or refusing peer did not look at, those that found too many waiting. */
+    uint64_t http2_connections, http2_unprocessed, http2_refused;
     bool is_up;
+    const char *transport; /* "grpc", "http"; "unknown": not found out yet */
     uint64_t outstanding, last_heard_ms;
     struct hg_histogram time; /* from an ask to its end, answered or not */
 };

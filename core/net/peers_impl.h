@@ -1,26 +1,40 @@
 /*
- * peers_impl - inside of peers: what peers.c (members, health, the client) and peer_ask.c (asks) share.
+ * peers_impl - inside of peers: what peers.c (members, health, the client) and peer_ask.c (asks) and
+ * peer_send.c (over which transport a request goes) share.
  */
 #ifndef HG_NET_PEERS_IMPL_H
 #define HG_NET_PEERS_IMPL_H
 
 #include "net/fetch_impl.h"
+#include "net/http2_pool.h"
 #include "net/peer_state.h"
 
 #define HG_PEER_URL_MAX          16384
 #define HG_PEER_TOKEN_HEADER_MAX 4096
 
+enum hg_peer_lane {
+    HG_LANE_ASKS,
+    HG_LANE_QUICK, /* probes, changes and nested asks are never behind asks */
+    HG_LANE_COUNT,
+};
+
+/* A request under way: one of them. */
+struct hg_peer_sent {
+    struct hg_fetch *fetch;
+    struct hg_http2_fetch *http2;
+};
+
 struct hg_peer_client {
     struct hg_loop *loop;
     const struct hg_peers_config *config;
     struct hg_fetcher *fetcher;
-    struct hg_fetcher *
-        prober; /* as many connections as it takes: probes, changes and nested asks are never behind asks */
+    struct hg_fetcher *prober; /* of the quick lane: as many connections as it takes */
+    struct hg_stream_budget budget; /* of the connections of all pools */
     uv_timer_t tick;
     uv_idle_t turn_over;    /* on while asks wait for the end of this turn */
     struct hg_list members; /* struct hg_peer_member: the peers it has had to do with */
     uint64_t tick_ms, ticked_ms;
-    unsigned open_parts; /* fetchers and handles, when closing */
+    unsigned open_parts; /* fetchers and handles, when closing; pools always */
     bool is_closing;
     char authorization[HG_PEER_TOKEN_HEADER_MAX];
     char origin[HG_PEER_TOKEN_HEADER_MAX];
@@ -38,6 +52,7 @@ struct hg_peer_member {
     struct hg_list calls;   /* requests under way for asks */
     struct hg_fetch *probe; /* NULL: none of ours */
     size_t sends;           /* other requests under way */
+    struct hg_http2_pool *pools[HG_LANE_COUNT]; /* NULL: none yet */
 };
 
 /* peers.c */
@@ -47,6 +62,23 @@ void hg_peer_member_note(struct hg_peer_member *member, const struct hg_fetch_re
 void hg_peer_client_tick_start(struct hg_peer_client *client);
 /* "Authorization: ..." or NULL. */
 const char *hg_peer_client_authorization(const struct hg_peer_client *client);
+
+void hg_peer_client_part_closed(void *client);
+
+/* peer_send.c */
+/* Whether a request that is made now goes over HTTP/2. May begin to find out, beside it. */
+bool hg_peer_member_is_http2(struct hg_peer_member *member, uint64_t now_ms);
+/* The start contract of fetch. is_grpc: over HTTP/2 only. HG_ELIMIT is counted. */
+int hg_peer_member_start(struct hg_peer_member *member, enum hg_peer_lane lane, bool over_http2, bool is_grpc,
+                         const struct hg_fetch_options *options, hg_fetch_fn done, void *ctx,
+                         struct hg_peer_sent *out_sent);
+void hg_peer_sent_cancel(const struct hg_peer_sent *sent, int err);
+bool hg_peer_sent_has_left(const struct hg_peer_sent *sent);
+/* The peer has not looked at it, and may do so over HTTP/1.1. */
+bool hg_peer_member_may_resend(const struct hg_peer_member *member, const struct hg_fetch_response *response);
+/* Asks for a sign of life over the connections there are; false: there is none. */
+bool hg_peer_member_ping(struct hg_peer_member *member);
+void hg_peer_member_close_pools(struct hg_peer_member *member);
 
 /* peer_ask.c */
 void hg_peer_asks_init(struct hg_peer_client *client);

@@ -11,10 +11,13 @@
 #include "net/listener.h"
 #include "net/server.h"
 #include "net/test_support.h"
+#include "wire/grpc.h"
 #include "wire/peer_many.h"
 #include "wire/query.h"
 
 #define TIMEOUT_MS 400
+
+static enum hg_transport test_transport; /* that of the configuration */
 
 /* What the read path would be told; this test stands in for it. */
 struct told {
@@ -68,8 +71,38 @@ struct world {
     size_t last_chain_len[HG_CHAIN_MAX];
 };
 
+static inline bool is_grpc(const struct hg_exchange *exchange)
+{
+    return hg_bytes_eq(hg_http1_field(exchange->request, "content-type"),
+                       HG_BYTES("application/grpc"));
+}
+
+static inline void answer_grpc(struct hg_exchange *exchange, int status, struct hg_bytes body)
+{
+    struct hg_buf message;
+    struct hg_reply reply = {.status = 200, .headers = HG_BYTES("content-type: application/grpc\r\n")};
+    char prefix[HG_GRPC_PREFIX];
+    hg_buf_init(&message, 1 << 20);
+    if (status == 200) {
+        hg_grpc_prefix_write(body.len, prefix);
+        assert_int_equal(hg_buf_append(&message, prefix, sizeof(prefix)), HG_OK);
+        assert_int_equal(hg_buf_append_bytes(&message, body), HG_OK);
+        reply.trailers = HG_BYTES("grpc-status: 0\r\n");
+    } else {
+        reply.trailers = HG_BYTES("grpc-status: 2\r\ngrpc-message: no\r\n");
+        reply.no_length = true;
+    }
+    reply.body = hg_buf_bytes(&message);
+    hg_exchange_answer(exchange, &reply);
+    hg_buf_finish(&message);
+}
+
 static inline void answer_bytes(struct hg_exchange *exchange, int status, struct hg_bytes body)
 {
+    if (is_grpc(exchange)) {
+        answer_grpc(exchange, status, body);
+        return;
+    }
     struct hg_reply reply = {.status = status, .body = body};
     hg_exchange_answer(exchange, &reply);
 }
@@ -103,13 +136,32 @@ static inline void note_request(struct world *world, const struct hg_http1_reque
     char decoded[4096];
     size_t len;
     void *owner;
+    if (hg_bytes_has_prefix(request->path, HG_BYTES("/hgcache.cache."))) {
+        struct hg_bytes message;
+        assert_true(hg_bytes_eq(request->path, HG_BYTES("/hgcache.cache.GroupCache/Get")));
+        assert_int_equal(hg_grpc_message_read(request->body, 4096, &message), HG_OK);
+        memcpy(decoded, message.data, len = message.len);
+    } else {
+        assert_non_null(request->peer_request.data);
+        assert_int_equal(hg_base64_decode(request->peer_request, decoded, &len), HG_OK);
+    }
     snprintf(world->last_path, sizeof(world->last_path), "%.*s", (int)request->path.len,
              request->path.data);
     snprintf(world->last_authorization, sizeof(world->last_authorization), "%.*s",
              (int)request->authorization.len, request->authorization.data);
-    assert_non_null(request->peer_request.data);
-    assert_int_equal(hg_base64_decode(request->peer_request, decoded, &len), HG_OK);
     assert_int_equal(hg_peer_request_decode(hg_bytes(decoded, len), &world->last, &owner), HG_OK);
+    if (world->last.key.len > 0 || hg_bytes_has_prefix(request->path, HG_BYTES("/hgcache."))) {
+        struct hg_buf path; /* as it would be over HTTP */
+        hg_buf_init(&path, 4096);
+        assert_int_equal(hg_peer_path_encode(&path, HG_BYTES("/_hgcache/"), world->last.group,
+                                             world->last.key),
+                         HG_OK);
+        snprintf(world->last_path, sizeof(world->last_path), "%.*s", (int)path.len, path.data);
+        hg_buf_finish(&path);
+        char text[HG_GRPC_TIMEOUT_SIZE];
+        assert_int_equal(hg_http1_field(request, "grpc-timeout").len,
+                         hg_grpc_timeout_write(world->last.deadline_ms, text));
+    }
     snprintf(world->last_origin, sizeof(world->last_origin), "%.*s", (int)world->last.origin.len,
              world->last.origin.data);
     for (size_t i = 0; i < world->last.chain_count; i++)
@@ -160,13 +212,13 @@ static inline void on_request(void *ctx, struct hg_exchange *exchange)
         on_many(world, exchange);
         return;
     }
-    if (request->method != HG_GET) {
+    if (request->method != HG_GET && !is_grpc(exchange)) {
         answer_bytes(exchange, 200, hg_http1_field(request, "Hgcache-Origin"));
         return;
     }
     world->asks++;
     note_request(world, request);
-    struct hg_bytes key = hg_bytes(request->path.data + 12, request->path.len - 12);
+    struct hg_bytes key = hg_bytes_str(world->last_path + 12);
     if (hg_bytes_eq(key, HG_BYTES("typed")))
         answer_value(exchange, "typed", "the value");
     else if (hg_bytes_eq(key, HG_BYTES("bare")))
@@ -223,6 +275,7 @@ static inline struct world *world_open(void)
     world->config = (struct hg_peers_config){
         .self = "http://127.0.0.1:1",
         .base_path = "/_hgcache/",
+        .transport = test_transport,
         .timeout_ms = TIMEOUT_MS,
         .message_max = 1 << 20,
         .token = "s3cret",
@@ -281,6 +334,18 @@ static inline struct hg_load_in_test *ask(struct world *world, struct hg_peer *p
     assert_int_equal(hg_peer_client_ask(world->client, peer, &load->load, "g", 77), HG_OK);
     assert_int_equal(load->told.calls, 0);
     return load;
+}
+
+/* The tests of `main`, over each transport. */
+static inline int run_over_transports(const struct CMUnitTest *tests, size_t count)
+{
+    static const char *const names[] = {"http", "grpc", "auto"};
+    int failed = 0;
+    for (size_t i = 0; i < HG_COUNT(names); i++) {
+        test_transport = (enum hg_transport)i;
+        failed += _cmocka_run_group_tests(names[i], tests, count, NULL, NULL);
+    }
+    return failed;
 }
 
 #endif

@@ -268,6 +268,10 @@ static void read_cluster(struct reader *r)
     c->has_cluster = true;
     c->self = text(r, "self");
     c->peers = strings(r, "peers");
+    const char *transport = text(r, "transport");
+    c->transport = strcmp(transport, "http") == 0   ? HG_TRANSPORT_HTTP
+                   : strcmp(transport, "grpc") == 0 ? HG_TRANSPORT_GRPC
+                                                    : HG_TRANSPORT_AUTO;
     c->discovery = text_or_null(r, "discovery");
     c->discovery_every_ms = whole(r, "every");
     c->base_path = text(r, "base_path");

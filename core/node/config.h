@@ -11,6 +11,7 @@
 #include "base/shared.h"
 #include "cluster/membership.h"
 #include "net/log.h"
+#include "net/peers.h"
 #include "script/runtime.h"
 #include "wire/cors.h"
 
@@ -82,6 +83,7 @@ struct hg_config {
 
     bool has_cluster;
     const char *self, *base_path, *default_group; /* default_group may be NULL */
+    enum hg_transport transport;
     const char *discovery;       /* who lists the members: "etcd", ...; NULL: peers does */
     uint64_t discovery_every_ms; /* how often it runs */
     struct hg_strings peers, peer_tokens;

@@ -279,6 +279,7 @@ int hg_node_members_init(struct hg_node *node)
     node->peers_config = (struct hg_peers_config){
         .self = config->self,
         .base_path = config->base_path,
+        .transport = config->transport,
         .timeout_ms = config->peer_timeout_ms,
         .message_max = config->limits.peer_message,
         .token = config->peer_tokens.count > 0 ? config->peer_tokens.items[0].data : NULL,

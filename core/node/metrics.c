@@ -233,6 +233,9 @@ static int peer_metrics(struct hg_node *node, struct hg_buf *buf)
     ROWS("peer_failures_total", "counter", errors)
     ROWS("peer_probes_total", "counter", probes)
     ROWS("peer_downs_total", "counter", downs)
+    ROWS("peer_http2_connections_total", "counter", http2_connections)
+    ROWS("peer_http2_unprocessed_total", "counter", http2_unprocessed)
+    ROWS("peer_http2_refused_total", "counter", http2_refused)
 #undef ROWS
     if (err == HG_OK)
         err = type_line(buf, "peer_ask_seconds", "histogram");

@@ -21,8 +21,8 @@ static int member(const struct hg_view *view, size_t index, uint64_t now_ms, str
             hg_buf_printf(buf, ",\"self\":%s,\"up\":%s,\"share\":%.6f", is_self ? "true" : "false",
                           stats.is_up ? "true" : "false", hg_ring_share(view->ring, index));
     if (err == HG_OK && !is_self)
-        err = hg_buf_printf(buf, ",\"heard_seconds\":%.3f",
-                            seconds_since(stats.last_heard_ms, now_ms));
+        err = hg_buf_printf(buf, ",\"heard_seconds\":%.3f,\"transport\":\"%s\"",
+                            seconds_since(stats.last_heard_ms, now_ms), stats.transport);
     return err == HG_OK ? hg_buf_append_char(buf, '}') : err;
 }
 

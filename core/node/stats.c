@@ -68,9 +68,9 @@ static int fetch_stats(struct hg_node *node, struct hg_buf *buf)
         err = hg_buf_printf(buf, "\"" #name "\":%llu,", (unsigned long long)stats.fetch.name);
     HG_FETCH_COUNTERS(X)
 #undef X
-    return err == HG_OK ? hg_buf_printf(buf, "\"running\":%llu}",
-                                        (unsigned long long)stats.fetch.running)
-                        : err;
+    return err == HG_OK
+               ? hg_buf_printf(buf, "\"running\":%llu}", (unsigned long long)stats.fetch.running)
+               : err;
 }
 
 int hg_stats_format(struct hg_node *node, struct hg_buf *buf)

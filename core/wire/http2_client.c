@@ -11,11 +11,12 @@
 #include "wire/http2_head.h"
 #include "wire/http2_impl.h"
 
-#define WINDOW_BYTES       (1 << 20) /* of a stream */
-#define CONNECTION_WINDOW  (1 << 24)
-#define HEAD_SLACK         65536 /* bytes of a header list beyond the maximum: then the connection is closed */
-#define CONTROL_FRAMES_MAX 1000  /* acknowledgements of ours that the server has not taken */
-#define LATE_SHARE         4     /* a check that comes this share of the time-out too late judges nothing */
+#define WINDOW_BYTES      (1 << 20) /* of a stream */
+#define CONNECTION_WINDOW (1 << 24)
+#define HEAD_SLACK                                                                                 \
+    65536 /* bytes of a header list beyond the maximum: then the connection is closed */
+#define CONTROL_FRAMES_MAX 1000 /* acknowledgements of ours that the server has not taken */
+#define LATE_SHARE         4 /* a check that comes this share of the time-out too late judges nothing */
 
 struct hg_http2_client {
     nghttp2_session *session;
@@ -177,7 +178,7 @@ static const char *hopeless(const struct hg_http2_call *call, int *out_err)
         return "the answer is too large";
     }
     return call->body.len - HG_GRPC_PREFIX > prefix.len ? "the answer is more than one message"
-                                                         : NULL;
+                                                        : NULL;
 }
 
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
@@ -198,7 +199,8 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
         len = max - call->body.len; /* with one byte too many it is hopeless */
     }
     size_t seen = call->body.len < HG_GRPC_PREFIX ? HG_GRPC_PREFIX - call->body.len : 0;
-    size_t first = is_message && len > seen ? seen : len; /* room for the rest once the prefix is known */
+    size_t first =
+        is_message && len > seen ? seen : len; /* room for the rest once the prefix is known */
     int err = hg_buf_append(&call->body, data, first);
     const char *why = err == HG_OK && is_message ? hopeless(call, &err) : NULL;
     if (why != NULL)

@@ -116,7 +116,8 @@ static void test_request_is_answered_however_the_bytes_come(void **state)
         turn(&ends);
         assert_true(hg_http2_client_is_ready(ends.client));
         assert_int_equal(hg_http2_client_room(ends.client), 128);
-        assert_int_equal(start(&ends, "/trailers", HG_BYTES("\0\0\0\0\2hi"), 2, true, &call), HG_OK);
+        assert_int_equal(start(&ends, "/trailers", HG_BYTES("\0\0\0\0\2hi"), 2, true, &call),
+                         HG_OK);
         turn(&ends);
         must_end(&ends, call, HG_OK, 200);
         assert_memory_equal(call->body.data, "\0\0\0\0\2hi", 7);
@@ -141,9 +142,9 @@ static void test_big_bodies_of_many_streams_pass_the_windows(void **state)
         if (i % 2 == 0)
             calls[i] = must_start(&ends, "/big");
         else
-            assert_int_equal(start(&ends, "/echo", hg_bytes(body, sizeof(body)), sizeof(body),
-                                   false, &calls[i]),
-                             HG_OK);
+            assert_int_equal(
+                start(&ends, "/echo", hg_bytes(body, sizeof(body)), sizeof(body), false, &calls[i]),
+                HG_OK);
     }
     turn(&ends);
     struct hg_http2_call *call;
@@ -211,9 +212,12 @@ static void test_answers_over_a_limit_are_errors(void **state)
         size_t len, max;
         int err;
     } messages[] = {
-        {"\0\0\0\0\2hi", 7, 1, HG_ETOOBIG},         {"\0\xff\xff\xff\xffhi", 7, 1 << 20, HG_ETOOBIG},
-        {"\1\0\0\0\2hi", 7, 100, HG_EPROTO},        {"\0\0\0\0\1hi", 7, 100, HG_EPROTO},
-        {"\0\0\0\0\2hi\0\0\0", 10, 100, HG_EPROTO}, {"\7\0\0\0\2hi", 7, 100, HG_EPROTO},
+        {"\0\0\0\0\2hi", 7, 1, HG_ETOOBIG},
+        {"\0\xff\xff\xff\xffhi", 7, 1 << 20, HG_ETOOBIG},
+        {"\1\0\0\0\2hi", 7, 100, HG_EPROTO},
+        {"\0\0\0\0\1hi", 7, 100, HG_EPROTO},
+        {"\0\0\0\0\2hi\0\0\0", 10, 100, HG_EPROTO},
+        {"\7\0\0\0\2hi", 7, 100, HG_EPROTO},
     };
     struct ends ends;
     struct hg_http2_call *call;
@@ -233,8 +237,8 @@ static void test_answers_over_a_limit_are_errors(void **state)
             .body_max = messages[i].max,
             .is_grpc = true,
         };
-        assert_int_equal(
-            hg_http2_client_start(ends.client, &request, NULL, ends.now_ms, &call), HG_OK);
+        assert_int_equal(hg_http2_client_start(ends.client, &request, NULL, ends.now_ms, &call),
+                         HG_OK);
         turn(&ends);
         must_end(&ends, call, messages[i].err, 0);
         assert_false(call->is_unprocessed);

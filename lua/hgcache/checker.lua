@@ -159,7 +159,7 @@ function M.string(expected, opts)
     end)
 end
 
---- One of the words. opts.later: words that exist, but not in this version.
+--- One of the words.
 function M.one_of(words, opts)
     opts = opts or {}
     local quoted = {}
@@ -175,17 +175,8 @@ function M.one_of(words, opts)
                 return value
             end
         end
-        for _, word in ipairs(opts.later or {}) do
-            if value == word then
-                M.fail(at, ("%s is not in this version, expected %s"):format(quote(word), expected))
-            end
-        end
         if opts.noun and type(value) == "string" then
-            local all = { unpack(words) }
-            for _, word in ipairs(opts.later or {}) do
-                all[#all + 1] = word
-            end
-            local near = suggest.nearest(value, all)
+            local near = suggest.nearest(value, words)
             M.fail(at, ("unknown %s %s, %s"):format(opts.noun, M.show(value),
                 near and "did you mean " .. quote(near) .. "?" or "expected " .. expected))
         end

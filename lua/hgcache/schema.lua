@@ -314,7 +314,7 @@ M.cluster = {
     field("peers", peers, { required = true, help = "all members, this node among them, or what finds them" }),
     field("refresh", T.duration { positive = true },
         { help = 'how often what finds the members is asked; default "10s", hg.file "1s"' }),
-    field("transport", T.one_of({ "http", "auto" }, { later = { "grpc" } }),
+    field("transport", T.one_of { "auto", "grpc", "http" },
         { default = "auto", help = "how nodes are asked" }),
     field("base_path", T.string('a path such as "/_hgcache/" that begins and ends with a slash',
         { min = 3, max = 255, pattern = "^/[%w._~/-]+/$", but = "//" }),

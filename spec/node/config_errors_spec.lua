@@ -61,8 +61,8 @@ describe("hgcache check", function()
         { "C17: a ttl of 1e300", group "ttl = 1e300", "groups.test.ttl: expected a duration" },
         { "an unknown policy", group 'policy = "lruu"', 'unknown policy "lruu", did you mean "lru"?' },
         { "a policy nearly right", group 'policy = "seive"', 'unknown policy "seive", did you mean "sieve"?' },
-        { "gRPC of later", HEAD .. 'return { cluster = { self = "a:1", peers = { "a:1" }, transport = "grpc" },'
-            .. " groups = { g = { getter = print } } }", '"grpc" is not in this version, expected "http" or "auto"' },
+        { "a transport of none", HEAD .. 'return { cluster = { self = "a:1", peers = { "a:1" }, transport = "grcp" },'
+            .. " groups = { g = { getter = print } } }", 'expected "auto", "grpc" or "http", found "grcp"' },
         { "a missing getter", HEAD .. "return { groups = { test = { ttl = 1 } } }", "groups.test: getter is missing" },
         { "no groups", "return { groups = {} }", "expected at least one group" },
         { "routes without a listener", HEAD .. 'return { node = { listen = { admin = "127.0.0.1:1" } },'

@@ -75,7 +75,7 @@
 ---@field self string # this node's member string; must stand in the list exactly
 ---@field peers string[]|hgcache.peers|fun(): string[]?, string? # all members, this node among them, or what finds them
 ---@field refresh? number|string # how often what finds the members is asked; default "10s", hg.file "1s"
----@field transport? "http"|"auto" # how nodes are asked, default `"auto"`
+---@field transport? "auto"|"grpc"|"http" # how nodes are asked, default `"auto"`
 ---@field base_path? string # default "/_hgcache/"; "/_groupcache/" with ring = "groupcache"
 ---@field ring? "default"|"hgcache"|"groupcache"|hgcache.config.cluster.ring # how keys are placed, default `"default"`
 ---@field timeout? number|string # silence after which a peer has failed, default `"1s"`

@@ -1,0 +1,52 @@
+/*
+ * peer_call - asks as they travel: a gRPC Get, GET <group>/<key> or POST ?many, and what comes of them. For peer_ask.c.
+ */
+#ifndef HG_NET_PEER_CALL_H
+#define HG_NET_PEER_CALL_H
+
+#include "cluster/many.h"
+#include "net/peers_impl.h"
+
+#define HG_ASK_SLACK_MS 250 /* the owner says itself, typed, that the deadline passed */
+
+struct hg_peer_ask {
+    struct hg_ask common;
+    struct hg_peer_member *member;
+    uint64_t ring;
+    uint64_t sent_ms;
+    bool is_over_http1; /* a peer of HTTP/2 would not look at it */
+};
+
+/* A request under way. */
+struct hg_peer_call {
+    struct hg_list link; /* of member->calls */
+    struct hg_peer_member *member;
+    struct hg_peer_sent sent;
+    struct hg_peer_ask *ask;         /* alone; else NULL */
+    struct hg_many *many;    /* of several; else NULL */
+    uint64_t silence_number; /* of the peer when it was started */
+    bool is_given_up;        /* canceled because of what happened to others */
+    bool is_grpc;
+};
+
+static inline struct hg_peer_ask *hg_peer_ask_of(struct hg_ask *common)
+{
+    return hg_container_of(common, struct hg_peer_ask, common);
+}
+
+/* Into request->chain. HG_EINVAL, HG_ELIMIT. */
+int hg_peer_split_chain(struct hg_bytes chain, struct hg_peer_request *request);
+uint64_t hg_peer_wall_ns(void);
+
+/* Each fills in call->sent; the start contract of fetch, with the call as ctx. */
+int hg_peer_call_grpc(struct hg_peer_call *call, hg_fetch_fn done, uint64_t now_ms);
+int hg_peer_call_http(struct hg_peer_call *call, hg_fetch_fn done, uint64_t now_ms);
+int hg_peer_call_many(struct hg_peer_call *call, bool over_http2, hg_fetch_data_fn data, hg_fetch_fn done,
+                      uint64_t now_ms);
+
+/* Of a call alone, whose answer has come. HG_ENOMEM. */
+int hg_peer_answer_read(const struct hg_peer_call *call, const struct hg_fetch_response *response,
+                        struct hg_ask_answer *out_answer);
+bool hg_peer_answer_is_framed(const struct hg_fetch_response *response);
+
+#endif
