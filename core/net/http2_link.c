@@ -6,7 +6,6 @@
 #include "net/http2_pool_impl.h"
 
 #define CONNECT_TIMEOUT_MS 250
-#define GREETING_TIMEOUTS  2
 #define IN_MAX             ((size_t)1 << 20)
 #define FILL_BYTES         ((size_t)256 << 10) /* lie ready for the socket; the rest waits in its calls */
 
@@ -184,8 +183,7 @@ static void on_connected(struct hg_stream *stream, int err)
         return;
     }
     link->state = HG_HTTP2_GREETING;
-    link->due_ms =
-        hg_time_add(hg_loop_now(pool->loop), GREETING_TIMEOUTS * pool->config.timeout_ms);
+    link->due_ms = hg_time_add(hg_loop_now(pool->loop), pool->config.timeout_ms);
     hg_http2_pool_wake(pool, link->due_ms);
     hg_http2_link_flush(link);
 }

@@ -8,7 +8,7 @@
  * REFUSED_STREAM) is sent once more, on another connection; if that fails too, or if the server turns out to speak no HTTP/2, `done`
  * is told is_unprocessed: nothing has been done with the request.
  *
- * Time       connecting has CONNECT 250 ms as in fetch, SETTINGS two timeout_ms, silence under calls one (wire/http2_client.h).
+ * Time       connecting has 250 ms as in fetch; the SETTINGS have timeout_ms, and so has silence under calls (wire/http2_client.h).
  * Limits     streams by the server, connections, HG_HTTP2_WAITING_MAX requests that wait for a stream (HG_ELIMIT).
  * Threads    all on the pool's loop.
  * Start contract: as in fetch.
@@ -55,6 +55,8 @@ bool hg_http2_fetch_is_sent(const struct hg_http2_fetch *fetch);
 bool hg_http2_pool_is_ready(const struct hg_http2_pool *pool);
 /* Asks the server, on each connection, for a sign of life: `heard`. */
 void hg_http2_pool_ping(struct hg_http2_pool *pool);
+/* The server has failed: its connections are of no use any more. */
+void hg_http2_pool_drop(struct hg_http2_pool *pool, const char *why);
 /* Opens a connection if there is none, to find out what the server speaks. */
 void hg_http2_pool_try(struct hg_http2_pool *pool);
 

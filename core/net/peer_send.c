@@ -4,6 +4,7 @@
  */
 #include <assert.h>
 
+#include "base/units.h"
 #include "net/peers_impl.h"
 
 #define ASK_CONNECTIONS   4
@@ -32,7 +33,8 @@ static struct hg_http2_pool *pool_get(struct hg_peer_member *member, enum hg_pee
     struct hg_peer_client *client = member->client;
     const struct hg_http2_pool_config config = {
         .url = hg_peer_base_url(member->peer),
-        .timeout_ms = client->config->timeout_ms,
+        /* Whether the peer is silent its health says first; this is about a single dead connection. */
+        .timeout_ms = hg_time_add(client->config->timeout_ms, client->config->timeout_ms),
         .connections_max = lane == HG_LANE_ASKS ? ASK_CONNECTIONS : QUICK_CONNECTIONS,
         .budget = &client->budget,
         .ops = &ops,
@@ -107,6 +109,14 @@ bool hg_peer_member_ping(struct hg_peer_member *member)
         is_asked = true;
     }
     return is_asked;
+}
+
+void hg_peer_member_drop(struct hg_peer_member *member)
+{
+    for (size_t i = 0; i < HG_LANE_COUNT; i++) {
+        if (member->pools[i] != NULL)
+            hg_http2_pool_drop(member->pools[i], "silence");
+    }
 }
 
 void hg_peer_member_close_pools(struct hg_peer_member *member)

@@ -41,6 +41,7 @@ struct hg_peer_member *hg_peer_member_get(struct hg_peer_client *client, struct 
         return NULL;
     member->peer = hg_peer_ref(peer);
     member->client = client;
+    member->silence_number = hg_peer_silence_number(peer);
     hg_list_init(&member->calls);
     hg_list_init(&member->waiting);
     hg_list_push_back(&client->members, &member->link);
@@ -238,6 +239,10 @@ static bool member_tick(struct hg_peer_member *member, bool is_late, uint64_t no
             probe_start(member, is_up);
     }
     hg_peer_asks_check(member, now_ms);
+    uint64_t silence_number = hg_peer_silence_number(member->peer);
+    if (member->silence_number != silence_number)
+        hg_peer_member_drop(member);
+    member->silence_number = silence_number;
     return !hg_list_is_empty(&member->calls) || member->probe != NULL ||
            !hg_peer_is_up(member->peer);
 }

@@ -52,6 +52,7 @@ struct hg_peer_member {
     struct hg_list calls;   /* requests under way for asks */
     struct hg_fetch *probe; /* NULL: none of ours */
     size_t sends;           /* other requests under way */
+    uint64_t silence_number; /* of the peer, when its connections were last looked at */
     struct hg_http2_pool *pools[HG_LANE_COUNT]; /* NULL: none yet */
 };
 
@@ -78,6 +79,8 @@ bool hg_peer_sent_has_left(const struct hg_peer_sent *sent);
 bool hg_peer_member_may_resend(const struct hg_peer_member *member, const struct hg_fetch_response *response);
 /* Asks for a sign of life over the connections there are; false: there is none. */
 bool hg_peer_member_ping(struct hg_peer_member *member);
+/* It was silent: its connections are given up. */
+void hg_peer_member_drop(struct hg_peer_member *member);
 void hg_peer_member_close_pools(struct hg_peer_member *member);
 
 /* peer_ask.c */

@@ -31,6 +31,10 @@ local function serve(fd, one, notes, answer)
         if #one.data < stop + length then
             return true
         end
+        if head:find("^PRI %* HTTP/2") then -- it speaks HTTP/1.1 only
+            posix.send(fd, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 1)
+            return false
+        end
         local path = head:match("^%u+ (%S+)")
         local request = one.data:sub(1, stop + length)
         one.data = one.data:sub(stop + length + 1)
