@@ -1,0 +1,297 @@
+/* Finding out what a peer speaks, and peers of HTTP/2 that behave badly: raw sockets play them. */
+#include "net/peers_impl.h"
+#include "net/test_peers.h"
+
+static const char SETTINGS[] = "\0\0\0\4\0\0\0\0\0";
+
+struct raw {
+    struct world *world;
+    struct hg_peer *peer;
+    int listener, fd;
+    uint16_t port;
+};
+
+static void raw_open(struct raw *raw)
+{
+    raw->world = world_open();
+    raw->listener = test_listen(&raw->port);
+    raw->peer = make_peer(raw->world, raw->port);
+    raw->fd = -1;
+}
+
+static void raw_accept(struct raw *raw)
+{
+    char preface[1024];
+    if (raw->fd >= 0)
+        close(raw->fd);
+    raw->fd = -1;
+    test_wait(&raw->world->loop,
+              (raw->fd = accept4(raw->listener, NULL, NULL, SOCK_NONBLOCK)) >= 0);
+    test_wait(&raw->world->loop, read(raw->fd, preface, sizeof(preface)) > 0);
+}
+
+static void raw_say(struct raw *raw, const char *bytes, size_t len)
+{
+    assert_int_equal(write(raw->fd, bytes, len), (ssize_t)len);
+}
+
+static void raw_close(struct raw *raw)
+{
+    if (raw->fd >= 0)
+        close(raw->fd);
+    close(raw->listener);
+    hg_peer_destroy(raw->peer);
+    world_close(raw->world);
+}
+
+static const char *transport_of(const struct hg_peer *peer)
+{
+    struct hg_peer_stats stats;
+    hg_peer_stats(peer, &stats);
+    return stats.transport;
+}
+
+static void must_be_told(struct world *world, struct hg_load_in_test *load,
+                         enum hg_ask_outcome outcome)
+{
+    test_wait(&world->loop, load->told.calls == 1);
+    assert_int_equal(load->told.outcome, outcome);
+    free(load);
+}
+
+/* The same ask comes over HTTP/1.1 then. */
+static void answer_over_http1(struct raw *raw)
+{
+    char answer[256];
+    struct hg_buf body;
+    encode_value(&body, "k", "found");
+    int len = snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
+                       body.len);
+    raw_accept(raw);
+    raw_say(raw, answer, (size_t)len);
+    raw_say(raw, body.data, body.len);
+    hg_buf_finish(&body);
+}
+
+static void test_ask_survives_a_peer_that_speaks_something_else(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+                                        "\x15\x03\x01\x02\x02\x02\x16 no", ""};
+    for (size_t i = 0; i < HG_COUNT(words); i++) {
+        struct raw raw;
+        test_transport = HG_TRANSPORT_AUTO;
+        raw_open(&raw);
+        assert_string_equal(transport_of(raw.peer), "unknown");
+        struct hg_load_in_test *load = ask(raw.world, raw.peer, "k", 20000);
+        raw_accept(&raw);
+        if (words[i][0] != '\0')
+            raw_say(&raw, words[i], strlen(words[i]));
+        else
+            close(raw.fd), raw.fd = -1; /* at once */
+        answer_over_http1(&raw);
+        must_be_told(raw.world, load, HG_ASK_TYPED);
+        assert_string_equal(transport_of(raw.peer), "http");
+        assert_true(hg_peer_is_up(raw.peer));
+        struct hg_peer_stats stats;
+        hg_peer_stats(raw.peer, &stats);
+        assert_int_equal(stats.asks, 1);
+        assert_int_equal(stats.asks_again, 1);
+        assert_int_equal(stats.errors, 0);
+        assert_int_equal(stats.http2_unprocessed, 1);
+        raw_close(&raw);
+    }
+}
+
+static void test_grpc_only_does_not_fall_back(void **state)
+{
+    (void)state;
+    struct raw raw;
+    test_transport = HG_TRANSPORT_GRPC;
+    raw_open(&raw);
+    struct hg_load_in_test *load = ask(raw.world, raw.peer, "k", 20000);
+    raw_accept(&raw);
+    raw_say(&raw, "HTTP/1.1 400 Bad Request\r\n\r\n", 28);
+    must_be_told(raw.world, load, HG_ASK_TRANSPORT);
+    assert_string_equal(transport_of(raw.peer), "grpc");
+    raw_close(&raw);
+}
+
+/* A3: the connection stands, and nothing answers a PING. */
+static void test_silence_is_noticed_within_the_timeout(void **state)
+{
+    (void)state;
+    struct raw raw;
+    test_transport = HG_TRANSPORT_GRPC;
+    raw_open(&raw);
+    struct hg_load_in_test *load = ask(raw.world, raw.peer, "k", 20000);
+    raw_accept(&raw);
+    raw_say(&raw, SETTINGS, sizeof(SETTINGS) - 1);
+    uint64_t begun = hg_clock_boot_ms();
+    must_be_told(raw.world, load, HG_ASK_TRANSPORT);
+    uint64_t took = hg_clock_boot_ms() - begun;
+    assert_true(took >= TIMEOUT_MS - 20 && took < 2 * TIMEOUT_MS);
+    assert_false(hg_peer_is_up(raw.peer));
+    /* Its connection is given up: whatever is asked next has another. */
+    char rest[4096];
+    ssize_t len;
+    test_wait(&raw.world->loop, (len = read(raw.fd, rest, sizeof(rest))) == 0);
+    raw_close(&raw);
+}
+
+/* A9, and a server that leaves whenever one comes: that is no reason to come for ever. */
+static void test_leaving_peer_is_tried_a_few_times(void **state)
+{
+    (void)state;
+    static const char goaway[] = "\0\0\x08\7\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    struct raw raw;
+    test_transport = HG_TRANSPORT_AUTO;
+    raw_open(&raw);
+    struct hg_load_in_test *load = ask(raw.world, raw.peer, "k", 20000);
+    raw_accept(&raw);
+    raw_say(&raw, SETTINGS, sizeof(SETTINGS) - 1);
+    raw_say(&raw, goaway, sizeof(goaway) - 1);
+    for (int fd = raw.fd; raw.fd == fd;) { /* HTTP/2 once more, or HTTP/1.1 already */
+        char head[4] = "";
+        int next = -1;
+        test_wait(&raw.world->loop, (next = accept4(raw.listener, NULL, NULL, SOCK_NONBLOCK)) >= 0);
+        test_wait(&raw.world->loop, read(next, head, 3) == 3);
+        if (memcmp(head, "GET", 3) == 0) {
+            raw.fd = next;
+            close(fd);
+        } else {
+            (void)!write(next, SETTINGS, sizeof(SETTINGS) - 1);
+            (void)!write(next, goaway, sizeof(goaway) - 1);
+            close(next);
+        }
+    }
+    struct hg_buf body;
+    char head[128];
+    encode_value(&body, "k", "found");
+    raw_say(&raw, head,
+            (size_t)snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
+                             body.len));
+    raw_say(&raw, body.data, body.len);
+    hg_buf_finish(&body);
+    must_be_told(raw.world, load, HG_ASK_TYPED);
+    assert_true(hg_peer_is_up(raw.peer));
+    raw_close(&raw);
+}
+
+/* A4: garbage in the middle ends the connection, and is no sign of death. */
+static void test_garbage_fails_what_is_under_way(void **state)
+{
+    (void)state;
+    static const char garbage[] = "\xff\xff\xff garbage is no frame";
+    struct raw raw;
+    test_transport = HG_TRANSPORT_GRPC;
+    raw_open(&raw);
+    struct hg_load_in_test *load = ask(raw.world, raw.peer, "k", 20000);
+    char request[4096];
+    raw_accept(&raw);
+    raw_say(&raw, SETTINGS, sizeof(SETTINGS) - 1);
+    test_wait(&raw.world->loop, read(raw.fd, request, sizeof(request)) > 50);
+    raw_say(&raw, garbage, sizeof(garbage) - 1);
+    must_be_told(raw.world, load, HG_ASK_TRANSPORT);
+    assert_true(hg_peer_is_up(raw.peer));
+    raw_close(&raw);
+}
+
+static void test_peer_that_was_http1_is_found_again(void **state)
+{
+    (void)state;
+    struct world *world;
+    test_transport = HG_TRANSPORT_AUTO;
+    world = world_open();
+    hg_peer_found(world->peer, false, hg_clock_boot_ms());
+    assert_string_equal(transport_of(world->peer), "http");
+    struct hg_load_in_test *load = ask(world, world->peer, "typed", 5000);
+    must_be_told(world, load, HG_ASK_TYPED);
+    assert_string_equal(transport_of(world->peer), "http");
+    hg_peer_failed(world->peer, hg_clock_boot_ms(), "a test");
+    hg_peer_heard(world->peer, hg_clock_boot_ms());
+    load =
+        ask(world, world->peer, "typed", 5000); /* still over HTTP/1.1; beside it, a connection */
+    must_be_told(world, load, HG_ASK_TYPED);
+    test_wait(&world->loop, strcmp(transport_of(world->peer), "grpc") == 0);
+    load = ask(world, world->peer, "typed", 5000);
+    must_be_told(world, load, HG_ASK_TYPED);
+    world_close(world);
+}
+
+static void test_tls_is_asked_over_http1(void **state)
+{
+    (void)state;
+    struct hg_peers_config config = {.self = "a:1", .base_path = "/", .timeout_ms = 100};
+    struct hg_peer *peer;
+    char error[256];
+    config.transport = HG_TRANSPORT_AUTO;
+    assert_int_equal(hg_peer_create(HG_BYTES("https://a:1"), &config, &peer, error, sizeof(error)),
+                     HG_OK);
+    assert_string_equal(transport_of(peer), "http");
+    assert_false(hg_peer_is_http2(peer));
+    hg_peer_destroy(peer);
+    config.transport = HG_TRANSPORT_GRPC;
+    assert_int_equal(hg_peer_create(HG_BYTES("https://a:1"), &config, &peer, error, sizeof(error)),
+                     HG_EINVAL);
+    assert_non_null(strstr(error, "has no TLS"));
+}
+
+struct sent {
+    unsigned calls;
+    int err, status;
+};
+
+static void on_sent(void *ctx, const struct hg_fetch_response *response)
+{
+    struct sent *sent = ctx;
+    sent->calls++;
+    sent->err = response->err;
+    sent->status = response->status;
+}
+
+/* A write that the peer has not looked at is sent again, with its body. */
+static void test_other_requests_survive_it_too(void **state)
+{
+    (void)state;
+    struct raw raw;
+    struct sent sent = {0};
+    char request[4096];
+    ssize_t len = 0;
+    test_transport = HG_TRANSPORT_AUTO;
+    raw_open(&raw);
+    assert_int_equal(hg_peer_client_send(raw.world->client, raw.peer, "POST", "/x?changes",
+                                         HG_BYTES("the body"), 5000, on_sent, &sent),
+                     HG_OK);
+    raw_accept(&raw);
+    raw_say(&raw, "HTTP/1.1 400 No\r\n\r\n", 19);
+    close(raw.fd);
+    raw.fd = -1;
+    test_wait(&raw.world->loop, (raw.fd = accept4(raw.listener, NULL, NULL, SOCK_NONBLOCK)) >= 0);
+    while (len < 8 || memcmp(request + len - 8, "the body", 8) != 0) {
+        ssize_t more = -1;
+        test_wait(&raw.world->loop,
+                  (more = read(raw.fd, request + len, sizeof(request) - (size_t)len)) > 0);
+        len += more;
+    }
+    raw_say(&raw, "HTTP/1.1 204 No Content\r\n\r\n", 27);
+    test_wait(&raw.world->loop, sent.calls == 1);
+    assert_int_equal(sent.err, HG_OK);
+    assert_int_equal(sent.status, 204);
+    raw_close(&raw);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ask_survives_a_peer_that_speaks_something_else),
+        cmocka_unit_test(test_grpc_only_does_not_fall_back),
+        cmocka_unit_test(test_silence_is_noticed_within_the_timeout),
+        cmocka_unit_test(test_leaving_peer_is_tried_a_few_times),
+        cmocka_unit_test(test_garbage_fails_what_is_under_way),
+        cmocka_unit_test(test_peer_that_was_http1_is_found_again),
+        cmocka_unit_test(test_tls_is_asked_over_http1),
+        cmocka_unit_test(test_other_requests_survive_it_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
