@@ -10,6 +10,8 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "cluster/answer.h"
+#include "wire/grpc.h"
+#include "wire/query.h"
 
 #define BODY_MAX (1 << 20)
 #define NOW      1000000
@@ -276,6 +278,59 @@ static void test_garbage_and_wrong_keys_are_transport_failures(void **state)
     hg_buf_finish(&body);
 }
 
+static void test_grpc_answers_are_typed_or_sorted(void **state)
+{
+    (void)state;
+    struct hg_peer_response value = {.status = HG_STATUS_VALUE, .value = HG_BYTES("v")};
+    struct hg_peer_response denied = {.status = HG_STATUS_ERROR,
+                                      .error_class = HG_BYTES("denied"),
+                                      .error_message = HG_BYTES("no")};
+    struct hg_buf body, details, response;
+    hg_buf_init(&body, BODY_MAX);
+    hg_buf_init(&details, BODY_MAX);
+    hg_buf_init(&response, BODY_MAX);
+    hg_buf_append(&body, "\0\0\0\0\0", 5);
+    assert_int_equal(hg_peer_response_encode(&value, &body), HG_OK);
+    hg_grpc_prefix_write(body.len - 5, body.data);
+    assert_int_equal(hg_peer_response_encode(&denied, &response), HG_OK);
+    assert_int_equal(hg_base64_encode(&details, hg_buf_bytes(&response)), HG_OK);
+    struct hg_bytes whole = hg_buf_bytes(&body), none = HG_BYTES_NONE;
+    struct hg_bytes typed = hg_buf_bytes(&details);
+    const struct {
+        int http, code;
+        struct hg_bytes details, body;
+        enum hg_ask_outcome outcome;
+        enum hg_status status;
+    } cases[] = {
+        {200, HG_GRPC_OK, none, whole, HG_ASK_TYPED, HG_STATUS_VALUE},
+        {200, HG_GRPC_PERMISSION_DENIED, typed, none, HG_ASK_TYPED, HG_STATUS_ERROR},
+        {200, HG_GRPC_UNKNOWN, none, none, HG_ASK_UNTYPED, 0},
+        {200, HG_GRPC_NOT_FOUND, HG_BYTES("%%%"), none, HG_ASK_UNTYPED, 0},
+        {200, HG_GRPC_NOT_FOUND, HG_BYTES("/////w=="), none, HG_ASK_UNTYPED, 0},
+        {503, -1, none, HG_BYTES("<html>"), HG_ASK_UNTYPED, 0},
+        /* A8 */
+        {200, -1, none, whole, HG_ASK_TRANSPORT, 0},
+        {200, HG_GRPC_OK, none, none, HG_ASK_TRANSPORT, 0},
+        {200, HG_GRPC_OK, none, hg_bytes(whole.data, whole.len - 1), HG_ASK_TRANSPORT, 0},
+        {200, HG_GRPC_OK, none, HG_BYTES("\1\0\0\0\1x"), HG_ASK_TRANSPORT, 0},
+        {200, HG_GRPC_OK, none, HG_BYTES("\0\0\0\0\1\xff"), HG_ASK_TRANSPORT, 0},
+    };
+    for (size_t i = 0; i < HG_COUNT(cases); i++) {
+        struct hg_ask_answer answer;
+        assert_int_equal(hg_answer_from_grpc(cases[i].http, cases[i].code, cases[i].details,
+                                             cases[i].body, HG_BYTES("key"), 0, &answer),
+                         HG_OK);
+        assert_int_equal(answer.outcome, cases[i].outcome);
+        assert_true((answer.outcome == HG_ASK_TYPED) == (answer.result != NULL));
+        if (answer.result != NULL)
+            assert_int_equal(hg_value_status(answer.result), cases[i].status);
+        hg_value_unref(answer.result);
+    }
+    hg_buf_finish(&body);
+    hg_buf_finish(&details);
+    hg_buf_finish(&response);
+}
+
 /* A5: whatever is cut or changed, the answer is whole or none. */
 static void test_mangled_messages_never_crash(void **state)
 {
@@ -363,6 +418,7 @@ int main(void)
         cmocka_unit_test(test_retry_after_is_whole_seconds_rounded_up),
         cmocka_unit_test(test_go_nodes_are_understood),
         cmocka_unit_test(test_garbage_and_wrong_keys_are_transport_failures),
+        cmocka_unit_test(test_grpc_answers_are_typed_or_sorted),
         cmocka_unit_test(test_mangled_messages_never_crash),
         cmocka_unit_test(test_each_failing_allocation_is_survived),
     };
