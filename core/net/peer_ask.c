@@ -126,7 +126,9 @@ static void on_many_answer(void *ctx, const struct hg_fetch_response *response)
         hg_free(call);
         return;
     }
-    bool is_refused = response->err == HG_OK ? response->status != 200 : response->is_reset;
+    bool is_refused = response->err == HG_OK
+                          ? response->status != 200 || hg_peer_answer_is_grpc(response)
+                          : response->is_reset;
     if (is_refused) {
         if (response->status != 503) /* it has no memory just now */
             hg_peer_refuses_many(member->peer, now_ms);

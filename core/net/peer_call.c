@@ -56,6 +56,11 @@ int hg_peer_answer_read(const struct hg_peer_call *call, const struct hg_fetch_r
                                hg_peer_wall_ns(), out_answer);
 }
 
+bool hg_peer_answer_is_grpc(const struct hg_fetch_response *response)
+{
+    return hg_grpc_is_content_type(hg_fetch_header(response, "Content-Type"));
+}
+
 /* --- requests --- */
 
 int hg_peer_split_chain(struct hg_bytes chain, struct hg_peer_request *request)

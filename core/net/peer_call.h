@@ -47,6 +47,8 @@ int hg_peer_call_many(struct hg_peer_call *call, bool over_http2, hg_fetch_data_
 /* Of a call alone, whose answer has come. HG_ENOMEM. */
 int hg_peer_answer_read(const struct hg_peer_call *call, const struct hg_fetch_response *response,
                         struct hg_ask_answer *out_answer);
+/* Of a server of gRPC, that knows nothing else. */
+bool hg_peer_answer_is_grpc(const struct hg_fetch_response *response);
 bool hg_peer_answer_is_framed(const struct hg_fetch_response *response);
 
 #endif

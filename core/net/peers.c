@@ -10,7 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/units.h"
-#include "net/peers_impl.h"
+#include "net/peer_call.h"
 
 #define TICKS_A_TIMEOUT 8
 #define TICK_MS_MIN     5
@@ -140,10 +140,13 @@ static void on_sent(void *ctx, const struct hg_fetch_response *response)
     member->sends--;
     if (sending->is_write || response->err == HG_OK)
         hg_peer_member_note(member, response, hg_loop_now(member->client->loop));
+    struct hg_fetch_response told = *response;
+    if (told.err == HG_OK && hg_peer_answer_is_grpc(response))
+        told.status = 501; /* its 200 is only gRPC's way to say that it knows no such thing */
     hg_fetch_fn done = sending->done;
     void *done_ctx = sending->ctx;
     sending_free(sending);
-    done(done_ctx, response);
+    done(done_ctx, &told);
 }
 
 int hg_peer_client_send(struct hg_peer_client *client, struct hg_peer *peer, const char *method,

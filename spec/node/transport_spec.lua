@@ -2,6 +2,7 @@
 
 local cjson = require "cjson"
 local fake = require "spec.support.fake"
+local grpc = require "spec.support.grpc"
 local http = require "spec.support.http"
 local node = require "spec.support.node"
 local posix = require "spec.support.posix"
@@ -245,5 +246,41 @@ describe("nodes of several transports", function()
         assert.equal(0, stats.fallbacks)
         assert.is_true(stats.local_loads < 100)
         assert.equal(0, one:stop())
+    end)
+
+    it("share a ring with nodes of HgCache v2, which know no more than Get", function()
+        if not grpc.is_here() then
+            pending("python3-grpcio is not installed")
+            return
+        end
+        for _, transport in ipairs { "auto", "grpc" } do
+            local own, other = posix.free_port(), posix.free_port()
+            local members = { "http://127.0.0.1:" .. own, "http://127.0.0.1:" .. other }
+            local notes = node.dir() .. "/notes"
+            local pid = grpc.serve(other, notes)
+            local one = node.start { config = CONFIG, peer_port = own, args = { self = members[1],
+                transport = transport, peers = table.concat(members, ","), peer = "127.0.0.1:" .. own } }
+            local asked = 0
+            local function theirs(key, there, here)
+                local r = one:get("/api?key=" .. key)
+                local is_theirs = node.read(notes):find(key .. "\n", 1, true)
+                asked = asked + (is_theirs and 1 or 0)
+                assert.same(is_theirs and there or here, { r.status, r.body })
+            end
+            one:get("/many?count=60&prefix=m")
+            for i = 1, 30 do
+                theirs("k" .. i, { 200, "go k" .. i }, { 200, "value of k" .. i })
+                -- Errors without a body of ours: one load here.
+                theirs("boom-" .. i, { 200, "value of boom-" .. i }, { 200, "value of boom-" .. i })
+                theirs("none-" .. i, { 200, "value of none-" .. i }, { 200, "value of none-" .. i })
+            end
+            local _, many = node.read(notes):gsub("m%d+\n", "")
+            posix.kill(pid, posix.SIGKILL)
+            assert.is_true(asked > 20 and many > 5, asked .. " " .. many)
+            assert.equal("grpc", transports(one))
+            assert.equal(0, one:count("peer down"))
+            assert.equal(1, one:count("peer asked key by key"))
+            assert.equal(0, one:stop())
+        end
     end)
 end)

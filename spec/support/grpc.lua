@@ -2,6 +2,7 @@
 --
 --   grpc.is_here()                   -> whether python3-grpcio is installed
 --   grpc.calls(port, { call, ... })  -> list of results (spec/support/grpc_client.py)
+--   grpc.serve(port, notes)          -> pid of a server
 --   grpc.start(port, calls)          -> running: wait_paused, go_on, results
 --   grpc.connect(port)               -> connection of spec/support/http.lua, preface and settings sent
 --   grpc.frame(type, flags, stream, payload), grpc.head{ { name, value }, ... }, grpc.frames(bytes)
@@ -21,6 +22,21 @@ function M.is_here()
         here = os.execute(PYTHON .. " -c 'import grpc, google.protobuf' 2>/dev/null") == 0
     end
     return here
+end
+
+--- A node of HgCache v2 in Python (spec/support/grpc_server.py), serving; ended by posix.kill of its pid.
+function M.serve(port, notes)
+    local out = posix.temp_dir() .. "/out"
+    local pid = posix.spawn { argv = { PYTHON, "spec/support/grpc_server.py", tostring(port), notes }, stdout = out }
+    posix.until_true(function()
+        local file = io.open(out)
+        local text = file and file:read("*a") or ""
+        if file then
+            file:close()
+        end
+        return text:find("serving", 1, true)
+    end, 30, "the server in Python")
+    return pid
 end
 
 local Running = {}

@@ -70,4 +70,5 @@ def main():
         print(json.dumps([outcome(one) if isinstance(one, grpc.Future) else one for one in results]), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
