@@ -1,3 +1,7 @@
+#include <pthread.h>
+
+#include "base/units.h"
+#include "net/log.h"
 #include "net/peer_state.h"
 #include "net/test_support.h"
 
@@ -70,6 +74,57 @@ static void test_changes_between_up_and_down_are_counted_once(void **state)
     hg_peer_destroy(peer);
 }
 
+static void ignore_line(enum hg_log_level level, struct hg_bytes message)
+{
+    (void)level, (void)message;
+}
+
+static void *find_out(void *ctx)
+{
+    struct hg_peer *peer = ctx;
+    uint64_t tried = 0;
+    for (uint64_t i = 0; i < 20000; i++) {
+        hg_peer_found(peer, false, 0);
+        tried += hg_peer_try_http2(peer, HG_FOREVER - 1);
+        (void)hg_peer_is_http2(peer);
+        if (i % 1000 == 0)
+            hg_peer_found(peer, true, 0);
+    }
+    return (void *)(uintptr_t)tried;
+}
+
+/* Loops find out at the same time; each chance to try again is one loop's. */
+static void test_loops_find_out_together(void **state)
+{
+    (void)state;
+    struct hg_peers_config config = {.timeout_ms = 100, .transport = HG_TRANSPORT_AUTO};
+    struct hg_peer *peer;
+    struct hg_peer_stats stats;
+    pthread_t threads[3];
+    char error[160];
+    hg_log_divert(ignore_line, HG_LOG_ERROR); /* it changes often here */
+    assert_int_equal(hg_peer_create(HG_BYTES("a:1"), &config, &peer, error, sizeof(error)), HG_OK);
+    assert_true(hg_peer_is_http2(peer));
+    assert_false(hg_peer_try_http2(peer, 1));
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, find_out, peer), 0);
+    for (int i = 0; i < 3; i++) {
+        void *tried;
+        pthread_join(threads[i], &tried);
+        assert_true((uintptr_t)tried > 0);
+    }
+    hg_peer_stats(peer, &stats);
+    assert_int_equal(stats.http2_connections, 60);
+    hg_peer_found(peer, false, 1000);
+    assert_false(hg_peer_is_http2(peer));
+    hg_peer_found(peer, false, 1000);
+    assert_false(hg_peer_try_http2(peer, 60999));
+    assert_true(hg_peer_try_http2(peer, 61000));
+    assert_false(hg_peer_try_http2(peer, 61000)); /* somebody is at it */
+    hg_log_divert(NULL, HG_LOG_INFO);
+    hg_peer_destroy(peer);
+}
+
 static void test_each_failing_allocation_is_survived(void **state)
 {
     (void)state;
@@ -98,6 +153,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names_of_peers),
         cmocka_unit_test(test_changes_between_up_and_down_are_counted_once),
+        cmocka_unit_test(test_loops_find_out_together),
         cmocka_unit_test(test_each_failing_allocation_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
