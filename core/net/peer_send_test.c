@@ -103,6 +103,52 @@ static void test_ask_survives_a_peer_that_speaks_something_else(void **state)
     }
 }
 
+static bool starts_with(const char *text, ssize_t len, const char *with)
+{
+    return len >= (ssize_t)strlen(with) && memcmp(text, with, strlen(with)) == 0;
+}
+
+/* It takes the preface, says nothing, and answers HTTP/1.1 on other connections. */
+static void test_peer_that_ignores_the_preface_is_asked_over_http1(void **state)
+{
+    (void)state;
+    struct raw raw;
+    int open[64];
+    size_t count = 0;
+    test_transport = HG_TRANSPORT_AUTO;
+    raw_open(&raw);
+    struct hg_load_in_test *load = ask(raw.world, raw.peer, "k", 20000);
+    while (load->told.calls == 0) {
+        char head[4096] = "", answer[512];
+        int fd = -1;
+        ssize_t len = 0;
+        test_wait(&raw.world->loop, load->told.calls > 0 || (fd = accept4(raw.listener, NULL, NULL,
+                                                                          SOCK_NONBLOCK)) >= 0);
+        if (fd < 0)
+            break;
+        assert_true(count < HG_COUNT(open));
+        open[count++] = fd;
+        test_wait(&raw.world->loop, (len = read(fd, head, sizeof(head))) > 0);
+        if (starts_with(head, len, "GET /_hgcache/g/k")) {
+            struct hg_buf body;
+            encode_value(&body, "k", "found");
+            int head_len = snprintf(answer, sizeof(answer),
+                                    "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", body.len);
+            (void)!write(fd, answer, (size_t)head_len);
+            (void)!write(fd, body.data, body.len);
+            hg_buf_finish(&body);
+        } else if (starts_with(head, len, "GET")) { /* a probe */
+            (void)!write(fd, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", 38);
+        }
+    }
+    must_be_told(raw.world, load, HG_ASK_TYPED);
+    assert_string_equal(transport_of(raw.peer), "http");
+    assert_true(hg_peer_is_up(raw.peer));
+    for (size_t i = 0; i < count; i++)
+        close(open[i]);
+    raw_close(&raw);
+}
+
 static void test_grpc_only_does_not_fall_back(void **state)
 {
     (void)state;
@@ -285,6 +331,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ask_survives_a_peer_that_speaks_something_else),
+        cmocka_unit_test(test_peer_that_ignores_the_preface_is_asked_over_http1),
         cmocka_unit_test(test_grpc_only_does_not_fall_back),
         cmocka_unit_test(test_silence_is_noticed_within_the_timeout),
         cmocka_unit_test(test_leaving_peer_is_tried_a_few_times),
