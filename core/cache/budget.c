@@ -5,13 +5,33 @@
 void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit,
                     size_t negative_limit)
 {
-    budget->capacity = capacity_bytes;
     budget->cost = NULL;
-    budget->hot_limit = hot_limit < capacity_bytes ? hot_limit : capacity_bytes;
-    budget->negative_limit = negative_limit < capacity_bytes ? negative_limit : capacity_bytes;
+    hg_budget_resize(budget, capacity_bytes, hot_limit, negative_limit);
     atomic_init(&budget->used, 0);
     for (size_t tier = 0; tier < HG_TIER_COUNT; tier++)
         atomic_init(&budget->tier_used[tier], 0);
+}
+
+void hg_budget_resize(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit,
+                      size_t negative_limit)
+{
+    atomic_store_explicit(&budget->capacity, capacity_bytes, memory_order_relaxed);
+    atomic_store_explicit(&budget->hot_limit,
+                          hot_limit < capacity_bytes ? hot_limit : capacity_bytes,
+                          memory_order_relaxed);
+    atomic_store_explicit(&budget->negative_limit,
+                          negative_limit < capacity_bytes ? negative_limit : capacity_bytes,
+                          memory_order_relaxed);
+}
+
+size_t hg_budget_excess(const struct hg_budget *budget, enum hg_tier tier)
+{
+    size_t own = hg_budget_used(budget, tier), own_limit = hg_budget_limit(budget, tier);
+    size_t all = atomic_load(&budget->used), capacity = atomic_load(&budget->capacity);
+    size_t excess = own > own_limit ? own - own_limit : 0;
+    if (all > capacity && all - capacity > excess)
+        excess = all - capacity;
+    return excess < own ? excess : own;
 }
 
 size_t hg_budget_used(const struct hg_budget *budget, enum hg_tier tier)

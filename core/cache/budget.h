@@ -14,13 +14,17 @@
 #include "cache/policy.h"
 
 struct hg_budget {
-    size_t capacity, hot_limit, negative_limit;
+    atomic_size_t capacity, hot_limit, negative_limit; /* hg_budget_resize */
     atomic_size_t used, tier_used[HG_TIER_COUNT]; /* not of main: hg_budget_used */
     /* What an entry costs, where that is not its memory (replay); NULL in a node. Set before stores are made. */
     hg_cost_fn cost;
 };
 
 void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit, size_t negative_limit);
+/* Other limits from now on. Where they are lower `used` stays above until somebody has evicted (hg_budget_excess). */
+void hg_budget_resize(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit, size_t negative_limit);
+/* Bytes of the tier that are too many: by its own limit, or by what all use together; 0: none. */
+size_t hg_budget_excess(const struct hg_budget *budget, enum hg_tier tier);
 /* Where others reserve at the time, main is off by what they have half done. */
 size_t hg_budget_used(const struct hg_budget *budget, enum hg_tier tier);
 size_t hg_budget_limit(const struct hg_budget *budget, enum hg_tier tier);

@@ -53,11 +53,35 @@ static void test_threads_together_never_pass_it(void **state)
         assert_int_equal(hg_budget_used(&budget, (enum hg_tier)tier), 0);
 }
 
+static void test_lower_limits_say_what_is_too_much(void **state)
+{
+    struct hg_budget budget;
+
+    (void)state;
+    hg_budget_init(&budget, 100, 50, 10);
+    assert_int_equal(hg_budget_reserve(&budget, HG_TIER_MAIN, 50), HG_FITS);
+    assert_int_equal(hg_budget_reserve(&budget, HG_TIER_HOT, 40), HG_FITS);
+    assert_int_equal(hg_budget_excess(&budget, HG_TIER_MAIN), 0);
+    assert_int_equal(hg_budget_excess(&budget, HG_TIER_HOT), 0);
+    hg_budget_resize(&budget, 80, 15, 5);
+    assert_int_equal(hg_budget_excess(&budget, HG_TIER_MAIN), 10);
+    assert_int_equal(hg_budget_excess(&budget, HG_TIER_HOT), 25);
+    assert_int_equal(hg_budget_excess(&budget, HG_TIER_NEGATIVE), 0);
+    assert_int_equal(hg_budget_reserve(&budget, HG_TIER_MAIN, 1), HG_ALL_IS_FULL);
+    hg_budget_release(&budget, HG_TIER_HOT, 25);
+    assert_int_equal(hg_budget_excess(&budget, HG_TIER_MAIN), 0);
+    assert_int_equal(hg_budget_excess(&budget, HG_TIER_HOT), 0);
+    assert_int_equal(hg_budget_reserve(&budget, HG_TIER_MAIN, 15), HG_FITS);
+    hg_budget_resize(&budget, 0, 0, 0);
+    assert_int_equal(hg_budget_excess(&budget, HG_TIER_MAIN), 65);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_hold_and_a_refusal_reserves_nothing),
         cmocka_unit_test(test_threads_together_never_pass_it),
+        cmocka_unit_test(test_lower_limits_say_what_is_too_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,8 +92,11 @@ static void flush_all(struct hg_contact *contact, uint64_t now_ms)
 {
     contact->stats.flushed++;
     hg_changes_cut(contact->changes);
-    for (size_t i = 0; i < hg_groups_count(contact->groups); i++)
-        hg_group_flush(hg_groups_at(contact->groups, i), now_ms);
+    for (size_t i = 0; i < hg_groups_count(contact->groups); i++) {
+        struct hg_group *group = hg_groups_at(contact->groups, i);
+        if (group != NULL)
+            hg_group_flush(group, now_ms);
+    }
 }
 
 static int apply_all(struct hg_contact *contact, const struct hg_peer_changes *changes,

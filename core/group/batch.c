@@ -12,14 +12,14 @@ bool hg_batch_join_locked(struct hg_load *load, bool is_slotless)
     pthread_mutex_lock(&group->batch_lock);
     struct hg_load **open = &group->open_batch[is_slotless];
     if (*open == NULL) {
-        *open = group->config.batch_max > 1 ? load : NULL;
+        *open = hg_config_of(group)->batch_max > 1 ? load : NULL;
     } else {
         struct hg_load *leader = *open;
         leads = false;
         atomic_store_explicit(&load->leader, leader, memory_order_release);
         hg_list_push_back(&leader->followers, &load->link);
         leader->follower_count++;
-        if (leader->follower_count + 1 >= group->config.batch_max)
+        if (leader->follower_count + 1 >= hg_config_of(group)->batch_max)
             *open = NULL;
     }
     pthread_mutex_unlock(&group->batch_lock);

@@ -19,7 +19,7 @@
 
 static inline bool hg_is_batched(const struct hg_load *load)
 {
-    return load->group->config.batch_max > 0 && load->flight.kind == HG_FLIGHT_LOCAL;
+    return hg_config_of(load->group)->batch_max > 0 && load->flight.kind == HG_FLIGHT_LOCAL;
 }
 
 /* A follower's leader, else itself: whose getter it is that both wait for. */

@@ -114,7 +114,7 @@ void hg_edges_held(struct hg_edges *edges, const struct hg_list *waiters, struct
         if (parent == NULL)
             continue;
         if (parent->has_slot)
-            hold(load, hg_group_config(parent->group)->guard);
+            hold(load, parent->guard);
         for (unsigned i = 0; i < parent->held_count; i++)
             hold(load, parent->held[i]);
     }

@@ -295,7 +295,7 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
                  struct hg_result *out_result, struct hg_hold *out_hold)
 {
     const struct hg_source *source = group->groups->source;
-    double beta = group->config.early_refresh;
+    double beta = hg_config_of(group)->early_refresh;
     enum hg_load_reason reason = HG_LOAD_REFRESH;
     struct lookup lookup;
     enum hg_how how;
@@ -328,7 +328,7 @@ int hg_group_get(struct hg_group *group, const struct hg_get *get, struct hg_wai
     hg_shard_lock(lookup.shard);
     lookup.shard->counters.gets++;
     lookup.shard->counters.peer_requests += get->from_peer;
-    if (group->config.samples > 0)
+    if (hg_config_of(group)->samples > 0)
         hg_policy_set_time(lookup.shard->store.policy, get->now_ms, 0);
     struct hg_value *value = hg_store_get(&lookup.shard->store, lookup.hash, get->key);
     if (value != NULL && !hg_trust_has(&group->groups->trust, value))

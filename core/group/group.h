@@ -50,6 +50,9 @@ struct hg_groups_config {
     size_t shard_bytes_min; /* it has fewer where each would have less */
 };
 
+/* Of a node at a time, those that were dropped and are not freed yet among them. */
+#define HG_GROUPS_MAX 2048
+
 /* So many that two workers seldom want the same one; a shard takes some 2 KB. */
 #define HG_SHARDS_PER_WORKER 64
 #define HG_SHARD_BYTES_MIN   (1 << 20)
@@ -168,13 +171,45 @@ struct hg_groups;
 int hg_groups_create(const struct hg_groups_config *config, const struct hg_source *source,
                      struct hg_groups **out_groups);
 void hg_groups_destroy(struct hg_groups *groups); /* no flight may be left; NULL is fine */
-/* before threads start. HG_EINVAL: no name, a name or a policy that is taken or unknown */
+/*
+ * Made, and found by its name from now on. One thread at a time makes, lists, drops and destroys groups. HG_EINVAL: no name, a name
+ * or a policy that is taken or unknown; HG_ELIMIT: HG_GROUPS_MAX.
+ */
 int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config,
                   struct hg_group **out_group);
 struct hg_group *hg_groups_find(const struct hg_groups *groups, struct hg_bytes name);
-size_t hg_groups_count(const struct hg_groups *groups);
-/* in the order added */
+/* The only one; NULL: there are others. */
+struct hg_group *hg_groups_only(const struct hg_groups *groups);
+size_t hg_groups_count(const struct hg_groups *groups); /* no index is as high */
+/* in the order added; NULL: there is none of that index now */
 struct hg_group *hg_groups_at(const struct hg_groups *groups, size_t index);
+
+/*
+ * ---- regroup.c: groups that come, change and go while the node runs ----
+ *
+ * Who has found a group, or read its configuration, uses it until the end of its callback without more ado. What is dropped or
+ * replaced therefore is to be freed only once every thread has been through such an end; a group moreover only once it is idle.
+ */
+/* As hg_groups_add, but it is not found before hg_groups_list. */
+int hg_group_create(struct hg_groups *groups, const struct hg_group_config *config, struct hg_group **out_group);
+void hg_groups_list(struct hg_groups *groups, struct hg_group *group);
+/* No longer found, and what it stored is freed. It may be listed again. */
+void hg_groups_drop(struct hg_groups *groups, struct hg_group *group);
+/* To be held by who keeps it beyond a callback and is no waiter. Any thread; NULL is fine. */
+void hg_group_hold(struct hg_group *group);
+void hg_group_release(struct hg_group *group);
+/* Of one that was dropped: nobody holds it, waits in it or loads for it. */
+bool hg_group_is_idle(struct hg_group *group);
+void hg_group_destroy(struct hg_group *group);
+/*
+ * Another configuration: all of `config` but name, policy, samples and shards, which stay. Made by prepare (NULL: out of memory), its
+ * own from set on, which returns the one before, to be freed by hg_free.
+ */
+struct hg_group_config *hg_group_prepare(const struct hg_group *group, const struct hg_group_config *config);
+void *hg_group_set_config(struct hg_group *group, struct hg_group_config *prepared);
+/* Evicts what a lower capacity has no room for, a bounded step of each shard; true: there is more. */
+bool hg_group_trim(struct hg_group *group, uint64_t now_ms);
+
 /* Publishes a membership; NULL = a cluster of one. The old view must stay alive as long as it may be in use (hg_view). */
 void hg_groups_set_view(struct hg_groups *groups, const struct hg_view *view);
 const struct hg_view *hg_groups_view(const struct hg_groups *groups);

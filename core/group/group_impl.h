@@ -40,8 +40,9 @@ enum hg_load_state {
 struct hg_groups {
     struct hg_groups_config config;
     const struct hg_source *source; /* borrowed */
-    struct hg_group **groups;
-    size_t count;
+    _Atomic(struct hg_group *) listed[HG_GROUPS_MAX]; /* by index; NULL: none, or not to be found (regroup.c) */
+    atomic_size_t count;                 /* no index is as high */
+    struct hg_group *taken[HG_GROUPS_MAX]; /* whose each index is; of the thread that makes groups */
     _Atomic(const struct hg_view *) view; /* borrowed */
     atomic_size_t flight_count;
     atomic_uint_fast64_t contact_ms; /* 0: none yet */
@@ -53,7 +54,8 @@ struct hg_groups {
 
 struct hg_group {
     struct hg_groups *groups;
-    struct hg_group_config config;
+    _Atomic(const struct hg_group_config *) config; /* ours; replaced in one piece (regroup.c) */
+    _Atomic size_t holders;
     char *name;
     size_t index;
     struct hg_budget budget;
@@ -69,6 +71,12 @@ struct hg_group {
     pthread_mutex_t batch_lock;         /* a leaf: taken under a shard's lock or none */
     struct hg_load *open_batch[2];      /* who leads the batch that may be joined: with a slot of its own, without */
 };
+
+/* As it is now. It may be another one the next time, and lives for as long as hg_group_set_config says. */
+static inline const struct hg_group_config *hg_config_of(const struct hg_group *group)
+{
+    return atomic_load_explicit(&group->config, memory_order_acquire);
+}
 
 /* Called by who may evict, or drop, before it does. */
 static inline void hg_group_saw(struct hg_group *group, uint64_t now_ms)
@@ -89,6 +97,8 @@ static inline struct hg_load *hg_load_of(struct hg_flight *flight)
 }
 
 /* groups.c */
+/* What its capacity is divided into. */
+void hg_group_limits(const struct hg_group_config *config, size_t *out_hot, size_t *out_negative);
 struct hg_shard *hg_group_shard(struct hg_group *group, uint64_t hash);
 uint64_t hg_groups_sequence(struct hg_groups *groups);
 uint64_t hg_groups_next_number(struct hg_groups *groups); /* of an invalidation */

@@ -40,12 +40,20 @@ int hg_groups_create(const struct hg_groups_config *config, const struct hg_sour
     return HG_OK;
 }
 
-static void group_destroy(struct hg_group *group)
+void hg_group_destroy(struct hg_group *group)
 {
+    if (group == NULL)
+        return;
     for (unsigned i = 0; i < group->shard_count; i++)
         hg_shard_finish(&group->shards[i]);
+    if (group->groups->taken[group->index] == group)
+        group->groups->taken[group->index] = NULL;
     hg_free(group->shard_block);
     hg_free(group->name);
+    const struct hg_group_config *config = hg_config_of(group);
+    if (config != NULL)
+        hg_guard_release(config->guard);
+    hg_free((void *)(uintptr_t)config);
     hg_tags_finish(&group->tags);
     pthread_mutex_destroy(&group->batch_lock);
     hg_free(group);
@@ -56,12 +64,11 @@ void hg_groups_destroy(struct hg_groups *groups)
     if (groups == NULL)
         return;
     assert(atomic_load(&groups->flight_count) == 0);
-    for (size_t i = 0; i < groups->count; i++)
-        group_destroy(groups->groups[i]);
+    for (size_t i = 0; i < HG_GROUPS_MAX; i++)
+        hg_group_destroy(groups->taken[i]);
     for (int klass = 0; klass <= HG_CLASS_TOO_LARGE; klass++)
         hg_value_unref(groups->spare[klass]);
     hg_edges_finish(&groups->edges);
-    hg_free(groups->groups);
     hg_free(groups);
 }
 
@@ -93,8 +100,45 @@ static unsigned shard_count(const struct hg_groups *groups, const struct hg_grou
     return count;
 }
 
-int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config,
-                  struct hg_group **out_group)
+void hg_group_limits(const struct hg_group_config *config, size_t *out_hot, size_t *out_negative)
+{
+    double hot = config->hot > 0 ? config->hot : 0;
+    *out_hot = (size_t)((double)config->capacity_bytes * (hot > 1 ? 1 : hot));
+    *out_negative = config->capacity_bytes / 16;
+}
+
+static int take_index(struct hg_groups *groups, struct hg_group *group)
+{
+    for (size_t i = 0; i < HG_GROUPS_MAX; i++) {
+        if (groups->taken[i] != NULL)
+            continue;
+        groups->taken[i] = group;
+        group->index = i;
+        return HG_OK;
+    }
+    return HG_ELIMIT;
+}
+
+static int init_shards(struct hg_group *group, const struct hg_policy_ops *policy)
+{
+    struct hg_groups *groups = group->groups;
+    const struct hg_group_config *config = hg_config_of(group);
+
+    for (unsigned i = 0; i < config->shards; i++) {
+        /* lru draws no lots */
+        uint64_t seed = policy == &hg_policy_lru ? 0 : groups->source->random(groups->source->ctx);
+        int err = hg_shard_init(&group->shards[i], &group->budget, policy, seed,
+                                config->capacity_bytes / HISTORY_SHARE / config->shards, on_evict,
+                                group);
+        if (err < 0)
+            return err;
+        group->shard_count++;
+    }
+    return HG_OK;
+}
+
+int hg_group_create(struct hg_groups *groups, const struct hg_group_config *config,
+                    struct hg_group **out_group)
 {
     if (config->name == NULL || config->name[0] == '\0')
         return HG_EINVAL;
@@ -107,11 +151,6 @@ int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config
     if (policy == NULL)
         return HG_EINVAL;
 
-    struct hg_group **grown = hg_realloc(groups->groups, (groups->count + 1) * sizeof(*grown));
-    if (grown == NULL)
-        return HG_ENOMEM;
-    groups->groups = grown;
-
     struct hg_group *group = hg_calloc(1, sizeof(*group));
     if (group == NULL)
         return HG_ENOMEM;
@@ -119,57 +158,82 @@ int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config
     pthread_mutex_init(&group->batch_lock, NULL);
     group->groups = groups;
     atomic_init(&group->peek_credit, HG_PEEK_CREDIT);
-    group->config = *config;
-    group->index = groups->count;
+    int err = take_index(groups, group);
+    if (err < 0) {
+        hg_group_destroy(group);
+        return err;
+    }
     group->name = hg_strndup(config->name, strlen(config->name));
+    struct hg_group_config *own = hg_calloc(1, sizeof(*own));
+    atomic_init(&group->config, own);
     unsigned count = shard_count(groups, config);
     group->shard_block = hg_calloc(count + 1, sizeof(*group->shards));
-    if (group->name == NULL || group->shard_block == NULL) {
-        group_destroy(group);
+    if (group->name == NULL || own == NULL || group->shard_block == NULL) {
+        hg_group_destroy(group);
         return HG_ENOMEM;
     }
     uintptr_t address = (uintptr_t)group->shard_block;
     group->shards = (void *)((address + HG_CACHE_LINE - 1) / HG_CACHE_LINE * HG_CACHE_LINE);
-    group->config.name = group->name;
-    group->config.policy = policy->name;
-    group->config.shards = count;
+    *own = *config;
+    hg_guard_hold(own->guard);
+    own->name = group->name;
+    own->policy = policy->name;
+    own->shards = count;
 
-    double hot = config->hot > 0 ? config->hot : 0;
-    size_t hot_limit = (size_t)((double)config->capacity_bytes * (hot > 1 ? 1 : hot));
-    hg_budget_init(&group->budget, config->capacity_bytes, hot_limit, config->capacity_bytes / 16);
-    for (unsigned i = 0; i < count; i++) {
-        /* lru draws no lots */
-        uint64_t seed = policy == &hg_policy_lru ? 0 : groups->source->random(groups->source->ctx);
-        int err = hg_shard_init(&group->shards[i], &group->budget, policy, seed,
-                                config->capacity_bytes / HISTORY_SHARE / count, on_evict, group);
-        if (err < 0) {
-            group_destroy(group);
-            return err;
-        }
-        group->shard_count++;
+    size_t hot, negative;
+    hg_group_limits(config, &hot, &negative);
+    hg_budget_init(&group->budget, config->capacity_bytes, hot, negative);
+    err = init_shards(group, policy);
+    if (err < 0) {
+        hg_group_destroy(group);
+        return err;
     }
-    groups->groups[groups->count++] = group;
     *out_group = group;
     return HG_OK;
 }
 
+int hg_groups_add(struct hg_groups *groups, const struct hg_group_config *config,
+                  struct hg_group **out_group)
+{
+    int err = hg_group_create(groups, config, out_group);
+    if (err == HG_OK)
+        hg_groups_list(groups, *out_group);
+    return err;
+}
+
 struct hg_group *hg_groups_find(const struct hg_groups *groups, struct hg_bytes name)
 {
-    for (size_t i = 0; i < groups->count; i++)
-        if (hg_bytes_eq(name, hg_bytes_str(groups->groups[i]->name)))
-            return groups->groups[i];
+    size_t count = hg_groups_count(groups);
+    for (size_t i = 0; i < count; i++) {
+        struct hg_group *group = hg_groups_at(groups, i);
+        if (group != NULL && hg_bytes_eq(name, hg_bytes_str(group->name)))
+            return group;
+    }
     return NULL;
+}
+
+struct hg_group *hg_groups_only(const struct hg_groups *groups)
+{
+    struct hg_group *only = NULL;
+    size_t count = hg_groups_count(groups);
+    for (size_t i = 0; i < count; i++) {
+        struct hg_group *group = hg_groups_at(groups, i);
+        if (group != NULL && only != NULL)
+            return NULL;
+        only = group != NULL ? group : only;
+    }
+    return only;
 }
 
 size_t hg_groups_count(const struct hg_groups *groups)
 {
-    return groups->count;
+    return atomic_load_explicit(&groups->count, memory_order_acquire);
 }
 
 struct hg_group *hg_groups_at(const struct hg_groups *groups, size_t index)
 {
-    assert(index < groups->count);
-    return groups->groups[index];
+    assert(index < HG_GROUPS_MAX);
+    return atomic_load_explicit(&groups->listed[index], memory_order_acquire);
 }
 
 void hg_groups_set_view(struct hg_groups *groups, const struct hg_view *view)
@@ -204,9 +268,11 @@ uint64_t hg_groups_last_contact(const struct hg_groups *groups)
 
 bool hg_groups_is_empty(struct hg_groups *groups)
 {
-    for (size_t i = 0; i < groups->count; i++)
-        if (atomic_load(&groups->groups[i]->budget.used) > 0)
+    for (size_t i = 0; i < hg_groups_count(groups); i++) {
+        const struct hg_group *group = hg_groups_at(groups, i);
+        if (group != NULL && atomic_load(&group->budget.used) > 0)
             return false;
+    }
     return hg_groups_flight_count(groups) == 0;
 }
 
@@ -233,7 +299,7 @@ const char *hg_group_name(const struct hg_group *group)
 
 const struct hg_group_config *hg_group_config(const struct hg_group *group)
 {
-    return &group->config;
+    return hg_config_of(group);
 }
 
 size_t hg_group_index(const struct hg_group *group)

@@ -20,6 +20,26 @@ void hg_guard_finish(struct hg_guard *guard)
     pthread_mutex_destroy(&guard->lock);
 }
 
+void hg_guard_hold(struct hg_guard *guard)
+{
+    if (guard != NULL)
+        atomic_fetch_add_explicit(&guard->holders, 1, memory_order_relaxed);
+}
+
+void hg_guard_release(struct hg_guard *guard)
+{
+    if (guard != NULL)
+        atomic_fetch_sub_explicit(&guard->holders, 1, memory_order_release);
+}
+
+bool hg_guard_is_idle(struct hg_guard *guard)
+{
+    pthread_mutex_lock(&guard->lock);
+    bool is_idle = guard->running == 0 && guard->queued == 0;
+    pthread_mutex_unlock(&guard->lock);
+    return is_idle && atomic_load_explicit(&guard->holders, memory_order_acquire) == 0;
+}
+
 static void breaker_open(struct hg_guard *guard, uint64_t now_ms)
 {
     guard->breaker = HG_BREAKER_OPEN;

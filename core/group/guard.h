@@ -24,7 +24,8 @@ enum hg_guard_verdict { HG_GUARD_RUN, HG_GUARD_QUEUED, HG_GUARD_FULL, HG_GUARD_O
 enum hg_breaker_state { HG_BREAKER_CLOSED, HG_BREAKER_OPEN, HG_BREAKER_HALF_OPEN };
 
 struct hg_guard {
-    struct hg_guard_config config;
+    struct hg_guard_config config; /* never changes */
+    _Atomic size_t holders;        /* loads that began with it, groups whose configuration has it, and others */
     pthread_mutex_t lock;
     unsigned running, queued, failures_in_a_row;
     enum hg_breaker_state breaker;
@@ -45,6 +46,10 @@ const char *hg_breaker_name(enum hg_breaker_state breaker); /* "closed", "open",
 
 void hg_guard_init(struct hg_guard *guard, const struct hg_guard_config *config);
 void hg_guard_finish(struct hg_guard *guard);
+/* Held by each load that was started with it, and by the group while its configuration has it. Any thread; NULL is fine. */
+void hg_guard_hold(struct hg_guard *guard);
+void hg_guard_release(struct hg_guard *guard);
+bool hg_guard_is_idle(struct hg_guard *guard); /* nobody holds it, runs or waits in it */
 
 /* RUN: a slot is held, leave later. QUEUED: a later leave returns it. FULL, OPEN: refused; *out_retry_ms says when to come back. */
 enum hg_guard_verdict hg_guard_enter(struct hg_guard *guard, struct hg_load *load, uint64_t now_ms,

@@ -60,7 +60,7 @@ bool hg_handover_plan(struct hg_load *load, struct hg_ask_answer *answer, uint64
         hg_value_data_len(value) > group->groups->config.value_max ||
         !hg_bytes_eq(hg_value_key(value), load->flight.key))
         return false;
-    value = hg_value_with_windows(value, &group->config, false);
+    value = hg_value_with_windows(value, hg_config_of(group), false);
     if (value == NULL)
         return false;
     answer->result = value;

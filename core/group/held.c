@@ -16,9 +16,9 @@ unsigned hg_held_by_chain(struct hg_groups *groups, struct hg_bytes chain,
             continue;
         size_t name_len = (size_t)(nul - entry.data);
         struct hg_group *group = hg_groups_find(groups, hg_bytes(entry.data, name_len));
-        if (group == NULL || group->config.guard == NULL)
+        if (group == NULL || hg_config_of(group)->guard == NULL)
             continue;
-        const struct hg_guard *guard = group->config.guard;
+        const struct hg_guard *guard = hg_config_of(group)->guard;
         bool is_known = false;
         for (unsigned i = 0; i < count; i++)
             is_known |= out_held[i] == guard;

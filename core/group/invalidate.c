@@ -34,7 +34,7 @@ int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms
     struct hg_bytes key = hg_value_key(value);
     bool is_mine = hg_view_is_mine(hg_groups_view(groups), key);
     struct hg_value_more more = hg_value_more(value);
-    uint64_t life_ms = more.has_ttl ? more.ttl_ms : group->config.ttl_ms;
+    uint64_t life_ms = more.has_ttl ? more.ttl_ms : hg_config_of(group)->ttl_ms;
     struct hg_value *stored = value;
     int err = HG_OK;
 
@@ -44,13 +44,13 @@ int hg_group_set(struct hg_group *group, struct hg_value *value, uint64_t now_ms
         return HG_ETOOBIG;
 
     if (life_ms > 0)
-        life_ms = hg_life_jittered(life_ms, group->config.ttl_jitter, source->random(source->ctx));
+        life_ms = hg_life_jittered(life_ms, hg_config_of(group)->ttl_jitter, source->random(source->ctx));
     if (!is_mine && life_ms > groups->config.lease_ms)
         life_ms = groups->config.lease_ms;
     bool is_stored = life_ms > 0 && !more.uncacheable && (is_mine || group->budget.hot_limit > 0);
     hg_group_changes(group, now_ms);
-    if (is_stored && !hg_value_fill_windows(value, &group->config, !is_mine)) {
-        stored = hg_value_copy_windows(value, &group->config, !is_mine);
+    if (is_stored && !hg_value_fill_windows(value, hg_config_of(group), !is_mine)) {
+        stored = hg_value_copy_windows(value, hg_config_of(group), !is_mine);
         if (stored == NULL)
             return HG_ENOMEM;
     }

@@ -54,7 +54,7 @@ static struct hg_value *put_locked(struct hg_shard *shard, struct hg_load *load,
     struct hg_group *group = load->group;
     const struct hg_source *source = group->groups->source;
     uint64_t now_ms = landing->created_ms;
-    if (group->config.samples > 0)
+    if (hg_config_of(group)->samples > 0)
         hg_policy_set_time(shard->store.policy, now_ms,
                            now_ms > load->run_ms ? now_ms - load->run_ms : 0);
     int err = hg_shard_put(shard, group->shards, group->shard_count, value, landing->tier,
@@ -76,7 +76,7 @@ static struct hg_value *move_locked(struct hg_shard *shard, struct hg_load *load
                                     const struct hg_landing *landing)
 {
     struct hg_value *moved =
-        hg_value_copy_windows(landing->value, &load->group->config, landing->tier != HG_TIER_MAIN);
+        hg_value_copy_windows(landing->value, hg_config_of(load->group), landing->tier != HG_TIER_MAIN);
     struct hg_value *entry = moved == NULL ? NULL : put_locked(shard, load, landing, moved);
 
     hg_value_unref(moved); /* the store has its own */
@@ -120,7 +120,7 @@ static bool restart_locked(struct hg_shard *shard, struct hg_load *load, struct 
 
     load->reason = HG_LOAD_REFRESH;
     load->started_ms = turn->now_ms;
-    load->deadline_ms = hg_time_add(turn->now_ms, group->config.deadline_ms);
+    load->deadline_ms = hg_time_add(turn->now_ms, hg_config_of(group)->deadline_ms);
     load->start_number = hg_groups_sequence(group->groups);
     load->fence_number = 0;
     load->is_second = load->takes_over = false;

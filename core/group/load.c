@@ -33,7 +33,7 @@ static void take_held(struct hg_load *load, const struct hg_load *parent)
     for (unsigned i = 0; i < parent->held_count; i++)
         take_one(load, parent->held[i]);
     if (parent->has_slot)
-        take_one(load, parent->group->config.guard);
+        take_one(load, parent->guard);
 }
 
 struct hg_load *hg_load_create(struct hg_group *group, enum hg_flight_kind kind, uint64_t hash,
@@ -84,7 +84,7 @@ int hg_load_begin_locked(struct hg_shard *shard, struct hg_load *load, const str
         atomic_fetch_sub(&groups->flight_count, 1);
         return HG_ELIMIT;
     }
-    uint64_t deadline_ms = hg_time_add(now_ms, load->group->config.deadline_ms);
+    uint64_t deadline_ms = hg_time_add(now_ms, hg_config_of(load->group)->deadline_ms);
     if (load->deadline_ms > deadline_ms)
         load->deadline_ms = deadline_ms;
     load->state = HG_LOAD_BEGUN;
@@ -106,13 +106,14 @@ void hg_load_destroy(struct hg_load *load)
     assert(hg_list_is_empty(&load->followers));
     hg_value_unref(load->old);
     hg_view_release(load->view);
+    hg_guard_release(load->guard);
     hg_free(load);
 }
 
 /* If it queues for a guard that is held, it is let out, and who is in its batch with it. */
 static void unqueue_if_held(struct hg_load *load, struct hg_turn *turn)
 {
-    struct hg_guard *guard = load->group->config.guard;
+    struct hg_guard *guard = load->guard;
     struct hg_load *leader = hg_load_leader(load);
 
     if (guard != NULL && hg_guard_is_held(guard, load) && hg_guard_unqueue(guard, leader))
@@ -139,9 +140,21 @@ void hg_load_inherit_locked(struct hg_load *load, const struct hg_load *parent,
     unqueue_if_held(load, turn);
 }
 
+/* The group's guard as it is now: it may be another one by the time the load is done. */
+static struct hg_guard *take_guard(struct hg_load *load)
+{
+    struct hg_guard *guard = hg_config_of(load->group)->guard;
+    if (guard != load->guard) {
+        hg_guard_hold(guard);
+        hg_guard_release(load->guard);
+        load->guard = guard;
+    }
+    return guard;
+}
+
 void hg_load_start(struct hg_load *load, struct hg_turn *turn)
 {
-    struct hg_guard *guard = load->group->config.guard;
+    struct hg_guard *guard;
     struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
     enum hg_guard_verdict verdict = HG_GUARD_RUN;
     uint64_t retry_ms = HG_LIMIT_RETRY_MS;
@@ -155,6 +168,7 @@ void hg_load_start(struct hg_load *load, struct hg_turn *turn)
 
     /* Under the lock, so that a nested get that joins sees it either before it is queued or in the queue. */
     hg_shard_lock(shard);
+    guard = take_guard(load);
     bool is_slotless = guard == NULL || hg_guard_is_held(guard, load);
     bool leads = hg_batch_join_locked(load, is_slotless);
     if (leads && !is_slotless)
@@ -216,7 +230,7 @@ static void land_followers(struct hg_load *leader, enum hg_class klass, struct h
 void hg_load_run(struct hg_load *load, struct hg_turn *turn)
 {
     struct hg_group *group = load->group;
-    struct hg_guard *guard = group->config.guard;
+    struct hg_guard *guard = load->guard;
     const struct hg_source *source = group->groups->source;
     struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
     const struct hg_bytes not_started = HG_BYTES("the load could not be started");
@@ -276,7 +290,7 @@ void hg_load_refuse(struct hg_load *load, struct hg_bytes why, uint64_t retry_af
 static uint64_t error_life(struct hg_load *load, uint64_t now_ms)
 {
     struct hg_group *group = load->group;
-    const struct hg_group_config *config = &group->config;
+    const struct hg_group_config *config = hg_config_of(group);
     const struct hg_source *source = group->groups->source;
     struct hg_shard *shard = hg_group_shard(group, load->flight.hash);
 
@@ -294,7 +308,7 @@ static uint64_t error_life(struct hg_load *load, uint64_t now_ms)
 static void plan_store(struct hg_load *load, const struct hg_value *value, uint64_t now_ms,
                        struct hg_landing *landing)
 {
-    const struct hg_group_config *config = &load->group->config;
+    const struct hg_group_config *config = hg_config_of(load->group);
     const struct hg_source *source = load->group->groups->source;
     uint64_t life_ms = config->ttl_ms;
 
@@ -349,7 +363,7 @@ static void leave_guard(struct hg_guard *guard, bool is_own_fault, bool failed,
 
 static struct hg_guard *take_slot(struct hg_load *load)
 {
-    struct hg_guard *guard = load->has_slot ? load->group->config.guard : NULL;
+    struct hg_guard *guard = load->has_slot ? load->guard : NULL;
 
     load->has_slot = false;
     return guard;
@@ -398,11 +412,11 @@ static bool land_result(struct hg_load *load, struct hg_value *result, struct hg
         landing.is_stored = false;
     if (landing.is_stored) {
         bool is_error_in_row = hg_value_status(result) == HG_STATUS_ERROR &&
-                               group->config.error_ttl_max_ms > group->config.error_ttl_ms;
+                               hg_config_of(group)->error_ttl_max_ms > hg_config_of(group)->error_ttl_ms;
         struct hg_value *storable =
             is_error_in_row
                 ? hg_error_note_life(result, landing.expires_ms - landing.created_ms)
-                : hg_value_with_windows(result, &group->config, landing.tier != HG_TIER_MAIN);
+                : hg_value_with_windows(result, hg_config_of(group), landing.tier != HG_TIER_MAIN);
         if (storable == NULL)
             landing.is_stored = false;
         else
@@ -478,7 +492,7 @@ void hg_load_finish_many(struct hg_load *leader, struct hg_value **results, size
 
 void hg_load_keep(struct hg_load *load, uint64_t ttl_ms, uint64_t now_ms, struct hg_loop *here)
 {
-    const struct hg_group_config *config = &load->group->config;
+    const struct hg_group_config *config = hg_config_of(load->group);
     const struct hg_source *source = load->group->groups->source;
     struct hg_turn turn;
 

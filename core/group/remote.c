@@ -26,7 +26,7 @@ static void land_error(struct hg_load *load, enum hg_class klass, struct hg_byte
 static void land_timeout(struct hg_load *load, struct hg_turn *turn)
 {
     land_error(load, HG_CLASS_TIMEOUT, HG_BYTES("deadline passed"),
-               load->group->config.stale_on_timeout, turn);
+               hg_config_of(load->group)->stale_on_timeout, turn);
 }
 
 /* Whom a circle would have closed on is told so; the others go on. */
@@ -156,7 +156,7 @@ static void land_copy(struct hg_load *load, const struct hg_ask_answer *answer, 
     is_hot &= is_value && groups->config.lease_ms <= HG_HOT_LEASE_MAX;
     uint64_t life_ms = hg_copy_life(answer->ttl_ms, groups->config.lease_ms, is_hot);
     if (hg_bug(HG_BUG_COPY_FULL_LIFE))
-        life_ms = group->config.ttl_ms;
+        life_ms = hg_config_of(group)->ttl_ms;
     struct hg_landing landing = {
         .tier = is_value ? HG_TIER_HOT : HG_TIER_NEGATIVE,
         .created_ms = sent_ms > answer->age_ms ? sent_ms - answer->age_ms : 0,
@@ -180,7 +180,7 @@ static void land_copy(struct hg_load *load, const struct hg_ask_answer *answer, 
                         !hg_value_more(value).uncacheable &&
                         hg_bytes_eq(hg_value_key(value), load->flight.key);
     if (landing.is_stored) {
-        struct hg_value *copy = hg_value_with_windows(value, &group->config, true);
+        struct hg_value *copy = hg_value_with_windows(value, hg_config_of(group), true);
         if (copy == NULL)
             landing.is_stored = false;
         else

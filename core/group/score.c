@@ -6,7 +6,7 @@
 bool hg_group_is_crowded(const struct hg_group *group)
 {
     size_t used = atomic_load_explicit(&group->budget.used, memory_order_relaxed);
-    return group->config.samples > 0 && used / 19 > group->budget.capacity / 20; /* over 95 % */
+    return hg_config_of(group)->samples > 0 && used / 19 > group->budget.capacity / 20; /* over 95 % */
 }
 
 size_t hg_group_sample(struct hg_group *group, uint64_t now_ms, unsigned *out_shard,
@@ -20,7 +20,7 @@ size_t hg_group_sample(struct hg_group *group, uint64_t now_ms, unsigned *out_sh
         struct hg_shard *shard = &group->shards[(first + i) % group->shard_count];
         hg_shard_lock(shard);
         hg_policy_set_time(shard->store.policy, now_ms, 0);
-        count = hg_policy_sampled_take(shard->store.policy, group->config.samples, out_samples);
+        count = hg_policy_sampled_take(shard->store.policy, hg_config_of(group)->samples, out_samples);
         hg_shard_unlock(shard);
         *out_shard = (first + i) % group->shard_count;
     }

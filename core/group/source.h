@@ -56,6 +56,7 @@ struct hg_load {
     bool has_peeked;
     bool takes_over;            /* remote: kept as our own value (shard's lock) */
     uint64_t whole_deadline_ms; /* behind a peek */
+    struct hg_guard *guard;     /* held: the group's when it was started; NULL: none, or not started yet */
     bool has_slot;         /* holds a guard slot */
     uint64_t start_number; /* invalidations up to here were before it */
     /* oldest invalidation of this very key, or flush, since; older than the start: none */

@@ -18,7 +18,7 @@ void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats)
         hg_histogram_add(&sum.load_time, &shard->counters.load_time);
         hg_histogram_add(&sum.peer_time, &shard->counters.peer_time);
         sum.evictions += shard->store.counters.evictions;
-        if (group->config.samples > 0)
+        if (hg_config_of(group)->samples > 0)
             sum.unscored_evictions += hg_policy_sampled_unscored(shard->store.policy);
         sum.expirations += shard->store.counters.expirations;
         sum.entries += shard->store.table.count;

@@ -58,7 +58,7 @@ static bool start_one(struct hg_turn *turn)
         return true;
     }
     if ((load = pop_load(&turn->refused)) != NULL) {
-        uint64_t retry_ms = load->group->config.guard->config.breaker_cooldown_ms;
+        uint64_t retry_ms = load->guard->config.breaker_cooldown_ms;
         hg_load_refuse(load, HG_BYTES("breaker open"), retry_ms, turn);
         return true;
     }

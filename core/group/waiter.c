@@ -11,7 +11,7 @@
 /* A load that still queues and that nobody awaits. Its flight is ended; the caller destroys it. */
 static bool drop_locked(struct hg_shard *shard, struct hg_load *load)
 {
-    struct hg_guard *guard = load->group->config.guard;
+    struct hg_guard *guard = load->guard;
 
     if (load->flight.waiter_count > 0 || load->flight.kind != HG_FLIGHT_LOCAL || guard == NULL ||
         hg_is_batched(load) || /* gathering lets it go */
@@ -51,7 +51,7 @@ bool hg_waiter_cancel(struct hg_waiter *waiter, uint64_t now_ms, struct hg_hold 
     if (now_ms >= waiter->deadline_ms)
         shard->counters.waiter_timeouts++;
 
-    if (out_stale != NULL && group->config.stale_on_timeout) {
+    if (out_stale != NULL && hg_config_of(group)->stale_on_timeout) {
         struct hg_value *entry =
             hg_group_peek_locked(group, shard, load->flight.hash, load->flight.key);
         if (entry != NULL &&
