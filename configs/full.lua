@@ -53,6 +53,7 @@ return {
             hosts = {},  -- further names that the Host header may have
         },
         insecure = false, -- true: listeners off loopback without a token
+        reload_guard = { errors = 0.1, window = "1m" }, -- absent: no reload is rolled back
     },
 
     cluster = { -- example; absent: a cluster of one

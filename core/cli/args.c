@@ -35,11 +35,6 @@ static int fail_unknown_command(struct hg_args *args, const char *name)
     for (const struct hg_command *command = hg_commands; command->name != NULL; command++)
         known[known_count++] = command->name;
     shown(hg_bytes_str(name), space, sizeof space);
-    if (hg_command_is_later(name)) {
-        snprintf(args->error, sizeof args->error,
-                 "the command \"%s\" is not in this version (" HG_VERSION ")", space);
-        return HG_EINVAL;
-    }
     const char *near = hg_nearest(name, known, known_count);
     if (near != NULL)
         snprintf(args->error, sizeof args->error, "unknown command \"%s\"; did you mean \"%s\"?",

@@ -22,6 +22,8 @@ enum hg_command_id {
     HG_COMMAND_STATS,
     HG_COMMAND_RING,
     HG_COMMAND_HOT,
+    HG_COMMAND_RELOAD,
+    HG_COMMAND_DRAIN,
     HG_COMMAND_EXPLAIN,
     HG_COMMAND_REPLAY,
     HG_COMMAND_TEST,
@@ -58,8 +60,6 @@ struct hg_command {
 /* Ends with a NULL name. */
 extern const struct hg_command hg_commands[];
 const struct hg_command *hg_command_find(const char *name); /* NULL: there is none */
-/* Whether it is a command of the family that this version does not have. */
-bool hg_command_is_later(const char *name);
 
 struct hg_args {
     const struct hg_command *command;

@@ -68,6 +68,11 @@ const struct hg_command hg_commands[] = {
      "long it may be\nserved stale; then loads under way, the last load, the last error, and why "
      "the key "
      "last left. A node that\ndoes not answer within cluster.timeout is named as unreachable.\n"},
+    {"reload", HG_COMMAND_RELOAD, TALKS, 0, 0, "", "have the node read its configuration again",
+     "As HUP does. Prints what has changed; the store stays. A configuration that is wrong, or changes "
+     "what cannot change\nwhile the node runs, changes nothing: exit code 2.\n"},
+    {"drain", HG_COMMAND_DRAIN, TALKS, 0, 0, "", "have the node finish what is in flight and end",
+     "As TERM does. Does not wait for the end.\n"},
     {"replay", HG_COMMAND_REPLAY,
      HG_OPTION_POLICY | HG_OPTION_OBJECTS | HG_OPTION_CAPACITY | HG_OPTION_JSON, 1, 1, "TRACE",
      "count hits and misses of eviction policies on a trace",
@@ -87,13 +92,4 @@ const struct hg_command *hg_command_find(const char *name)
         if (strcmp(command->name, name) == 0)
             return command;
     return NULL;
-}
-
-bool hg_command_is_later(const char *name)
-{
-    static const char *const later[] = {"reload", "drain"};
-    for (size_t i = 0; i < HG_COUNT(later); i++)
-        if (strcmp(later[i], name) == 0)
-            return true;
-    return false;
 }

@@ -108,6 +108,12 @@ static int build_path(struct remote *remote)
     case HG_COMMAND_HOT:
         rc = hg_buf_append_str(path, "/hot");
         break;
+    case HG_COMMAND_RELOAD:
+        rc = hg_buf_append_str(path, "/reload");
+        break;
+    case HG_COMMAND_DRAIN:
+        rc = hg_buf_append_str(path, "/drain");
+        break;
     case HG_COMMAND_EXPLAIN:
         rc = hg_buf_append_str(path, "/explain");
         break;
@@ -278,6 +284,39 @@ static int fail_status(struct remote *remote)
     return fail(remote, HG_EXIT_FAILED, status, hg_bytes_escape(body, line, sizeof line));
 }
 
+/* The node's words as they are: they begin with file and line. */
+static int fail_configuration(struct remote *remote)
+{
+    char line[1100];
+    struct hg_bytes body = hg_buf_bytes(&remote->response.body);
+    if (body.len > 0 && body.data[body.len - 1] == '\n')
+        body.len--;
+    fprintf(remote->io->err, "hgcache: %s\n", hg_bytes_escape(body, line, sizeof line));
+    return HG_EXIT_USAGE;
+}
+
+/* A line for each change, and the number of the generation. */
+static int print_changes(struct remote *remote)
+{
+    if (remote->args->json) {
+        print_body(remote);
+        return HG_EXIT_DONE;
+    }
+    const struct hg_buf *body = &remote->response.body;
+    json_error_t error;
+    json_t *answer = json_loadb(body->data == NULL ? "" : body->data, body->len, 0, &error);
+    if (answer == NULL)
+        return fail(remote, HG_EXIT_FAILED, "expected JSON from the node", error.text);
+    json_t *changes = json_object_get(answer, "changes");
+    for (size_t i = 0; i < json_array_size(changes); i++)
+        fprintf(remote->io->out, "%s\n", json_string_value(json_array_get(changes, i)));
+    fprintf(remote->io->out, "generation %lld serves, %zu changes\n",
+            (long long)json_integer_value(json_object_get(answer, "generation")),
+            json_array_size(changes));
+    json_decref(answer);
+    return HG_EXIT_DONE;
+}
+
 /* A group or a page that the node does not have is a failure; only a missing key is "no such key".
  */
 static bool is_no_such_key(const struct remote *remote)
@@ -292,16 +331,21 @@ static int print_answer(struct remote *remote)
     int status = remote->response.status;
     if ((id == HG_COMMAND_GET || id == HG_COMMAND_PEEK) && is_no_such_key(remote))
         return HG_EXIT_NO_KEY;
+    if (id == HG_COMMAND_RELOAD && status == 422)
+        return fail_configuration(remote);
     if (status < 200 || status > 299)
         return fail_status(remote);
     switch (id) {
     case HG_COMMAND_GET:
     case HG_COMMAND_PEEK:
         return print_value(remote);
+    case HG_COMMAND_RELOAD:
+        return print_changes(remote);
     case HG_COMMAND_SET:
     case HG_COMMAND_DEL:
     case HG_COMMAND_FLUSH:
     case HG_COMMAND_UNTAG:
+    case HG_COMMAND_DRAIN:
         print_body(remote);
         return HG_EXIT_DONE;
     default:
@@ -326,7 +370,8 @@ static int ask(struct remote *remote)
     struct hg_client_request request = {
         .node = args->node != NULL ? args->node : DEFAULT_NODE,
         .method = id == HG_COMMAND_SET                             ? "PUT"
-                  : id == HG_COMMAND_FLUSH                         ? "POST"
+                  : id == HG_COMMAND_FLUSH || id == HG_COMMAND_RELOAD || id == HG_COMMAND_DRAIN
+                      ? "POST"
                   : id == HG_COMMAND_DEL || id == HG_COMMAND_UNTAG ? "DELETE"
                                                                    : "GET",
         .path = remote->path.data,

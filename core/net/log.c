@@ -59,6 +59,11 @@ int hg_log_level_from_name(struct hg_bytes name)
     return -1;
 }
 
+void hg_log_set_level(enum hg_log_level level)
+{
+    level_now = level;
+}
+
 bool hg_log_is_on(enum hg_log_level level)
 {
     return (int)level >= level_now;

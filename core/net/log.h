@@ -21,6 +21,7 @@ enum hg_log_format { HG_LOG_TEXT, HG_LOG_JSON };
 int hg_log_init(int fd, enum hg_log_level level, enum hg_log_format format);
 /* Writes what is queued, for at most 1 s. */
 void hg_log_finish(void);
+void hg_log_set_level(enum hg_log_level level); /* any thread */
 bool hg_log_is_on(enum hg_log_level level);
 int hg_log_level_from_name(struct hg_bytes name); /* "debug".."error"; -1 */
 

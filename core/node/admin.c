@@ -1,5 +1,5 @@
 /*
- * The admin listener: /live /ready /metrics /stats /ring /hot /explain /keys, and in admin_write.c /flush /tags. No CORS, no GET with effect (but for &load=1, which is what
+ * The admin listener: /live /ready /metrics /stats /ring /hot /explain /keys; in admin_write.c /flush /tags, in admin_reload.c /reload /drain. No CORS, no GET with effect (but for &load=1, which is what
  * any client could do), Host from an allow-list against DNS rebinding, tokens where configured.
  */
 #include <stdio.h>
@@ -82,8 +82,9 @@ static bool is_loopback(struct hg_bytes name)
     return dots == 3 && hg_bytes_has_prefix(name, HG_BYTES("127."));
 }
 
-static bool is_host_allowed(const struct hg_node *node, struct hg_bytes host)
+static bool is_host_allowed(const struct hg_front *front, struct hg_bytes host)
 {
+    const struct hg_config *config = front->generation->config;
     struct hg_bytes name = host_name(host);
     static const char *const local[] = {"localhost", "[::1]", "unix", ""};
     for (size_t i = 0; i < HG_COUNT(local); i++) {
@@ -92,11 +93,11 @@ static bool is_host_allowed(const struct hg_node *node, struct hg_bytes host)
     }
     if (is_loopback(name))
         return true;
-    if (node->config->listen_admin != NULL &&
-        hg_bytes_eq_nocase(name, host_name(hg_bytes_str(node->config->listen_admin))))
+    if (front->node->config->listen_admin != NULL &&
+        hg_bytes_eq_nocase(name, host_name(hg_bytes_str(front->node->config->listen_admin))))
         return true;
-    for (size_t i = 0; i < node->config->admin_hosts.count; i++) {
-        struct hg_bytes allowed = node->config->admin_hosts.items[i];
+    for (size_t i = 0; i < config->admin_hosts.count; i++) {
+        struct hg_bytes allowed = config->admin_hosts.items[i];
         if (hg_bytes_eq_nocase(name, allowed) || hg_bytes_eq_nocase(host, allowed))
             return true;
     }
@@ -137,8 +138,8 @@ struct hg_group *hg_admin_group(struct hg_front *front, struct hg_exchange *exch
     int err = hg_admin_parameter(exchange->request, "group", name, sizeof(name), &len);
     if (err == HG_OK)
         group = hg_groups_find(groups, hg_bytes(name, len));
-    else if (err == HG_ENOENT && hg_groups_count(groups) == 1)
-        group = hg_groups_at(groups, 0);
+    else if (err == HG_ENOENT)
+        group = hg_groups_only(groups);
     if (group != NULL)
         return group;
     if (err == HG_ENOENT)
@@ -297,6 +298,8 @@ static const struct page {
     {"/keys", keys, false, READS | 1u << HG_PUT | 1u << HG_DELETE, "GET, HEAD, PUT, DELETE"},
     {"/flush", hg_admin_flush, false, 1u << HG_POST, "POST"},
     {"/tags", hg_admin_untag, false, 1u << HG_DELETE, "DELETE"},
+    {"/reload", hg_admin_reload, false, 1u << HG_POST, "POST"},
+    {"/drain", hg_admin_drain, false, 1u << HG_POST, "POST"},
 };
 
 bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange)
@@ -312,11 +315,11 @@ bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange)
             return false; /* the addresses are shared: maybe a route */
         hg_admin_text(front, exchange, 404,
                       "no such page; there are /live /ready /metrics /stats /ring /hot /explain "
-                      "/keys /flush /tags");
+                      "/keys /flush /tags /reload /drain");
         return true;
     }
     bool is_read = request->method == HG_GET || request->method == HG_HEAD;
-    if (!page->is_open && !hg_auth_is_allowed(request, &front->node->config->admin_tokens)) {
+    if (!page->is_open && !hg_auth_is_allowed(request, &front->generation->config->admin_tokens)) {
         HG_COUNT_UP(front->node->counters.unauthorized);
         struct hg_reply reply = {
             .status = 401,
@@ -325,7 +328,7 @@ bool hg_admin_request(struct hg_front *front, struct hg_exchange *exchange)
             .body = HG_BYTES("an admin token is needed\n"),
             .is_head = request->method == HG_HEAD};
         hg_exchange_answer(exchange, &reply);
-    } else if (!page->is_open && !is_host_allowed(front->node, request->host)) {
+    } else if (!page->is_open && !is_host_allowed(front, request->host)) {
         HG_COUNT_UP(front->node->counters.unauthorized);
         hg_admin_text(front, exchange, 403, "this Host is not in node.admin.hosts");
     } else if (!(page->methods & 1u << request->method)) {

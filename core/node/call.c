@@ -16,6 +16,7 @@ struct call {
     struct hg_pending pending;
     struct hg_route_call call;
     struct hg_front *front;
+    struct hg_generation *generation; /* held: route and script are of it, and so is the answer */
     struct hg_exchange *exchange; /* outlives its client: the script reads the request */
     struct hg_node_route *route;  /* of a route's function; else NULL */
     char remote[80], name[24];
@@ -33,6 +34,7 @@ static void call_free(struct call *call)
 {
     hg_route_call_finish(&call->call);
     hg_buf_finish(&call->headers);
+    hg_generation_release(call->generation);
     hg_free(call);
 }
 
@@ -133,10 +135,9 @@ static void answer_failure(struct call *call)
     call_free(call);
 }
 
-static void on_done(struct hg_route_call *route_call)
+static void answer_any(struct call *call)
 {
-    struct call *call = hg_container_of(route_call, struct call, call);
-    call->exchange->user = NULL;
+    struct hg_route_call *route_call = &call->call;
     if (route_call->is_failed) {
         answer_failure(call);
     } else if (route_call->is_native) {
@@ -151,6 +152,21 @@ static void on_done(struct hg_route_call *route_call)
     } else {
         answer(call);
     }
+}
+
+static void on_done(struct hg_route_call *route_call)
+{
+    struct call *call = hg_container_of(route_call, struct call, call);
+    struct hg_front *front = call->front;
+    struct hg_generation *generation = call->generation, *now = front->generation;
+
+    call->exchange->user = NULL;
+    /* Another one may serve by now; what began with this one ends with it. */
+    hg_generation_hold(generation);
+    front->generation = generation;
+    answer_any(call);
+    front->generation = now;
+    hg_generation_release(generation);
 }
 
 static void on_gone(struct hg_pending *pending, struct hg_exchange *exchange)
@@ -174,6 +190,8 @@ static struct call *call_create(struct hg_front *front, struct hg_exchange *exch
     hg_buf_init(&call->headers, SIZE_MAX);
     call->pending.gone = on_gone;
     call->front = front;
+    call->generation = front->generation;
+    hg_generation_hold(call->generation); /* it is there: the front holds it */
     call->exchange = kept;
     call->route = route;
     hg_exchange_remote(kept, call->remote, sizeof(call->remote));
@@ -191,7 +209,7 @@ static struct call *call_create(struct hg_front *front, struct hg_exchange *exch
 static bool begin(struct call *call)
 {
     call->exchange->user = &call->pending;
-    if (hg_runtime_call(call->front->node->runtime, &call->call) == HG_OK)
+    if (hg_runtime_call(call->generation->runtime, &call->call) == HG_OK)
         return true;
     call->exchange->user = NULL;
     return false;

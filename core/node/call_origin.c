@@ -25,6 +25,7 @@ struct asking {
     struct hg_list link; /* front->askings */
     struct hg_list waiting;
     struct hg_front *front;
+    struct hg_generation *generation; /* held: the CORS and the script are of it */
     const struct hg_cors *cors;
     struct hg_route_call call;
     char *name, *origin;
@@ -36,6 +37,7 @@ static void asking_free(struct asking *asking)
     hg_route_call_finish(&asking->call);
     hg_free(asking->name);
     hg_free(asking->origin);
+    hg_generation_release(asking->generation);
     hg_free(asking);
 }
 
@@ -48,8 +50,9 @@ static void on_done(struct hg_route_call *call)
                                                   : HG_ORIGIN_DENIED;
     struct hg_list *link;
 
-    hg_origins_note(front->origins, asking->cors, call->origin, word,
-                    hg_loop_now(front->loop) + (call->is_failed ? FAILURE_MS : WORD_MS));
+    if (asking->generation == front->generation)
+        hg_origins_note(front->origins, asking->cors, call->origin, word,
+                        hg_loop_now(front->loop) + (call->is_failed ? FAILURE_MS : WORD_MS));
     hg_list_remove(&asking->link); /* who comes from here on finds the word */
     while ((link = hg_list_pop_front(&asking->waiting)) != NULL) {
         struct waiting *waiting = hg_container_of(link, struct waiting, link);
@@ -113,6 +116,8 @@ static struct asking *begin(struct hg_front *front, const struct hg_node_route *
     hg_list_init(&asking->link);
     hg_list_init(&asking->waiting);
     asking->front = front;
+    asking->generation = front->generation;
+    hg_generation_hold(asking->generation); /* it is there: the front holds it */
     asking->cors = cors;
     asking->name = make_name(route);
     asking->origin = hg_strndup(origin.data, origin.len);
@@ -125,7 +130,7 @@ static struct asking *begin(struct hg_front *front, const struct hg_node_route *
         .done = on_done,
     };
     if (asking->name == NULL || asking->origin == NULL ||
-        hg_runtime_call(front->node->runtime, &asking->call) < 0) {
+        hg_runtime_call(asking->generation->runtime, &asking->call) < 0) {
         asking_free(asking);
         return NULL;
     }

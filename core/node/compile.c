@@ -3,10 +3,10 @@
 #include "node/node_impl.h"
 #include "wire/reply.h"
 
-static int compile_cors(struct hg_node *node, const struct hg_config_cors *config,
+static int compile_cors(struct hg_generation *generation, const struct hg_config_cors *config,
                         struct hg_cors **out_cors, char *error, size_t error_size)
 {
-    node->asks_origins = node->asks_origins || config->by_function;
+    generation->asks_origins = generation->asks_origins || config->by_function;
     struct hg_cors_config wire = {
         .origins = config->origins.items,
         .origin_count = config->origins.count,
@@ -23,12 +23,12 @@ static int compile_cors(struct hg_node *node, const struct hg_config_cors *confi
     return hg_cors_create(&wire, out_cors, error, error_size);
 }
 
-static int compile_serve(struct hg_node *node, struct hg_node_route *route, char *error,
+static int compile_serve(struct hg_generation *generation, struct hg_node_route *route, char *error,
                          size_t error_size)
 {
     const struct hg_config_route *config = route->config;
     if (config->group != NULL) {
-        route->group = hg_groups_find(node->groups, hg_bytes_str(config->group));
+        route->group = hg_generation_group(generation, hg_bytes_str(config->group));
         if (route->group == NULL) {
             snprintf(error, error_size, "routes[\"%s\"]: no group \"%s\"", config->route,
                      config->group);
@@ -62,57 +62,61 @@ static int compile_serve(struct hg_node *node, struct hg_node_route *route, char
     return HG_OK;
 }
 
-int hg_routes_compile(struct hg_node *node, char *error, size_t error_size)
+int hg_routes_compile(struct hg_generation *generation, char *error, size_t error_size)
 {
-    const struct hg_config *config = node->config;
+    const struct hg_config *config = generation->config;
     snprintf(error, error_size, "routes: out of memory");
     if (config->cors.is_set && !config->cors.is_off) {
-        int err = compile_cors(node, &config->cors, &node->cors, error, error_size);
+        int err = compile_cors(generation, &config->cors, &generation->cors, error, error_size);
         if (err < 0)
             return err;
     }
-    int err = hg_routes_create(&node->routes);
+    int err = hg_routes_create(&generation->routes);
     if (err < 0)
         return err;
-    node->node_routes =
-        hg_calloc(config->route_count == 0 ? 1 : config->route_count, sizeof(*node->node_routes));
-    if (node->node_routes == NULL)
+    generation->node_routes =
+        hg_calloc(config->route_count == 0 ? 1 : config->route_count, sizeof(*generation->node_routes));
+    if (generation->node_routes == NULL)
         return HG_ENOMEM;
-    node->route_count = config->route_count;
+    generation->route_count = config->route_count;
     for (size_t i = 0; i < config->route_count; i++) {
-        struct hg_node_route *route = &node->node_routes[i];
+        struct hg_node_route *route = &generation->node_routes[i];
         route->config = &config->routes[i];
         hg_buf_init(&route->headers, 16 << 10);
-        route->cors = node->cors;
+        route->cors = generation->cors;
         if (route->config->cors.is_set) {
             route->cors = NULL;
             if (!route->config->cors.is_off) {
-                err = compile_cors(node, &route->config->cors, &route->cors, error, error_size);
+                err = compile_cors(generation, &route->config->cors, &route->cors, error, error_size);
                 if (err < 0)
                     return err;
                 route->owns_cors = true;
             }
         }
-        err = hg_routes_add(node->routes, hg_bytes_str(route->config->route), route, error,
+        err = hg_routes_add(generation->routes, hg_bytes_str(route->config->route), route, error,
                             error_size);
         if (err == HG_OK && !route->config->is_function)
-            err = compile_serve(node, route, error, error_size);
+            err = compile_serve(generation, route, error, error_size);
         if (err < 0)
             return err;
     }
     return HG_OK;
 }
 
-void hg_routes_release(struct hg_node *node)
+void hg_routes_release(struct hg_generation *generation)
 {
-    hg_routes_destroy(node->routes);
-    for (size_t i = 0; i < node->route_count; i++) {
-        struct hg_node_route *route = &node->node_routes[i];
+    hg_routes_destroy(generation->routes);
+    for (size_t i = 0; i < generation->route_count; i++) {
+        struct hg_node_route *route = &generation->node_routes[i];
         hg_template_destroy(route->key);
         if (route->owns_cors)
             hg_cors_destroy(route->cors);
         hg_buf_finish(&route->headers);
     }
-    hg_free(node->node_routes);
-    hg_cors_destroy(node->cors);
+    hg_free(generation->node_routes);
+    hg_cors_destroy(generation->cors);
+    generation->routes = NULL;
+    generation->node_routes = NULL;
+    generation->route_count = 0;
+    generation->cors = NULL;
 }

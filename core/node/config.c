@@ -195,6 +195,11 @@ static void read_node(struct reader *r)
     c->drain_timeout_ms = whole(r, "drain_timeout");
     c->drain_delay_ms = whole(r, "drain_delay");
     c->insecure = flag(r, "insecure");
+    if (enter(r, "reload_guard")) {
+        c->reload_errors = number(r, "errors");
+        c->reload_window_ms = whole(r, "window");
+        lua_pop(r->L, 1);
+    }
 
     enter_or_fail(r, "pools");
     c->pool_count = length(r);

@@ -80,6 +80,8 @@ struct hg_config {
     struct hg_shared_config shared; /* of each table of hg.shared */
     struct hg_strings admin_tokens, admin_hosts;
     bool insecure;
+    double reload_errors;      /* node.reload_guard */
+    uint64_t reload_window_ms; /* 0: there is none */
 
     bool has_cluster;
     const char *self, *base_path, *default_group; /* default_group may be NULL */

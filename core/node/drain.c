@@ -6,6 +6,8 @@
  *               -> listeners take what is queued and close
  *               -> what is in flight finishes, what was accepted gets its answer -> exit 0
  *   a second TERM or INT, or drain_timeout -> exit 1 at once
+ *
+ * POST /drain is a first TERM. HUP reloads (reload.c).
  */
 #include <signal.h>
 #include <unistd.h>
@@ -36,7 +38,7 @@ static bool are_workers_idle(const struct hg_node *node)
 static bool is_quiet(struct hg_node *node)
 {
     return hg_groups_flight_count(node->groups) == 0 && atomic_load(&node->changes_running) == 0 &&
-           hg_server_busy_count(node->admin.server) == 0;
+           hg_server_busy_count(node->admin.server) == 0 && !hg_reload_is_running(node);
 }
 
 /* Clients' connections; the admin listener's own are of this loop. */
@@ -119,16 +121,31 @@ static void on_handed_over(struct hg_node *node)
 
 static void leave(struct hg_node *node, uint64_t now_ms)
 {
+    const struct hg_generation *serving = atomic_load(&node->generation);
     node->is_leaving = true;
-    node->drain_listen_until_ms = hg_time_add(now_ms, node->config->drain_delay_ms);
+    node->drain_listen_until_ms = hg_time_add(now_ms, serving->config->drain_delay_ms);
     node->drain_leave_until_ms = now_ms + LEAVE_MS;
-    hg_runtime_leave(node->runtime);
+    hg_runtime_leave(serving->runtime);
     hg_workers_drain(node);
+}
+
+static bool are_scripts_done(struct hg_node *node)
+{
+    bool are_done = true;
+    for (size_t i = 0; i < HG_GENERATIONS_MAX; i++) {
+        struct hg_generation *generation = &node->generations[i];
+        if (!hg_generation_hold(generation))
+            continue;
+        are_done &= hg_runtime_drain(generation->runtime);
+        hg_generation_release(generation);
+    }
+    return are_done;
 }
 
 static void on_drain_tick(uv_timer_t *timer)
 {
     struct hg_node *node = timer->data;
+    const struct hg_generation *serving = atomic_load(&node->generation);
     uint64_t now_ms = hg_loop_now(&node->control);
     if (now_ms >= node->drain_until_ms) {
         hg_node_exit_now(node, "the drain limit passed");
@@ -140,7 +157,7 @@ static void on_drain_tick(uv_timer_t *timer)
         return;
     }
     if (now_ms < node->drain_listen_until_ms ||
-        (now_ms < node->drain_leave_until_ms && !hg_runtime_has_left(node->runtime)))
+        (now_ms < node->drain_leave_until_ms && !hg_runtime_has_left(serving->runtime)))
         return;
     if (node->drain_last_until_ms == 0)
         node->drain_last_until_ms = hg_time_add(now_ms, LAST_REQUEST_MS);
@@ -150,7 +167,7 @@ static void on_drain_tick(uv_timer_t *timer)
     if (client_count(node) > 0 && now_ms < node->drain_last_until_ms)
         return;
     atomic_store(&node->phase, HG_NODE_LEAVING);
-    if (!is_quiet(node) || !hg_runtime_drain(node->runtime))
+    if (!is_quiet(node) || !are_scripts_done(node))
         return;
     uv_timer_stop(timer);
     hg_log(HG_LOG_INFO, "node drained name=%s", node->config->name);
@@ -159,11 +176,13 @@ static void on_drain_tick(uv_timer_t *timer)
 
 void hg_drain_begin(struct hg_node *node)
 {
+    const struct hg_generation *serving = atomic_load(&node->generation);
     uint64_t now_ms = hg_loop_now(&node->control);
     atomic_store(&node->phase, HG_NODE_DRAINING);
-    node->drain_hand_over_until_ms = hg_time_add(now_ms, node->config->drain_timeout_ms / 2);
+    node->drain_hand_over_until_ms = hg_time_add(now_ms, serving->config->drain_timeout_ms / 2);
     node->drain_until_ms =
-        hg_time_add(now_ms, hg_time_add(node->config->drain_delay_ms, node->config->drain_timeout_ms));
+        hg_time_add(now_ms, hg_time_add(serving->config->drain_delay_ms,
+                                        serving->config->drain_timeout_ms));
     hg_log(HG_LOG_INFO, "node draining name=%s", node->config->name);
     atomic_store(&node->is_handing_over, true);
     if (!hg_handover_start(node, on_handed_over)) {
@@ -185,20 +204,23 @@ static void on_leave(uv_signal_t *handle, int signal_number)
 
 static void on_hup(uv_signal_t *handle, int signal_number)
 {
-    static struct hg_log_limit limit;
-    struct hg_node *node = handle->data;
     (void)signal_number;
-    hg_log_limited(&limit, 1, HG_LOG_WARN,
-                   "reload is not in this version; restart the node name=%s", node->config->name);
+    hg_reload_by_signal(handle->data);
 }
 
 static void on_housekeeping(uv_timer_t *timer)
 {
     struct hg_node *node = timer->data;
     uint64_t now_ms = hg_loop_now(&node->control);
-    for (size_t i = 0; i < hg_groups_count(node->groups); i++)
-        hg_group_expire_step(hg_groups_at(node->groups, i), now_ms, EXPIRE_ROWS);
+    for (size_t i = 0; i < hg_groups_count(node->groups); i++) {
+        struct hg_group *group = hg_groups_at(node->groups, i);
+        if (group == NULL)
+            continue;
+        hg_group_expire_step(group, now_ms, EXPIRE_ROWS);
+        hg_group_trim(group, now_ms);
+    }
     hg_node_members_tick(node);
+    hg_reload_tick(node);
 }
 
 static int signal_init(struct hg_node *node, uv_signal_t *handle, uv_signal_cb callback, int number)

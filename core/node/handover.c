@@ -146,6 +146,10 @@ static bool gather(struct handover *handover)
 
     while (handover->group < group_count) {
         struct hg_group *group = hg_groups_at(node->groups, handover->group);
+        if (group == NULL) {
+            handover->group++;
+            continue;
+        }
         unsigned shard_count = hg_group_shard_count(group);
         size_t each = KEYS_MAX / group_count / shard_count;
         size_t wanted = hg_group_shard_entries(group, handover->shard);

@@ -71,12 +71,17 @@ static void go_on_to(struct hg_harness *harness, uint64_t now_ms)
     set_clocks(harness);
 }
 
+static struct hg_runtime *runtime_of(const struct hg_harness *harness)
+{
+    return harness->node.generations[0].runtime;
+}
+
 /* Turns the loops until nothing moves, without time. */
 static void settle(struct hg_harness *harness)
 {
     unsigned quiet = 0;
     while (quiet < QUIET_PASSES) {
-        bool is_busy = hg_runtime_dispatch(harness->node.runtime);
+        bool is_busy = hg_runtime_dispatch(runtime_of(harness));
         for (size_t i = 0; i < harness->loop_count; i++) {
             is_busy |= hg_loop_has_work(harness->loops[i]);
             hg_loop_turn(harness->loops[i]);
@@ -265,7 +270,6 @@ static int start_worker(struct hg_harness *harness)
                   .chunk_extension = 1 << 10},
         .pipeline = 1,
     };
-    node->worker_count = 1;
     node->workers = hg_calloc(1, sizeof(*node->workers));
     if (node->workers == NULL)
         return HG_ENOMEM;
@@ -324,16 +328,14 @@ static int start(struct hg_harness *harness, const struct hg_node_options *optio
                                   .memory_bytes = 128u << 20,
                                   .is_control = true,
                                   .fakes = &harness->fakes};
-    int err = hg_vm_create(&config, &node->control_vm);
-    if (err == HG_OK)
-        err = hg_vm_load(node->control_vm, out_error);
-    if (err == HG_OK)
-        err = hg_config_read(node->control_vm, &node->config, error, error_size);
+    struct hg_generation *first = &node->generations[0];
+    int err = hg_generation_load(first, &config, out_error);
+    node->config = first->config;
     if (err < 0)
         return err;
     take_over(harness); /* with its level of the log */
-    for (size_t i = 0; hg_vm_warning(node->control_vm, i) != NULL; i++)
-        hg_log(HG_LOG_WARN, "%s", hg_vm_warning(node->control_vm, i));
+    for (size_t i = 0; hg_vm_warning(first->control_vm, i) != NULL; i++)
+        hg_log(HG_LOG_WARN, "%s", hg_vm_warning(first->control_vm, i));
     fit_config(harness);
     if (node->config->pool_count >= LOOPS_MAX) {
         snprintf(error, error_size, "more than %d pools", LOOPS_MAX - 1);
@@ -342,24 +344,19 @@ static int start(struct hg_harness *harness, const struct hg_node_options *optio
     node->name = hg_bytes_str(node->config->name);
     node->started_ms = harness->now_ms;
     node->connections_max = 1;
-    err = find_members(harness);
-    if (err == HG_OK)
-        err = start_worker(harness);
-    if (err == HG_OK)
-        err = hg_node_source_init(node);
-    if (err < 0)
+    node->worker_count = 1;
+    if ((err = find_members(harness)) < 0 || (err = hg_node_source_init(node)) < 0)
         return err;
     node->source.ask = source_ask;
     node->source.random = source_random;
-    err = hg_routes_compile(node, error, error_size);
-    if (err == HG_OK)
-        err = hg_node_scripts_start(node, options, out_error);
-    if (err < 0)
+    if ((err = hg_node_scripts_init(node)) < 0 ||
+        (err = hg_generation_make(node, options, NULL, first, out_error)) < 0 ||
+        (err = hg_generation_publish(node, first)) < 0 || (err = start_worker(harness)) < 0)
         return err;
     harness->loops[0] = &node->workers[0].loop;
-    harness->loop_count = 1 + hg_runtime_loops(node->runtime, harness->loops + 1, LOOPS_MAX - 1);
+    harness->loop_count = 1 + hg_runtime_loops(first->runtime, harness->loops + 1, LOOPS_MAX - 1);
     atomic_store(&node->phase, HG_NODE_SERVING);
-    hg_runtime_serve(node->runtime);
+    hg_runtime_serve(first->runtime);
     settle_timers(harness);
     return HG_OK;
 }
@@ -424,16 +421,16 @@ void hg_harness_destroy(struct hg_harness *harness)
     enter(harness);
     if (harness->has_worker)
         stop_worker(harness);
-    hg_node_scripts_stop(node);
+    hg_generations_stop(node);
     if (harness->has_worker) {
         hg_loop_finish(&node->workers[0].loop);
         hg_front_finish(&node->workers[0].front);
     }
     hg_free(node->workers);
-    hg_routes_release(node);
+    hg_reload_finish(node);
     hg_node_source_finish(node);
+    hg_node_scripts_finish(node);
     hg_config_destroy(node->config);
-    hg_vm_destroy(node->control_vm);
     leave(harness);
     hg_clock_hold(boot_ms, wall_ms);
     hg_buf_finish(&harness->question);
@@ -491,12 +488,12 @@ int hg_harness_call(struct hg_harness *harness, struct hg_bytes arguments,
     struct begin begin = {.harness = harness, .arguments = arguments};
     harness->call++;
     harness->is_done = false;
-    err = hg_runtime_enter(harness->node.runtime, begin_call, &begin);
+    err = hg_runtime_enter(runtime_of(harness), begin_call, &begin);
     if (err == HG_OK)
         settle_timers(harness);
     while (err == HG_OK && !harness->is_done) {
         harness->is_lost = true;
-        hg_runtime_enter(harness->node.runtime, look_for_call, harness);
+        hg_runtime_enter(runtime_of(harness), look_for_call, harness);
         if (harness->is_lost)
             err = HG_ECANCELED;
         else if (!step(harness, HG_FOREVER))
@@ -568,8 +565,11 @@ int hg_harness_advance(struct hg_harness *harness, uint64_t ms)
     while (step(harness, until_ms))
         ;
     go_on_to(harness, until_ms);
-    for (size_t i = 0; i < hg_groups_count(harness->node.groups); i++)
-        hg_group_expire_step(hg_groups_at(harness->node.groups, i), harness->now_ms, SIZE_MAX);
+    for (size_t i = 0; i < hg_groups_count(harness->node.groups); i++) {
+        struct hg_group *group = hg_groups_at(harness->node.groups, i);
+        if (group != NULL)
+            hg_group_expire_step(group, harness->now_ms, SIZE_MAX);
+    }
     settle_timers(harness);
     leave(harness);
     return HG_OK;

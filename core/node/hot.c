@@ -23,7 +23,8 @@ static int collect(struct hg_node *node, uint64_t now_ms, struct row **out_rows,
 {
     size_t most = 1, count = 0, largest = 1;
     for (size_t i = 0; i < hg_groups_count(node->groups); i++) {
-        size_t max = hg_group_hot_max(hg_groups_at(node->groups, i));
+        struct hg_group *group = hg_groups_at(node->groups, i);
+        size_t max = group == NULL ? 0 : hg_group_hot_max(group);
         most += max;
         largest = max > largest ? max : largest;
     }
@@ -36,7 +37,7 @@ static int collect(struct hg_node *node, uint64_t now_ms, struct row **out_rows,
     }
     for (size_t i = 0; i < hg_groups_count(node->groups); i++) {
         struct hg_group *group = hg_groups_at(node->groups, i);
-        size_t found = hg_group_hot(group, now_ms, keys);
+        size_t found = group == NULL ? 0 : hg_group_hot(group, now_ms, keys);
         for (size_t k = 0; k < found; k++)
             rows[count++] = (struct row){group, keys[k]};
     }

@@ -25,6 +25,7 @@ struct replaced {
 };
 
 struct hg_node_members {
+    pthread_mutex_t turn; /* of who proposes */
     /* Of the next three. While it builds discovery reads them without it. */
     pthread_mutex_t lock;
     struct hg_list replaced;
@@ -41,6 +42,11 @@ struct making {
     struct hg_peer **made; /* anew, to be undone */
     size_t made_count;
 };
+
+static const char *source_of(const struct hg_node *node)
+{
+    return node->config->discovery != NULL ? node->config->discovery : "static";
+}
 
 static struct hg_peer *peer_of(const struct hg_view *view, struct hg_bytes name)
 {
@@ -141,7 +147,7 @@ static int defer(struct hg_node *node, char *error, size_t error_size)
     HG_COUNT_UP(node->members->counters.deferred);
     snprintf(error, error_size, "%d lists before it are not freed yet", HG_NODE_REPLACED_MAX);
     hg_log_limited(&limit, 1, HG_LOG_WARN, "members deferred source=%s err=\"%s\"",
-                   node->config->discovery, error);
+                   source_of(node), error);
     return HG_ELIMIT;
 }
 
@@ -158,13 +164,13 @@ static int replace(struct hg_node *node, const struct hg_bytes *items, size_t co
         hg_free(next);
         HG_COUNT_UP(node->members->counters.refused);
         hg_log_limited(&limit, 2, HG_LOG_WARN, "members refused source=%s err=\"%s\"",
-                       node->config->discovery, error);
+                       source_of(node), error);
         return err;
     }
     publish(node, view, next);
     HG_COUNT_UP(node->members->counters.changes);
     hg_log(HG_LOG_INFO, "members changed source=%s count=%zu fingerprint=%016llx",
-           node->config->discovery, count, (unsigned long long)hg_ring_fingerprint(view->ring));
+           source_of(node), count, (unsigned long long)hg_ring_fingerprint(view->ring));
     if (!atomic_exchange(&node->follow_posted, true))
         hg_loop_post(&node->workers[0].loop, &node->follow);
     return HG_PENDING;
@@ -176,12 +182,15 @@ int hg_node_members_propose(void *ctx, const struct hg_bytes *items, size_t coun
     struct hg_node *node = ctx;
     struct hg_node_members *members = node->members;
     int err = HG_OK;
+    /* A reload's discovery, or list, may come while that of the configuration before it still ends. */
+    pthread_mutex_lock(&members->turn);
     set_building(members, true);
     if (!is_same(members->current, items, count))
         err = atomic_load(&members->views) > HG_NODE_REPLACED_MAX
                   ? defer(node, error, error_size)
                   : replace(node, items, count, error, error_size);
     set_building(members, false);
+    pthread_mutex_unlock(&members->turn);
     if (err < 0)
         return err;
     atomic_store(&members->fresh_ms, hg_clock_boot_ms());
@@ -224,7 +233,7 @@ struct hg_node_members_stats hg_node_members_stats(const struct hg_node *node)
         .changed_ms = now_ms - changed_ms,
         .ignored = atomic_load(&members->ignored),
         .views = atomic_load(&members->views),
-        .source = node->config->discovery != NULL ? node->config->discovery : "static"};
+        .source = source_of(node)};
 #define X(name) stats.name = atomic_load_explicit(&members->counters.name, memory_order_relaxed);
     HG_NODE_MEMBERS_COUNTERS(X)
 #undef X
@@ -294,6 +303,7 @@ int hg_node_members_init(struct hg_node *node)
         return HG_ENOMEM;
     }
     pthread_mutex_init(&members->lock, NULL);
+    pthread_mutex_init(&members->turn, NULL);
     hg_list_init(&members->replaced);
     atomic_store(&members->has_list, is_static);
     atomic_store(&members->fresh_ms, hg_clock_boot_ms());
@@ -329,6 +339,7 @@ void hg_node_members_finish(struct hg_node *node)
         view_free(node, last);
     hg_free(members->next);
     pthread_mutex_destroy(&members->lock);
+    pthread_mutex_destroy(&members->turn);
     hg_free(members);
     node->members = NULL;
 }

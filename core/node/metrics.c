@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include "base/alloc.h"
 #include "base/metrics.h"
+#include "net/clock.h"
 #include "node/node_impl.h"
 
 static int type_line(struct hg_buf *buf, const char *name, const char *type)
@@ -56,20 +57,40 @@ static int histogram_rows(struct hg_buf *buf, const char *name, const char *labe
     return err == HG_OK ? hg_buf_printf(buf, "} %llu\n", (unsigned long long)so_far) : err;
 }
 
+/* Those that are there now: one list for all rows of a page. To be freed. */
+static int list_groups(const struct hg_node *node, struct hg_group ***out_groups, size_t *out_count)
+{
+    size_t most = hg_groups_count(node->groups), count = 0;
+    struct hg_group **groups = hg_calloc(most + 1, sizeof(struct hg_group *));
+    if (groups == NULL)
+        return HG_ENOMEM;
+    for (size_t i = 0; i < most; i++)
+        if ((groups[count] = hg_groups_at(node->groups, i)) != NULL)
+            count++;
+    *out_groups = groups;
+    *out_count = count;
+    return HG_OK;
+}
+
 static int group_metrics(struct hg_node *node, struct hg_buf *buf)
 {
-    size_t count = hg_groups_count(node->groups);
-    struct hg_group_stats *stats = hg_calloc(count == 0 ? 1 : count, sizeof(*stats));
-    if (stats == NULL)
+    struct hg_group **groups;
+    size_t count;
+    if (list_groups(node, &groups, &count) < 0)
         return HG_ENOMEM;
+    struct hg_group_stats *stats = hg_calloc(count + 1, sizeof(*stats));
+    if (stats == NULL) {
+        hg_free(groups);
+        return HG_ENOMEM;
+    }
     for (size_t i = 0; i < count; i++)
-        hg_group_stats(hg_groups_at(node->groups, i), &stats[i]);
+        hg_group_stats(groups[i], &stats[i]);
     int err = HG_OK;
 #define ROWS(name, suffix, type)                                                                   \
     if (err == HG_OK)                                                                              \
         err = type_line(buf, #name suffix, type);                                                  \
     for (size_t i = 0; i < count && err == HG_OK; i++)                                             \
-        err = group_row(buf, #name, suffix, hg_group_name(hg_groups_at(node->groups, i)),          \
+        err = group_row(buf, #name, suffix, hg_group_name(groups[i]),                              \
                         stats[i].name);
 #define X(name) ROWS(name, "_total", "counter")
     HG_GROUP_COUNTERS(X)
@@ -82,25 +103,29 @@ static int group_metrics(struct hg_node *node, struct hg_buf *buf)
     if (err == HG_OK)                                                                              \
         err = type_line(buf, name, "histogram");                                                   \
     for (size_t i = 0; i < count && err == HG_OK; i++)                                             \
-        err = histogram_rows(buf, name, "group", hg_group_name(hg_groups_at(node->groups, i)),     \
+        err = histogram_rows(buf, name, "group", hg_group_name(groups[i]),                         \
                              &stats[i].field);
     HISTOGRAMS("load_seconds", load_time)
     HISTOGRAMS("peer_seconds", peer_time)
 #undef HISTOGRAMS
     hg_free(stats);
+    hg_free(groups);
     return err;
 }
 
 /* The guard of each group; groups that share one show the same. */
 static int source_metrics(struct hg_node *node, struct hg_buf *buf)
 {
-    size_t count = hg_groups_count(node->groups);
-    int err = HG_OK;
+    struct hg_group **groups;
+    size_t count;
+    int err = list_groups(node, &groups, &count);
+    if (err < 0)
+        return err;
 #define ROWS(metric, suffix, type, number)                                                         \
     if (err == HG_OK)                                                                              \
         err = type_line(buf, metric suffix, type);                                                 \
     for (size_t i = 0; i < count && err == HG_OK; i++) {                                           \
-        struct hg_group *group = hg_groups_at(node->groups, i);                                    \
+        struct hg_group *group = groups[i];                                                        \
         struct hg_guard_state state;                                                               \
         hg_guard_state(hg_group_config(group)->guard, &state);                                     \
         err = group_row(buf, metric, suffix, hg_group_name(group), number);                        \
@@ -111,6 +136,7 @@ static int source_metrics(struct hg_node *node, struct hg_buf *buf)
     ROWS("source_refused", "_total", "counter", state.refused)
     ROWS("source_opened", "_total", "counter", state.opened)
 #undef ROWS
+    hg_free(groups);
     return err;
 }
 
@@ -151,7 +177,7 @@ static int server_metrics(struct hg_node *node, struct hg_buf *buf)
 static int runtime_metrics(struct hg_node *node, struct hg_buf *buf)
 {
     struct hg_runtime_stats stats;
-    hg_runtime_stats(node->runtime, &stats);
+    hg_node_scripts_stats(node, &stats);
     int err = HG_OK;
 #define X(name)                                                                                    \
     if (err == HG_OK)                                                                              \
@@ -301,6 +327,34 @@ static int change_metrics(struct hg_node *node, struct hg_buf *buf)
     return err;
 }
 
+/* The configuration that is served by, and what became of others. */
+static int reload_metrics(struct hg_node *node, struct hg_buf *buf)
+{
+    struct hg_reload_stats stats;
+    uint64_t now_ms = hg_clock_boot_ms();
+    hg_reload_stats(node, &stats);
+    int err = type_line(buf, "reloads_total", "counter");
+#define X(name)                                                                                    \
+    if (err == HG_OK)                                                                              \
+        err = hg_buf_printf(buf, "hgcache_reloads_total{result=\"" #name "\"} %llu\n",            \
+                            (unsigned long long)stats.name);
+    HG_RELOAD_COUNTERS(X)
+#undef X
+    if (err == HG_OK)
+        err = single(buf, "generation", "gauge", stats.generation);
+    if (err == HG_OK)
+        err = single(buf, "generations", "gauge", stats.generations);
+    if (err == HG_OK)
+        err = single(buf, "retired", "gauge", stats.retired);
+    if (err == HG_OK)
+        err = type_line(buf, "generation_age_seconds", "gauge");
+    return err == HG_OK
+               ? hg_buf_printf(buf, "hgcache_generation_age_seconds %.3f\n",
+                               now_ms > stats.since_ms ? (double)(now_ms - stats.since_ms) / 1000
+                                                       : 0.0)
+               : err;
+}
+
 int hg_metrics_format(struct hg_node *node, struct hg_buf *buf)
 {
     int err = group_metrics(node, buf);
@@ -318,6 +372,8 @@ int hg_metrics_format(struct hg_node *node, struct hg_buf *buf)
         err = member_metrics(node, buf);
     if (err == HG_OK)
         err = change_metrics(node, buf);
+    if (err == HG_OK)
+        err = reload_metrics(node, buf);
 #define X(name)                                                                                    \
     if (err == HG_OK)                                                                              \
         err = single(buf, #name "_total", "counter",                                               \

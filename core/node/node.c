@@ -15,9 +15,9 @@
 #include <unistd.h>
 #include "base/alloc.h"
 #include "base/hash.h"
-#include "base/metrics.h"
 #include "net/clock.h"
 #include "node/cgroup.h"
+#include "node/difference.h"
 #include "node/node_impl.h"
 #include "wire/peer_many.h"
 
@@ -33,15 +33,6 @@ static void say(const char *what)
     fprintf(stderr, "hgcache: %s\n", what);
 }
 
-static struct hg_vm_config vm_config(const struct hg_node_options *options)
-{
-    /* The limits of the configuration are known only after it ran: the control VM has the default cap. */
-    return (struct hg_vm_config){.file = options->file,
-                                 .args = options->args,
-                                 .memory_bytes = 128u << 20,
-                                 .is_control = true};
-}
-
 static int say_failure(char *error, int err)
 {
     say(error != NULL ? error : hg_err_text(err));
@@ -49,26 +40,7 @@ static int say_failure(char *error, int err)
     return err;
 }
 
-/* The control VM with the chunk run and checked, and its configuration. */
-static int load(const struct hg_node_options *options, struct hg_vm **out_vm,
-                struct hg_config **out_config)
-{
-    struct hg_vm_config config = vm_config(options);
-    char *error = NULL;
-    int err = hg_vm_create(&config, out_vm);
-    if (err < 0)
-        return say_failure(NULL, err);
-    err = hg_vm_load(*out_vm, &error);
-    if (err < 0)
-        return say_failure(error, err);
-    char text[256] = "";
-    err = hg_config_read(*out_vm, out_config, text, sizeof(text));
-    if (err < 0)
-        say(text);
-    return err;
-}
-
-static unsigned cpu_count(void)
+unsigned hg_node_cpu_count(void)
 {
     long count = sysconf(_SC_NPROCESSORS_ONLN);
     return count < 1 ? 1 : count > 256 ? 256 : (unsigned)count;
@@ -145,67 +117,6 @@ static void warn_of_memory(const struct hg_node *node)
                (unsigned long long)sum, (unsigned long long)limit);
 }
 
-static const struct hg_members_ops members_ops = {.propose = hg_node_members_propose,
-                                                  .failed = hg_node_members_failed,
-                                                  .identity = hg_node_members_identity,
-                                                  .give_up = hg_node_members_give_up};
-
-int hg_node_scripts_start(struct hg_node *node, const struct hg_node_options *options,
-                          char **out_error)
-{
-    struct hg_config *config = node->config;
-    for (size_t i = 0; i < config->pool_count; i++) {
-        if (config->pools[i].threads == 0)
-            config->pools[i].threads = cpu_count();
-    }
-    int err = hg_shared_create(&config->shared, &node->shared);
-    if (err == HG_OK)
-        err = hg_metrics_create(&node->metrics);
-    if (err < 0)
-        return err;
-    const char **group_pools = hg_calloc(config->group_count + 1, sizeof(*group_pools));
-    if (group_pools == NULL)
-        return HG_ENOMEM;
-    for (size_t i = 0; i < config->group_count; i++)
-        group_pools[i] = config->groups[i].pool;
-    struct hg_runtime_config runtime = {
-        .vm = vm_config(options),
-        .budget_ms = config->script_budget_ms,
-        .pools = config->pools,
-        .pool_count = config->pool_count,
-        .groups = node->groups,
-        .group_pools = group_pools,
-        .group_count = config->group_count,
-        .control = node->control_vm,
-        .change = hg_node_change,
-        .change_ctx = node,
-        .reply_max = config->limits.value,
-        .fetch = config->fetch,
-        .members_ctx = node,
-        .discovery_every_ms = config->discovery_every_ms,
-        .is_inline = node->fakes != NULL,
-    };
-    /* A node under test knows its members by its fakes. */
-    if (config->has_cluster && config->discovery != NULL && node->fakes == NULL)
-        runtime.members = &members_ops;
-    runtime.vm.memory_bytes = config->script_memory;
-    runtime.vm.jit = config->script_jit;
-    runtime.vm.is_control = false;
-    runtime.vm.shared = node->shared;
-    runtime.vm.metrics = node->metrics;
-    runtime.vm.fakes = node->fakes;
-    err = hg_runtime_create(&runtime, &node->runtime, out_error);
-    hg_free(group_pools);
-    return err;
-}
-
-void hg_node_scripts_stop(struct hg_node *node)
-{
-    hg_runtime_destroy(node->runtime);
-    hg_shared_destroy(node->shared);
-    hg_metrics_destroy(node->metrics);
-}
-
 /*
  * The largest bodies from another node are the Change of a set (POST ?changes), with the value in it, and Asks (POST ?many).
  * Clients are held to limits.body by hg_node_request.
@@ -255,11 +166,11 @@ static int open_listeners(struct hg_node *node)
 }
 
 /* Everything up to serving. A negative result ends the process. */
-static int start(struct hg_node *node, const struct hg_node_options *options)
+static int start(struct hg_node *node, struct hg_generation *first)
 {
     const struct hg_config *config = node->config;
     node->name = hg_bytes_str(config->name);
-    node->worker_count = config->workers == 0 ? cpu_count() : config->workers;
+    node->worker_count = config->workers == 0 ? hg_node_cpu_count() : config->workers;
     node->started_ms = hg_clock_boot_ms();
     set_limits(node);
     int err = bind_addresses(node);
@@ -268,19 +179,16 @@ static int start(struct hg_node *node, const struct hg_node_options *options)
     err = hg_log_init(STDERR_FILENO, config->log_level, config->log_format);
     if (err < 0)
         return err;
-    for (size_t i = 0; hg_vm_warning(node->control_vm, i) != NULL; i++)
-        hg_log(HG_LOG_WARN, "%s", hg_vm_warning(node->control_vm, i));
+    for (size_t i = 0; hg_vm_warning(first->control_vm, i) != NULL; i++)
+        hg_log(HG_LOG_WARN, "%s", hg_vm_warning(first->control_vm, i));
     fit_descriptors(node);
     warn_of_memory(node);
     err = hg_node_source_init(node);
     if (err < 0)
         return err;
-    char error[256] = "";
-    err = hg_routes_compile(node, error, sizeof(error));
-    if (err < 0) {
-        fprintf(stderr, "hgcache: %s: %s\n", options->file, error);
+    err = hg_node_scripts_init(node);
+    if (err < 0)
         return err;
-    }
     node->workers = hg_calloc(node->worker_count, sizeof(*node->workers));
     if (node->workers == NULL)
         return HG_ENOMEM;
@@ -288,15 +196,21 @@ static int start(struct hg_node *node, const struct hg_node_options *options)
     if (err < 0)
         return err;
     node->control.on_list = hg_node_deliver;
-    err = hg_front_init(&node->admin, node, &node->control);
+    char *why = NULL;
+    first->settings = hg_difference_settings(first->control_vm, &first->settings_len);
+    if (first->settings == NULL)
+        return HG_ENOMEM;
+    err = hg_generation_make(node, node->options, NULL, first, &why);
+    if (err < 0)
+        return say_failure(why, err);
+    if (err == HG_OK)
+        err = hg_reload_init(node);
+    if (err == HG_OK)
+        err = hg_generation_publish(node, first);
+    if (err == HG_OK)
+        err = hg_front_init(&node->admin, node, &node->control);
     if (err == HG_OK)
         err = hg_drain_init(node);
-    if (err == HG_OK) {
-        char *why = NULL;
-        err = hg_node_scripts_start(node, options, &why);
-        if (err < 0)
-            say_failure(why, err);
-    }
     if (err == HG_OK)
         err = hg_workers_start(node);
     if (err == HG_OK) {
@@ -309,7 +223,7 @@ static int start(struct hg_node *node, const struct hg_node_options *options)
 static void release(struct hg_node *node)
 {
     hg_workers_stop(node);
-    hg_node_scripts_stop(node);
+    hg_generations_stop(node);
     for (unsigned i = 0; i < node->workers_started; i++) {
         hg_loop_finish(&node->workers[i].loop);
         hg_front_finish(&node->workers[i].front);
@@ -317,8 +231,9 @@ static void release(struct hg_node *node)
     hg_loop_finish(&node->control);
     hg_front_finish(&node->admin);
     hg_free(node->workers);
-    hg_routes_release(node);
+    hg_reload_finish(node);
     hg_node_source_finish(node);
+    hg_node_scripts_finish(node);
 }
 
 static void set_process(void)
@@ -341,8 +256,14 @@ int hg_node_run(const struct hg_node_options *options)
     }
     set_process();
     int exit_code = EXIT_CONFIG;
-    if (load(options, &node->control_vm, &node->config) == HG_OK) {
-        int err = start(node, options);
+    char *error = NULL;
+    struct hg_generation *first = &node->generations[0];
+    struct hg_vm_config vm = hg_node_vm_config(options);
+    node->options = options;
+    int err = hg_generation_load(first, &vm, &error);
+    node->config = first->config;
+    if (err == HG_OK) {
+        err = start(node, first);
         if (err < 0) {
             hg_log_finish();
             /* Threads may be running: leave without undoing. */
@@ -351,14 +272,16 @@ int hg_node_run(const struct hg_node_options *options)
         }
         hg_log(HG_LOG_INFO, "node ready name=%s version=%s workers=%u", node->config->name,
                HG_VERSION, node->worker_count);
-        hg_runtime_serve(node->runtime);
+        hg_runtime_serve(first->runtime);
         hg_loop_run(&node->control);
         release(node);
         exit_code = 0;
         hg_log_finish();
+    } else {
+        say_failure(error, err);
+        hg_vm_destroy(first->control_vm);
     }
     hg_config_destroy(node->config);
-    hg_vm_destroy(node->control_vm);
     hg_free(node);
     return exit_code;
 }

@@ -2,11 +2,12 @@
  * node_impl - the parts of a running node that its files share. Not for other floors.
  *
  *   node.c      start and stop              request.c   a client's request: route, key, get, answer
+ *   generation.c  what one loading of the configuration made; scripts.c its threads; publish.c, reload.c how the next one comes to serve
  *   workers.c   worker loops, accept        serve.c     answers of hg.serve
  *   drain.c     signals, leaving            call.c      function routes, pages of errors; call_origin.c  origins
  *   source.c    what groups need from us    peer_side.c what peers ask of us
  *   contact.c   what others changed         peer_grpc.c over gRPC; peer_many.c many keys in one message; peer_changes.c changes
- *   change.c    writes across the cluster   admin.c     the admin listener; stats.c, metrics.c, ring_page.c, hot.c, explain.c its pages
+ *   change.c    writes across the cluster   admin.c     the admin listener; admin_reload.c, stats.c, metrics.c, ring_page.c, hot.c, explain.c its pages
  */
 #ifndef HG_NODE_NODE_IMPL_H
 #define HG_NODE_NODE_IMPL_H
@@ -17,8 +18,9 @@
 #include "net/peers.h"
 #include "net/server.h"
 #include "net/timer.h"
-#include "node/config.h"
+#include "node/generation.h"
 #include "node/origins.h"
+#include "node/retired.h"
 #include "wire/route.h"
 
 struct hg_node;
@@ -27,6 +29,7 @@ struct hg_node_options;
 /* A loop that serves connections: a worker, or the control loop (admin only). */
 struct hg_front {
     struct hg_node *node;
+    struct hg_generation *generation; /* held: what requests are answered with; changes between two callbacks (reload.c) */
     struct hg_loop *loop;
     struct hg_server *server;
     struct hg_buf headers, body;      /* scratch of one answer */
@@ -48,6 +51,8 @@ struct hg_worker {
     struct hg_front front;
     struct hg_peer_client *client;    /* NULL once the worker stops */
     struct hg_mail stop, drain;       /* posted by the control thread */
+    struct hg_mail adopt;             /* likewise: another generation serves */
+    atomic_bool adopt_posted;
     bool is_closed;                   /* server and client are gone */
     unsigned closing;                 /* close callbacks still awaited */
     _Atomic size_t busy;              /* exchanges in work, as last seen by its own loop */
@@ -90,15 +95,20 @@ struct hg_node_listener {
 };
 
 struct hg_node {
-    struct hg_config *config;
-    struct hg_vm *control_vm;
-    struct hg_runtime *runtime;
+    const struct hg_node_options *options;
+    struct hg_config *config;         /* the first one: for what no reload changes (lua/hgcache/reload.lua) */
+    struct hg_generation generations[HG_GENERATIONS_MAX];
+    _Atomic(struct hg_generation *) generation; /* the one that serves; changed by the control loop */
+    atomic_bool wants_evicted, wants_hot;       /* of it */
+    struct hg_retired retired;        /* control loop only */
+    struct hg_reload *reload;         /* reload.c; NULL under test */
     struct hg_shared *shared;         /* the tables of hg.shared */
     struct hg_vm_fakes *fakes;        /* of a node under test (harness.h); else NULL */
+    pthread_mutex_t past_lock;
+    struct hg_runtime_stats past;     /* of generations that are gone; under it */
     struct hg_metrics *metrics;       /* those of scripts: hg.counter and its like */
     struct hg_source source;          /* what groups ask of us; they borrow it */
     struct hg_groups *groups;
-    struct hg_guard *guards;
     struct hg_node_members *members; /* NULL in a cluster of one */
     struct hg_mail follow;           /* to the first worker: the members have changed */
     atomic_bool follow_posted;
@@ -115,11 +125,6 @@ struct hg_node {
     struct hg_node_listener listeners[HG_LISTENERS_MAX];
     size_t listener_count;
     struct hg_server_limits server_limits;
-    struct hg_node_route *node_routes;
-    size_t route_count;
-    struct hg_routes *routes;
-    struct hg_cors *cors;
-    bool asks_origins;                /* some CORS is by a function */
     struct hg_bytes name;
     _Atomic size_t connections;
     _Atomic unsigned changes_running; /* writes that wait for the cluster, and explanations */
@@ -147,9 +152,16 @@ static inline const struct hg_view *hg_node_view(const struct hg_node *node)
 
 #define HG_COUNT_UP(counter) atomic_fetch_add_explicit(&(counter), 1, memory_order_relaxed)
 
-/* node.c: the script threads and what they share. HG_EINVAL: *out_error says why (hg_free it). */
-int hg_node_scripts_start(struct hg_node *node, const struct hg_node_options *options, char **out_error);
-void hg_node_scripts_stop(struct hg_node *node);
+/* scripts.c: what script threads share; the threads of a generation. HG_EINVAL: *out_error says why (hg_free it). */
+int hg_node_scripts_init(struct hg_node *node);
+void hg_node_scripts_finish(struct hg_node *node);
+int hg_node_scripts_start(struct hg_node *node, const struct hg_node_options *options,
+                          struct hg_generation *generation, char **out_error);
+struct hg_vm_config hg_node_vm_config(const struct hg_node_options *options);
+/* Those of all generations that there were. */
+void hg_node_scripts_stats(struct hg_node *node, struct hg_runtime_stats *out_stats);
+/* LIVE -> CLOSING, and its counters go on in that sum. False: somebody holds it. */
+bool hg_node_scripts_close(struct hg_node *node, struct hg_generation *generation);
 
 /* workers.c */
 int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *loop);
@@ -163,7 +175,10 @@ void hg_node_on_accept(void *ctx, int fd, unsigned roles);
 struct hg_worker *hg_node_worker_of(struct hg_node *node, struct hg_loop *loop); /* NULL: not a worker's loop */
 struct hg_worker *hg_node_any_worker(struct hg_node *node);
 
-/* source.c */
+void hg_front_adopt(struct hg_front *front); /* on its loop: the generation that serves */
+unsigned hg_node_cpu_count(void);
+
+/* source.c. Groups come with a generation. */
 int hg_node_source_init(struct hg_node *node);
 void hg_node_source_finish(struct hg_node *node);
 void hg_node_deliver(struct hg_loop *loop, struct hg_list *list);
@@ -189,6 +204,7 @@ struct hg_request {
     struct hg_timer timer;
     void (*release)(void *target);    /* target is needed no more; NULL: nobody cares */
     struct hg_front *front;
+    struct hg_generation *generation; /* held once it waits: target is of it */
     struct hg_exchange *exchange;     /* NULL once the client has gone */
     hg_request_reply_fn reply;
     struct hg_group *group;
@@ -364,13 +380,48 @@ int hg_metrics_format(struct hg_node *node, struct hg_buf *buf);
  */
 bool hg_handover_start(struct hg_node *node, void (*done)(struct hg_node *node));
 
+/* publish.c, on the control loop: the generation serves from now on. HG_ENOMEM: nothing has changed. */
+int hg_generation_publish(struct hg_node *node, struct hg_generation *generation);
+
+/* reload.c */
+int hg_reload_init(struct hg_node *node); /* on the control loop */
+void hg_reload_finish(struct hg_node *node); /* nothing of it runs any more */
+void hg_reload_tick(struct hg_node *node); /* by housekeeping */
+void hg_reload_by_signal(struct hg_node *node);
+bool hg_reload_is_running(const struct hg_node *node); /* a configuration is being loaded, or a generation ended */
+#define HG_RELOAD_COUNTERS(X) X(done) X(refused) X(rolled_back)
+struct hg_reload_stats {
+    uint64_t generation, since_ms; /* the one that serves, and since when; boot time */
+    uint64_t generations;          /* that are there */
+    uint64_t retired;              /* what was replaced and is not freed yet */
+#define X(name) uint64_t name;
+    HG_RELOAD_COUNTERS(X)
+#undef X
+};
+void hg_reload_stats(struct hg_node *node, struct hg_reload_stats *out_stats); /* any thread */
+/* admin_reload.c */
+void hg_admin_reload(struct hg_front *front, struct hg_exchange *exchange);
+void hg_admin_drain(struct hg_front *front, struct hg_exchange *exchange);
+/* Who asks for a reload waits for what it came to. On any loop of the node. */
+struct hg_reload_ask {
+    struct hg_mail mail;
+    struct hg_list link;
+    struct hg_node *node;
+    struct hg_loop *home;
+    void (*done)(struct hg_reload_ask *ask); /* on home, exactly once */
+    /* Result: of HTTP, and a body of JSON (200) or one line of text. */
+    int status;
+    struct hg_buf body;
+};
+void hg_reload_ask(struct hg_reload_ask *ask);
+
 /* drain.c */
 int hg_drain_init(struct hg_node *node);  /* signal handlers, housekeeping timer */
 void hg_drain_begin(struct hg_node *node);
 void hg_node_exit_now(struct hg_node *node, const char *why); /* with 1, from any thread */
 
 /* compile.c: routes and CORS of the configuration. HG_EINVAL with one line. */
-int hg_routes_compile(struct hg_node *node, char *error, size_t error_size);
-void hg_routes_release(struct hg_node *node);
+int hg_routes_compile(struct hg_generation *generation, char *error, size_t error_size);
+void hg_routes_release(struct hg_generation *generation);
 
 #endif

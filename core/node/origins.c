@@ -25,6 +25,14 @@ int hg_origins_create(struct hg_origins **out_origins)
     return HG_OK;
 }
 
+void hg_origins_clear(struct hg_origins *origins)
+{
+    for (size_t i = 0; i < HG_ORIGINS_SLOTS; i++) {
+        hg_free(origins->slots[i]);
+        origins->slots[i] = NULL;
+    }
+}
+
 void hg_origins_destroy(struct hg_origins *origins)
 {
     for (size_t i = 0; origins != NULL && i < HG_ORIGINS_SLOTS; i++)

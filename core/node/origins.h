@@ -23,6 +23,7 @@ enum hg_origin_word {
 
 int hg_origins_create(struct hg_origins **out_origins);
 void hg_origins_destroy(struct hg_origins *origins);
+void hg_origins_clear(struct hg_origins *origins); /* nothing is known */
 /* What was said of it; false: nothing is known. */
 bool hg_origins_find(const struct hg_origins *origins, const struct hg_cors *cors, struct hg_bytes origin,
                      uint64_t now_ms, enum hg_origin_word *out_word);

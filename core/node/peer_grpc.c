@@ -147,8 +147,9 @@ static struct hg_group *find_group(struct hg_front *front, struct hg_exchange *e
     /* HgCache v2 names none. */
     if (name.len == 0 && node->config->default_group != NULL)
         name = hg_bytes_str(node->config->default_group);
-    if (name.len == 0 && hg_groups_count(node->groups) == 1)
-        return hg_groups_at(node->groups, 0);
+    struct hg_group *only = name.len == 0 ? hg_groups_only(node->groups) : NULL;
+    if (only != NULL)
+        return only;
     struct hg_group *group = hg_groups_find(node->groups, name);
     if (group != NULL)
         return group;

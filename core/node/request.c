@@ -20,18 +20,18 @@ const struct hg_server_ops hg_node_server_ops = {
     .closed = hg_node_closed,
 };
 
-static struct hg_node_route *route_for_preflight(struct hg_node *node,
+static struct hg_node_route *route_for_preflight(const struct hg_generation *generation,
                                                  const struct hg_http1_request *request)
 {
     struct hg_route_match match;
     enum hg_method method =
         hg_method_from_name(hg_http1_field(request, "access-control-request-method"));
     if (method != HG_METHOD_COUNT &&
-        hg_routes_match(node->routes, method, request->path, &match) == HG_OK &&
+        hg_routes_match(generation->routes, method, request->path, &match) == HG_OK &&
         match.target != NULL)
         return match.target;
     for (int any = 0; any < HG_METHOD_COUNT; any++) {
-        if (hg_routes_match(node->routes, (enum hg_method)any, request->path, &match) == HG_OK &&
+        if (hg_routes_match(generation->routes, (enum hg_method)any, request->path, &match) == HG_OK &&
             match.target != NULL)
             return match.target;
     }
@@ -41,12 +41,12 @@ static struct hg_node_route *route_for_preflight(struct hg_node *node,
 /* OPTIONS that no route asked for: a preflight, or a question for the methods. */
 static void answer_options(struct hg_front *front, struct hg_exchange *exchange, unsigned methods)
 {
-    struct hg_node *node = front->node;
+    const struct hg_generation *generation = front->generation;
     const struct hg_http1_request *request = exchange->request;
     hg_buf_clear(&front->headers);
     if (hg_cors_is_preflight(request)) {
-        struct hg_node_route *route = route_for_preflight(node, request);
-        hg_cors_preflight(route != NULL ? route->cors : node->cors, request,
+        struct hg_node_route *route = route_for_preflight(generation, request);
+        hg_cors_preflight(route != NULL ? route->cors : generation->cors, request,
                           exchange->marks & HG_MARK_APPROVED, &front->headers);
     } else {
         char allow[96];
@@ -77,18 +77,18 @@ static void answer_match(struct hg_front *front, struct hg_exchange *exchange,
         hg_methods_format(match->allowed_methods, allow, sizeof(allow));
         hg_buf_clear(&front->headers);
         hg_field_append(&front->headers, HG_BYTES("Allow"), hg_bytes_str(allow));
-        hg_front_cors(front, exchange, front->node->cors);
+        hg_front_cors(front, exchange, front->generation->cors);
         hg_front_error_more(front, exchange, NULL, 405, "method not allowed");
     }
 }
 
 /* Whose CORS the answer will have. */
-static struct hg_node_route *route_of_cors(struct hg_node *node,
+static struct hg_node_route *route_of_cors(const struct hg_generation *generation,
                                            const struct hg_http1_request *request,
                                            const struct hg_route_match *match)
 {
     if (match->target == NULL && request->method == HG_OPTIONS && hg_cors_is_preflight(request))
-        return route_for_preflight(node, request);
+        return route_for_preflight(generation, request);
     return match->target;
 }
 
@@ -108,7 +108,7 @@ static void answer_said(struct hg_front *front, struct hg_exchange *exchange,
     mark(exchange, word);
     if (exchange->conn == NULL)
         hg_exchange_drop(exchange);
-    else if (hg_routes_match(front->node->routes, exchange->request->method,
+    else if (hg_routes_match(front->generation->routes, exchange->request->method,
                              exchange->request->path, &match) == HG_OK)
         answer_match(front, exchange, &match);
     else
@@ -118,23 +118,23 @@ static void answer_said(struct hg_front *front, struct hg_exchange *exchange,
 static void answer_route(struct hg_front *front, struct hg_exchange *exchange)
 {
     const struct hg_http1_request *request = exchange->request;
-    struct hg_node *node = front->node;
+    const struct hg_generation *generation = front->generation;
     struct hg_route_match match;
     enum hg_origin_word word;
     if (request->method == HG_OPTIONS && request->path.len == 1 && request->path.data[0] == '*') {
         answer_options(front, exchange, (1u << HG_GET) | (1u << HG_OPTIONS));
         return;
     }
-    if (hg_routes_match(node->routes, request->method, request->path, &match) != HG_OK) {
+    if (hg_routes_match(generation->routes, request->method, request->path, &match) != HG_OK) {
         hg_front_error(front, exchange, NULL, 400, "badly percent-encoded path");
         return;
     }
-    if (!node->asks_origins || request->origin_count == 0) {
+    if (!generation->asks_origins || request->origin_count == 0) {
         answer_match(front, exchange, &match);
         return;
     }
-    struct hg_node_route *route = route_of_cors(node, request, &match);
-    const struct hg_cors *cors = route != NULL ? route->cors : node->cors;
+    struct hg_node_route *route = route_of_cors(generation, request, &match);
+    const struct hg_cors *cors = route != NULL ? route->cors : generation->cors;
     if (!hg_cors_is_asking(cors, request)) {
         answer_match(front, exchange, &match);
     } else if (hg_origins_find(front->origins, cors, request->origin, hg_loop_now(front->loop),
@@ -159,7 +159,7 @@ void hg_node_request(void *ctx, struct hg_exchange *exchange)
 {
     struct hg_front *front = ctx;
     struct hg_bytes rest;
-    if (front->node->config->log_access)
+    if (front->generation->config->log_access)
         log_access(exchange);
     if (hg_peer_grpc_is_asked(exchange)) {
         hg_peer_grpc_request(front, exchange);
@@ -207,6 +207,8 @@ static void request_destroy(struct hg_request *request)
 {
     if (request->release != NULL)
         request->release(request->target);
+    hg_generation_release(request->generation);
+    request->generation = NULL;
     if (request->timer_open)
         hg_timer_close(&request->timer, on_timer_closed);
     else
@@ -333,6 +335,8 @@ void hg_request_get_owned(struct hg_front *front, struct hg_exchange *exchange,
     }
 
     front->spare = NULL;
+    request->generation = front->generation;
+    hg_generation_hold(request->generation); /* it is there: the front holds it */
     request->release = release;
     request->reply = reply;
     request->group = group;

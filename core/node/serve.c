@@ -69,7 +69,7 @@ void hg_front_cors(struct hg_front *front, const struct hg_exchange *exchange,
 static void append_cors(struct hg_front *front, const struct hg_exchange *exchange,
                         const struct hg_node_route *route)
 {
-    hg_front_cors(front, exchange, route != NULL ? route->cors : front->node->cors);
+    hg_front_cors(front, exchange, route != NULL ? route->cors : front->generation->cors);
 }
 
 static const struct hg_config_page *find_page(const struct hg_config *config, int status)
@@ -90,7 +90,7 @@ const char *hg_front_page(void *ctx, unsigned roles, int status, const char **ou
 {
     const struct hg_front *front = ctx;
     const struct hg_config_page *page =
-        roles & HG_ROLE_API ? find_page(front->node->config, status) : NULL;
+        roles & HG_ROLE_API ? find_page(front->generation->config, status) : NULL;
     if (page == NULL || page->text == NULL)
         return NULL;
     *out_type = type_of(page);
@@ -114,7 +114,7 @@ void hg_front_error_more(struct hg_front *front, struct hg_exchange *exchange,
     bool is_envelope =
         route != NULL && !route->config->is_function && route->config->as == HG_AS_ENVELOPE;
     bool may_have = !is_envelope && (exchange->marks & HG_MARK_PAGES);
-    const struct hg_config_page *page = may_have ? find_page(front->node->config, status) : NULL;
+    const struct hg_config_page *page = may_have ? find_page(front->generation->config, status) : NULL;
 
     if (page != NULL && page->text != NULL) {
         answer_text(front, exchange, status, type_of(page), hg_bytes_str(page->text));
@@ -293,8 +293,9 @@ static struct hg_group *find_group(struct hg_front *front, struct hg_exchange *e
     struct hg_groups *groups = front->node->groups;
     struct hg_bytes raw;
     int err = hg_query_find(exchange->request->query, HG_BYTES("group"), &raw);
-    if (err == HG_ENOENT && hg_groups_count(groups) == 1)
-        return hg_groups_at(groups, 0);
+    struct hg_group *only = err == HG_ENOENT ? hg_groups_only(groups) : NULL;
+    if (only != NULL)
+        return only;
     char name[256];
     size_t len = 0;
     if (err == HG_ENOENT) {

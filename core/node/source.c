@@ -19,7 +19,10 @@ static int source_load(void *ctx, struct hg_load *load)
     struct hg_node *node = ctx;
     if (is_refused(node, load))
         return HG_EDRAINING;
-    return hg_runtime_load(node->runtime, load);
+    struct hg_generation *generation = hg_generation_of(node, load->group);
+    int err = generation == NULL ? HG_ENOENT : hg_runtime_load(generation->runtime, load);
+    hg_generation_release(generation);
+    return err;
 }
 
 /* An ask that begins on a script thread, or on none, is carried to a worker. */
@@ -93,21 +96,28 @@ static void source_wake(void *ctx, struct hg_loop *loop, struct hg_list *waiters
 static void source_evicted(void *ctx, struct hg_group *group, struct hg_value *value, int reason)
 {
     struct hg_node *node = ctx;
-    if (node->config->groups[hg_group_index(group)].has_on_evict)
-        hg_runtime_evicted(node->runtime, group, value, reason);
+    if (!atomic_load_explicit(&node->wants_evicted, memory_order_relaxed))
+        return;
+    struct hg_generation *generation = hg_generation_now(node);
+    hg_runtime_evicted(generation->runtime, group, value, reason);
+    hg_generation_release(generation);
 }
 
 static void source_hot(void *ctx, struct hg_group *group, struct hg_value *value, uint64_t minute)
 {
     struct hg_node *node = ctx;
-    if (node->config->groups[hg_group_index(group)].has_on_hot)
-        hg_runtime_hot(node->runtime, group, value, minute);
+    if (!atomic_load_explicit(&node->wants_hot, memory_order_relaxed))
+        return;
+    struct hg_generation *generation = hg_generation_now(node);
+    hg_runtime_hot(generation->runtime, group, value, minute);
+    hg_generation_release(generation);
 }
 
 static void source_crowded(void *ctx, struct hg_group *group)
 {
-    struct hg_node *node = ctx;
-    hg_runtime_crowded(node->runtime, group);
+    struct hg_generation *generation = hg_generation_now(ctx);
+    hg_runtime_crowded(generation->runtime, group);
+    hg_generation_release(generation);
 }
 
 static uint64_t source_random(void *ctx)
@@ -130,9 +140,7 @@ void hg_node_source_finish(struct hg_node *node)
     hg_mismatches_finish(&node->mismatches);
     hg_groups_destroy(node->groups);
     hg_node_members_finish(node);
-    for (size_t i = 0; node->guards != NULL && i < node->config->source_count; i++)
-        hg_guard_finish(&node->guards[i]);
-    hg_free(node->guards);
+    hg_generation_guards_free(node);
 }
 
 /* A Go node that is asked asks the owner, who is us. */
@@ -143,21 +151,17 @@ static bool may_peek(const struct hg_config *config)
 
 int hg_node_source_init(struct hg_node *node)
 {
-    struct hg_config *config = node->config;
-    bool wants_evicted = false, wants_hot = false;
+    const struct hg_config *config = node->config;
+    hg_retired_init(&node->retired);
     hg_mismatches_init(&node->mismatches);
-    for (size_t i = 0; i < config->group_count; i++) {
-        wants_evicted |= config->groups[i].has_on_evict;
-        wants_hot |= config->groups[i].has_on_hot;
-    }
     node->source = (struct hg_source){
         .ctx = node,
         .load = source_load,
         .ask = source_ask,
         .is_up = source_is_up,
         .wake = source_wake,
-        .evicted = wants_evicted ? source_evicted : NULL,
-        .hot = wants_hot ? source_hot : NULL,
+        .evicted = source_evicted,
+        .hot = source_hot,
         .crowded = source_crowded,
         .random = source_random,
     };
@@ -180,18 +184,5 @@ int hg_node_source_init(struct hg_node *node)
     if (err < 0)
         return err;
 
-    node->guards =
-        hg_calloc(config->source_count == 0 ? 1 : config->source_count, sizeof(*node->guards));
-    if (node->guards == NULL)
-        return HG_ENOMEM;
-    for (size_t i = 0; i < config->source_count; i++)
-        hg_guard_init(&node->guards[i], &config->sources[i]);
-    for (size_t i = 0; i < config->group_count; i++) {
-        struct hg_group *group;
-        config->groups[i].group.guard = &node->guards[config->groups[i].source];
-        err = hg_groups_add(node->groups, &config->groups[i].group, &group);
-        if (err < 0)
-            return err;
-    }
     return hg_node_members_init(node);
 }

@@ -25,7 +25,21 @@ int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *
     if (front->key == NULL || hg_buf_reserve(&front->headers, HEADERS_RESERVED) < 0 ||
         hg_buf_reserve(&front->body, TEXT_RESERVED) < 0 || hg_origins_create(&front->origins) < 0)
         return HG_ENOMEM;
+    if (front->generation == NULL)
+        hg_front_adopt(front);
     return hg_server_create(loop, &node->server_limits, &hg_node_server_ops, front, &front->server);
+}
+
+void hg_front_adopt(struct hg_front *front)
+{
+    struct hg_generation *before = front->generation;
+    front->generation = hg_generation_now(front->node);
+    atomic_fetch_add(&front->generation->fronts, 1);
+    if (before == NULL)
+        return;
+    hg_origins_clear(front->origins); /* what was said is of CORS that may go */
+    atomic_fetch_sub(&before->fronts, 1);
+    hg_generation_release(before);
 }
 
 void hg_front_trim(struct hg_front *front)
@@ -130,6 +144,13 @@ static void on_drain(struct hg_mail *mail)
     uv_timer_start(&worker->tick, on_tick, 5, 5);
 }
 
+static void on_adopt_generation(struct hg_mail *mail)
+{
+    struct hg_worker *worker = hg_container_of(mail, struct hg_worker, adopt);
+    atomic_store(&worker->adopt_posted, false);
+    hg_front_adopt(&worker->front);
+}
+
 static void on_closed(void *ctx)
 {
     struct hg_worker *worker = ctx;
@@ -170,6 +191,7 @@ static int worker_start(struct hg_node *node, unsigned index)
     worker->loop.user = worker;
     worker->stop.deliver = on_stop;
     worker->drain.deliver = on_drain;
+    worker->adopt.deliver = on_adopt_generation;
     err = hg_front_init(&worker->front, node, &worker->loop);
     if (err == HG_OK)
         err = hg_err_from_uv(uv_timer_init(&worker->loop.uv, &worker->tick));

@@ -40,6 +40,7 @@ static void report(struct hg_runtime *runtime, struct owed *owed, const char *me
          it = hg_list_pop_front(&owed->loads)) {
         atomic_fetch_sub(&runtime->task_count, 1);
         struct hg_load *load = hg_container_of(it, struct hg_load, link);
+        hg_runtime_note_load(runtime, load->group, true);
         load->is_own_fault = is_own_fault;
         hg_load_report_error(load, HG_CLASS_TIMEOUT, message, 0, NULL);
     }

@@ -35,14 +35,17 @@ static void queue(struct hg_runtime *runtime, struct hg_evicted evicted)
 void hg_runtime_evicted(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value,
                         int reason)
 {
-    if (runtime->group_evicts[hg_group_index(group)] && hg_value_status(value) == HG_STATUS_VALUE)
+    size_t index = hg_group_index(group);
+    if (index < runtime->group_count && runtime->group_evicts[index] &&
+        hg_value_status(value) == HG_STATUS_VALUE)
         queue(runtime, (struct hg_evicted){.group = group, .value = value, .reason = reason});
 }
 
 void hg_runtime_hot(struct hg_runtime *runtime, struct hg_group *group, struct hg_value *value,
                     uint64_t minute)
 {
-    if (runtime->group_is_told[hg_group_index(group)] && minute > 0)
+    size_t index = hg_group_index(group);
+    if (index < runtime->group_count && runtime->group_is_told[index] && minute > 0)
         queue(runtime, (struct hg_evicted){.group = group, .value = value, .minute = minute});
 }
 

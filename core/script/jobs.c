@@ -14,16 +14,26 @@
 #include "net/clock.h"
 #include "net/log.h"
 
-void hg_runtime_serve(struct hg_runtime *runtime)
+static void set_serving(struct hg_runtime *runtime, bool is_serving)
 {
     struct hg_pool *pool = &runtime->pools[0];
 
-    atomic_store(&runtime->is_serving, true);
+    atomic_store(&runtime->is_serving, is_serving);
     pthread_mutex_lock(&pool->lock);
     if (pool->threads[0] != NULL)
         hg_thread_wake(pool->threads[0]);
     pthread_mutex_unlock(&pool->lock);
     hg_discovery_wake(runtime);
+}
+
+void hg_runtime_serve(struct hg_runtime *runtime)
+{
+    set_serving(runtime, true);
+}
+
+void hg_runtime_rest(struct hg_runtime *runtime)
+{
+    set_serving(runtime, false);
 }
 
 static const char *name_of(const struct hg_vm *vm, unsigned job)
@@ -67,6 +77,21 @@ void hg_jobs_begin(struct hg_thread *thread)
         if (atomic_load(&runtime->job_hung[i]) || (job->every_ms == 0 && !is_first))
             continue;
         hg_job_start(thread, i, job->every_ms);
+    }
+}
+
+/* Those that wait for a tick; of discovery, which may wait for years, all. */
+void hg_jobs_rest(struct hg_thread *thread)
+{
+    thread->has_jobs = false;
+    hg_list_for_each_safe(it, &thread->tasks)
+    {
+        struct hg_task *task = hg_container_of(it, struct hg_task, link);
+        if (!thread->is_discovery &&
+            (task->kind != HG_TASK_JOB || task->state != HG_TASK_BACKOFF))
+            continue;
+        if (hg_task_claim(task))
+            hg_task_end(task);
     }
 }
 
@@ -122,7 +147,7 @@ void hg_job_ended(struct hg_task *task, const struct hg_ending *ending)
     }
     if (task->job == HG_JOB_LEAVE)
         atomic_store(&task->runtime->has_left, true);
-    if (job->every_ms > 0)
+    if (job->every_ms > 0 && atomic_load(&task->runtime->is_serving))
         wait_for_tick(task, job->every_ms);
     else if (hg_task_claim(task))
         hg_task_end(task);

@@ -158,7 +158,7 @@ static int push_getter(lua_State *L, struct hg_task *task, void *ud)
     lua_setfield(L, -2, "reason");
     lua_pushinteger(L, (lua_Integer)task->attempt);
     lua_setfield(L, -2, "attempt");
-    push_source(L, hg_group_config(load->group)->guard);
+    push_source(L, load->guard);
     lua_pushnumber(L, (double)task->run_deadline_ms);
     lua_pushcclosure(L, l_remaining, 1);
     lua_setfield(L, -2, "remaining");
@@ -167,12 +167,28 @@ static int push_getter(lua_State *L, struct hg_task *task, void *ud)
     return 2;
 }
 
+/* By what it says of the source: denied is an answer (group/guard.h). */
+static void count(const struct hg_task *task, const struct hg_outcome *outcome)
+{
+    for (size_t i = 0; outcome->kind == HG_OUTCOME_MANY && i < outcome->result_count; i++) {
+        const struct hg_value *result = outcome->results[i];
+        hg_runtime_note_load(task->runtime, task->load->group,
+                             hg_value_status(result) == HG_STATUS_ERROR &&
+                                 hg_value_class(result) != HG_CLASS_DENIED);
+    }
+    if (outcome->kind != HG_OUTCOME_MANY)
+        hg_runtime_note_load(task->runtime, task->load->group,
+                             outcome->kind == HG_OUTCOME_ERROR &&
+                                 outcome->klass != HG_CLASS_DENIED);
+}
+
 static void report(struct hg_task *task, struct hg_outcome *outcome)
 {
     struct hg_load *load = task->load;
     struct hg_loop *here = &task->thread->loop;
     struct hg_runtime *runtime = task->runtime;
 
+    count(task, outcome);
     task->load = NULL;
     hg_task_end(task);
     atomic_fetch_sub(&runtime->task_count, 1);
@@ -224,7 +240,7 @@ void hg_load_begin(struct hg_task *task)
         return;
     }
     struct hg_load *load = task->load;
-    const struct hg_guard *guard = hg_group_config(load->group)->guard;
+    const struct hg_guard *guard = load->guard;
     uint64_t timeout_ms = guard != NULL ? guard->config.timeout_ms : RUN_TIMEOUT_MS;
     if (timeout_ms == 0) /* 0 means "do not" */
         timeout_ms = HG_FOREVER;
@@ -320,7 +336,7 @@ static uint64_t backoff_ms(const struct hg_guard *guard, unsigned attempt)
 static bool may_retry(const struct hg_task *task, const struct hg_outcome *outcome,
                       uint64_t *out_wait_ms)
 {
-    const struct hg_guard *guard = hg_group_config(task->load->group)->guard;
+    const struct hg_guard *guard = task->load->guard;
 
     if (outcome->kind != HG_OUTCOME_ERROR || outcome->is_final || guard == NULL ||
         task->attempt > guard->config.retries)

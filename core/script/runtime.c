@@ -65,17 +65,23 @@ static int map_groups(struct hg_runtime *runtime, const struct hg_runtime_config
     size_t count = config->group_count;
     char text[256];
 
+    runtime->group_list = hg_calloc(count + 1, sizeof(struct hg_group *));
     runtime->group_names = hg_calloc(count + 1, sizeof(char *));
+    runtime->load_counts = hg_calloc(count + 1, sizeof(struct hg_load_counts));
     runtime->group_pools = hg_calloc(count + 1, sizeof(struct hg_pool *));
     runtime->group_evicts = hg_calloc(count + 1, sizeof(bool));
     runtime->group_is_told = hg_calloc(count + 1, sizeof(bool));
     runtime->scoring = hg_calloc(count + 1, sizeof(struct hg_scoring));
-    if (runtime->group_names == NULL || runtime->group_pools == NULL ||
+    if (runtime->group_list == NULL || runtime->group_names == NULL ||
+        runtime->load_counts == NULL || runtime->group_pools == NULL ||
         runtime->group_evicts == NULL || runtime->group_is_told == NULL || runtime->scoring == NULL)
         return HG_ENOMEM;
     runtime->group_count = count;
     for (size_t i = 0; i < count; i++) {
-        runtime->group_names[i] = hg_group_name(hg_groups_at(config->groups, i));
+        if (config->group_list[i] == NULL)
+            continue;
+        runtime->group_list[i] = config->group_list[i];
+        runtime->group_names[i] = hg_group_name(config->group_list[i]);
         runtime->group_pools[i] = find_pool(runtime, config->group_pools[i]);
         if (runtime->group_pools[i] != NULL)
             continue;
@@ -189,11 +195,33 @@ int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime 
     return HG_OK;
 }
 
+void hg_runtime_note_load(struct hg_runtime *runtime, const struct hg_group *group, bool is_failed)
+{
+    struct hg_load_counts *counts = &runtime->load_counts[hg_group_index(group)];
+    atomic_fetch_add_explicit(&counts->ended, 1, memory_order_relaxed);
+    if (is_failed)
+        atomic_fetch_add_explicit(&counts->failed, 1, memory_order_relaxed);
+}
+
+void hg_runtime_loads(struct hg_runtime *runtime, const struct hg_group *group,
+                      uint64_t *out_ended, uint64_t *out_failed)
+{
+    size_t index = hg_group_index(group);
+    bool is_here = index < runtime->group_count && runtime->group_list[index] == group;
+    *out_failed = is_here ? atomic_load_explicit(&runtime->load_counts[index].failed,
+                                                 memory_order_relaxed)
+                          : 0;
+    *out_ended =
+        is_here ? atomic_load_explicit(&runtime->load_counts[index].ended, memory_order_relaxed) : 0;
+}
+
 int hg_runtime_load(struct hg_runtime *runtime, struct hg_load *load)
 {
     size_t index = hg_group_index(load->group);
-    struct hg_pool *pool = runtime->group_pools[index];
+    struct hg_pool *pool = index < runtime->group_count ? runtime->group_pools[index] : NULL;
 
+    if (pool == NULL) /* the group went with a configuration, or came with the next one */
+        return HG_ENOENT;
     if (atomic_load(&runtime->is_stopping) ||
         (atomic_load(&runtime->is_draining) && load->depth == 0))
         return HG_EDRAINING;
@@ -292,6 +320,26 @@ void hg_runtime_stats(struct hg_runtime *runtime, struct hg_runtime_stats *out_s
     }
 }
 
+size_t hg_runtime_running(const struct hg_runtime *runtime)
+{
+    return atomic_load(&runtime->task_count);
+}
+
+bool hg_runtime_is_idle(struct hg_runtime *runtime)
+{
+    bool is_idle = atomic_load(&runtime->task_count) == 0;
+    for (size_t i = 0; i < runtime->pool_count && is_idle; i++) {
+        struct hg_pool *pool = &runtime->pools[i];
+        pthread_mutex_lock(&pool->lock);
+        is_idle = atomic_load(&pool->pending_count) == 0;
+        for (unsigned slot = 0; slot < pool->thread_count && is_idle; slot++)
+            is_idle = pool->threads[slot] == NULL ||
+                      atomic_load(&pool->threads[slot]->task_count) == 0;
+        pthread_mutex_unlock(&pool->lock);
+    }
+    return is_idle;
+}
+
 bool hg_runtime_drain(struct hg_runtime *runtime)
 {
     atomic_store(&runtime->is_draining, true);
@@ -380,6 +428,8 @@ void hg_runtime_destroy(struct hg_runtime *runtime)
     for (size_t i = 0; i < runtime->pool_count; i++)
         hg_pool_finish(&runtime->pools[i]);
     hg_free(runtime->pools);
+    hg_free(runtime->group_list);
+    hg_free(runtime->load_counts);
     hg_free((void *)runtime->group_names);
     hg_free(runtime->group_pools);
     hg_free(runtime->group_evicts);

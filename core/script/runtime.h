@@ -55,7 +55,8 @@ struct hg_runtime_config {
     const struct hg_pool_config *pools;
     size_t pool_count;
     struct hg_groups *groups;          /* borrowed */
-    /* Name of each group's pool, by hg_group_index. */
+    /* The groups of this configuration, borrowed, and the name of each one's pool, by hg_group_index; NULL: none of that index. */
+    struct hg_group *const *group_list;
     const char *const *group_pools;
     size_t group_count;
     struct hg_vm *control;             /* whose data every VM's is compared with */
@@ -75,6 +76,13 @@ struct hg_runtime_config {
 int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime **out_runtime, char **out_error);
 /* The node answers from now on: hg.at_start and hg.every begin. Nothing runs before it but loads and calls. */
 void hg_runtime_serve(struct hg_runtime *runtime);
+/* Another runtime serves in its place: jobs and discovery end (runs under way go on), and begin again when it serves again. */
+void hg_runtime_rest(struct hg_runtime *runtime);
+/* Loads of the group whose getter's result is known, and those of them that failed (not: denied). Counters. */
+void hg_runtime_loads(struct hg_runtime *runtime, const struct hg_group *group, uint64_t *out_ended, uint64_t *out_failed);
+/* No load, call or coroutine is under way. */
+bool hg_runtime_is_idle(struct hg_runtime *runtime);
+size_t hg_runtime_running(const struct hg_runtime *runtime); /* loads and calls that were taken on and not reported */
 
 /* hg_source.load: reports by hg_load_finish, hg_load_keep or hg_load_fail exactly once, from a script thread or the watchdog. Retries
  * with backoff as the group's guard says; each run has the guard's timeout_ms. */

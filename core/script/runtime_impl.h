@@ -180,6 +180,11 @@ struct hg_evicted {
     uint64_t minute; /* 0: it left; else it is hot */
 };
 
+/* hg_runtime_loads */
+struct hg_load_counts {
+    atomic_uint_fast64_t ended, failed;
+};
+
 /* Of a group with hg.policy.sampled: score.c. */
 struct hg_scoring {
     atomic_int state;
@@ -193,8 +198,10 @@ struct hg_runtime {
     struct hg_groups *groups;
     struct hg_vm *control;
     uint64_t fingerprint;
+    struct hg_group **group_list; /* by index; NULL, and so are the next two: there is none */
     const char **group_names;
     struct hg_pool **group_pools;
+    struct hg_load_counts *load_counts;
     bool *group_evicts, *group_is_told; /* has on_evict, on_hot */
     struct hg_scoring *scoring;         /* of each group */
     atomic_bool score_wanted;
@@ -262,6 +269,9 @@ struct hg_outcome {
 };
 void hg_outcome_error(struct hg_outcome *outcome, enum hg_class klass, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* runtime.c: a getter's result for a key of the group is known. */
+void hg_runtime_note_load(struct hg_runtime *runtime, const struct hg_group *group, bool is_failed);
 
 /* pool.c */
 int hg_pool_init(struct hg_pool *pool, struct hg_runtime *runtime,
@@ -406,6 +416,7 @@ void hg_evict_drop(struct hg_runtime *runtime);
 
 /* jobs.c */
 void hg_jobs_begin(struct hg_thread *thread); /* on it, with a VM */
+void hg_jobs_rest(struct hg_thread *thread);  /* on it */
 void hg_job_begin(struct hg_task *task);
 void hg_job_ended(struct hg_task *task, const struct hg_ending *ending);
 /* It hung its thread. */

@@ -30,6 +30,8 @@ struct hand {
 void hg_runtime_crowded(struct hg_runtime *runtime, struct hg_group *group)
 {
     int idle = SCORE_IDLE;
+    if (hg_group_index(group) >= runtime->group_count)
+        return;
     struct hg_scoring *scoring = &runtime->scoring[hg_group_index(group)];
 
     if (!atomic_compare_exchange_strong(&scoring->state, &idle, SCORE_WANTED))
@@ -45,7 +47,7 @@ void hg_score_dispatch(struct hg_runtime *runtime)
     atomic_store(&runtime->score_wanted, false);
     for (size_t i = 0; i < runtime->group_count; i++) {
         struct hg_scoring *scoring = &runtime->scoring[i];
-        if (atomic_load(&scoring->state) != SCORE_WANTED)
+        if (atomic_load(&scoring->state) != SCORE_WANTED || runtime->group_list[i] == NULL)
             continue;
         struct hg_task *task =
             now_ms < atomic_load(&scoring->retry_ms) || atomic_load(&runtime->is_stopping)
@@ -54,7 +56,7 @@ void hg_score_dispatch(struct hg_runtime *runtime)
         atomic_store(&scoring->state, task == NULL ? SCORE_IDLE : SCORE_RUNNING);
         if (task == NULL)
             continue;
-        task->group = hg_groups_at(runtime->groups, i);
+        task->group = runtime->group_list[i];
         if (hg_pool_post(runtime->group_pools[i], task) < 0) {
             hg_task_free(task);
             atomic_store(&scoring->state, SCORE_IDLE);

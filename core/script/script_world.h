@@ -156,6 +156,7 @@ static UNUSED void world_start(struct world *world, const char *text)
 {
     char *error = NULL;
     const char *pools[4];
+    struct hg_group *list[4];
     size_t count = 0;
 
     snprintf(world->folder, sizeof(world->folder), "/tmp/hgcache-script-XXXXXX");
@@ -188,6 +189,7 @@ static UNUSED void world_start(struct world *world, const char *text)
         struct hg_group *group;
         world->group_config.name = world->groups[count];
         assert_int_equal(hg_groups_add(world->groups_all, &world->group_config, &group), HG_OK);
+        list[count] = group;
         pools[count] = "getters";
     }
 
@@ -209,6 +211,7 @@ static UNUSED void world_start(struct world *world, const char *text)
         .pools = pool_config,
         .pool_count = 2,
         .groups = world->groups_all,
+        .group_list = list,
         .group_pools = pools,
         .group_count = count,
         .control = world->control,

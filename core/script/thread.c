@@ -91,6 +91,9 @@ static void on_wake(struct hg_mail *mail)
         !atomic_load(&thread->has_stopped) && atomic_load(&thread->runtime->is_serving) &&
         has_vm(thread))
         hg_jobs_begin(thread);
+    if (thread->has_jobs && !atomic_load(&thread->runtime->is_serving) && thread->vm != NULL &&
+        !atomic_load(&thread->is_dead) && !atomic_load(&thread->has_stopped))
+        hg_jobs_rest(thread);
     if (thread->is_discovery && thread->has_jobs && !thread->has_left && thread->vm != NULL &&
         !atomic_load(&thread->is_dead) && !atomic_load(&thread->has_stopped) &&
         atomic_load(&thread->runtime->is_leaving))

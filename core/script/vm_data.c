@@ -135,7 +135,10 @@ struct bind {
 static void bind_one(lua_State *L, int groups, int list, const char *group, const char *field,
                      int index)
 {
-    lua_getfield(L, groups, group);
+    if (group != NULL)
+        lua_getfield(L, groups, group);
+    else
+        lua_pushnil(L); /* no group of this index */
     if (lua_istable(L, -1) && strcmp(field, functions[SCORE]) == 0) { /* of hg.policy.sampled{} */
         lua_getfield(L, -1, "policy");
         lua_remove(L, -2);

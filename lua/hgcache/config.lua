@@ -15,7 +15,8 @@
 --            limits = { key, value, headers, fields, body, connections, pipeline, streams, flights, waiters, peer_message,
 --                       header_timeout, idle_timeout, write_timeout },
 --            script = { memory, budget, jit }, http = { origins = nil (any)|{}, concurrency, per_load, ca = nil|string },
---            shared = { capacity, entries }, admin = { tokens = {}, hosts = {} }, insecure }
+--            shared = { capacity, entries }, admin = { tokens = {}, hosts = {} }, insecure,
+--            reload_guard = nil | { errors, window } }
 --   cluster = nil | { self, peers = {} (empty with discovery), discovery = nil|"function"|"file"|..., found_by = its options,
 --                     refresh = nil|ms, every (0: a list), transport, base_path,
 --                     ring = { name, hash = "xxh64"|"crc32", points }, timeout, lease,

@@ -192,6 +192,11 @@ local function describe_node(p, node)
     p.line(("drain_timeout = %s,"):format(one(node.drain_timeout, "duration")))
     p.line(("drain_delay = %s,"):format(one(node.drain_delay, "duration")))
     p.line(("insecure = %s,"):format(tostring(node.insecure)))
+    if node.reload_guard then
+        p.open("reload_guard = {")
+        plain(p, schema.reload_guard, node.reload_guard)
+        p.close()
+    end
     p.close()
 end
 

@@ -289,6 +289,11 @@ M.admin = {
         "a list of hosts", { max = 64, unique = true }), { default = {},
             help = "further names the Host header may have" }),
 }
+M.reload_guard = {
+    field("errors", T.number(0, 1),
+        { default = 0.1, help = "share of a group's loads above which the reload is rolled back" }),
+    field("window", T.duration { positive = true }, { default = "1m", help = "how long after a reload" }),
+}
 M.node = {
     field("name", T.string('a label such as "n1": a letter, then letters, digits, . _ -',
         { pattern = "^%a[%w._-]*$", max = 255 }), { default = "hgcache", help = "a label, in logs and Cache-Status" }),
@@ -307,7 +312,7 @@ M.node = {
     field("admin", T.section(M.admin), { default = {} }),
     field("insecure", T.boolean,
         { default = false, help = "allow peer and admin listeners off loopback without a token" }),
-    field("reload_guard", T.later(), { help = "rolls a bad reload back" }),
+    field("reload_guard", T.section(M.reload_guard), { help = "rolls a reload back whose getters fail; absent: none is" }),
 }
 M.cluster = {
     field("self", member, { required = true, help = "this node's member string; must stand in the list exactly" }),
@@ -589,7 +594,7 @@ M.root = {
 M.sections = {
     { "", M.root }, { "node", M.node }, { "node.listen", M.listen }, { "node.log", M.log }, { "node.limits", M.limits },
     { "node.script", M.script }, { "node.http", M.http }, { "node.shared", M.shared },
-    { "node.admin", M.admin }, { "cluster", M.cluster }, { "cluster.ring", M.ring },
+    { "node.admin", M.admin }, { "node.reload_guard", M.reload_guard }, { "cluster", M.cluster }, { "cluster.ring", M.ring },
     { "groups.NAME", M.group }, { "groups.NAME.source", M.source }, { "groups.NAME.source.breaker", M.breaker },
     { "groups.NAME.batch", M.batch },
     { "hg.serve", M.serve }, { "routes.handler", M.handler }, { "http", M.http_hooks }, { "cors", M.cors },

@@ -64,7 +64,7 @@ describe("words", function()
             assert.is_true(#r.err > 0)
         end
         assert.is_truthy(node.run({ "rnu" }).err:find("run", 1, true))
-        assert.equal(2, node.run({ "reload" }).code)
+        assert.equal(2, node.run({ "reload", "now" }).code)
     end)
 
     it("ends with 1 when there is no node", function()

@@ -249,6 +249,20 @@ function Node:kill()
     end
 end
 
+--- Another text for its configuration file, as opts.config: read with the next reload.
+function Node:configure(text)
+    M.write(self.file, PRELUDE .. text)
+end
+
+--- POST /reload. -> response; its body decoded where it is JSON
+function Node:reload()
+    local response = http.request(self.admin_port, { method = "POST", path = "/reload", timeout = READY_SECONDS })
+    if response.status == 200 then
+        response.body = cjson.decode(response.body)
+    end
+    return response
+end
+
 --- GET on the front end.
 function Node:get(path, opts)
     return http.get(self.api_port, path, opts)

@@ -90,7 +90,7 @@ describe("shipped configurations", function()
         local full = load_config("configs/full.lua")
         library()
         local small = assert(config.check {
-            node = { scripts = { slow = 2 } },
+            node = { scripts = { slow = 2 }, reload_guard = {} },
             groups = { test = { getter = function() end }, users = { pool = "slow", get_many = function() end } },
             cluster = { self = "http://127.0.0.1:8001", peers = { "http://127.0.0.1:8001" } },
             cors = { origins = { "https://example.com" } },

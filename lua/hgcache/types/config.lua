@@ -25,6 +25,7 @@
 ---@field shared? hgcache.config.node.shared # a table
 ---@field admin? hgcache.config.node.admin # a table
 ---@field insecure? boolean # allow peer and admin listeners off loopback without a token, default `false`
+---@field reload_guard? hgcache.config.node.reload_guard # rolls a reload back whose getters fail; absent: none is
 
 ---@class hgcache.config.node.listen
 ---@field peer? string # other nodes; default: the address in cluster.self
@@ -70,6 +71,10 @@
 ---@class hgcache.config.node.admin
 ---@field tokens? string[] # shared secrets of the admin listener, newest first
 ---@field hosts? string[] # further names the Host header may have
+
+---@class hgcache.config.node.reload_guard
+---@field errors? table<integer, string|hgcache.error_page> # share of a group's loads above which the reload is rolled back, default `0.1`
+---@field window? number|string # how long after a reload, default `"1m"`
 
 ---@class hgcache.config.cluster
 ---@field self string # this node's member string; must stand in the list exactly
