@@ -24,6 +24,8 @@ local SECRET = { "node.admin.tokens", "cluster.tokens", "cluster.found_by" }
 -- Named by a field of theirs; they come and go as a whole.
 local NAMED = { ["node.pools"] = "name", groups = "name", routes = "route", ["http.errors"] = "status" }
 
+local AUTO = { workers = true, shards = true, threads = true } -- as 0
+
 local kinds = {} -- of the last step of a path
 for _, section in ipairs { "node", "log", "limits", "script", "http", "shared", "cluster", "group", "source", "batch", "serve",
     "cors", "breaker" } do
@@ -39,6 +41,8 @@ local function show(name, value)
         return (("%q"):format(value):gsub("\\\n", "\\n"):gsub("\r", "\\r"):gsub("%z", "\\0"))
     elseif type(value) ~= "number" then
         return tostring(value)
+    elseif value == 0 and AUTO[name] then
+        return '"auto"'
     elseif kinds[name] == "size" then
         return '"' .. units.format_size(value) .. '"'
     elseif kinds[name] == "duration" then
