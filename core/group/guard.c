@@ -162,6 +162,14 @@ void hg_guard_drop(struct hg_guard *guard, uint64_t now_ms, struct hg_list *out_
     pthread_mutex_unlock(&guard->lock);
 }
 
+void hg_guard_forgive(struct hg_guard *guard)
+{
+    pthread_mutex_lock(&guard->lock);
+    guard->breaker = HG_BREAKER_CLOSED;
+    guard->failures_in_a_row = 0;
+    pthread_mutex_unlock(&guard->lock);
+}
+
 bool hg_guard_unqueue(struct hg_guard *guard, struct hg_load *load)
 {
     pthread_mutex_lock(&guard->lock);

@@ -60,6 +60,8 @@ void hg_guard_leave(struct hg_guard *guard, bool failed, uint64_t now_ms, struct
                     struct hg_list *out_refused);
 /* The same for a load that never ran its getter, or whose script was at fault: says nothing about the source's health. */
 void hg_guard_drop(struct hg_guard *guard, uint64_t now_ms, struct hg_list *out_ready);
+/* Other scripts ask the source from now on: the breaker is closed, and no failure counts any more. */
+void hg_guard_forgive(struct hg_guard *guard);
 /* Takes a waiting load out of the queue; false if it does not wait here (any more). */
 bool hg_guard_unqueue(struct hg_guard *guard, struct hg_load *load);
 /* Whether an ancestor of the load already holds a slot: the load takes none of its own. */

@@ -250,10 +250,40 @@ static void test_its_state_is_told(void **state)
     hg_guard_finish(&guard);
 }
 
+static void test_what_is_forgiven_counts_no_more(void **state)
+{
+    struct hg_guard guard;
+    struct hg_guard_config limits = config(4, 0, 2);
+    struct hg_load loads[4];
+    struct hg_list ready = HG_LIST_INIT(ready), refused = HG_LIST_INIT(refused);
+    uint64_t retry_ms = 0;
+
+    (void)state;
+    memset(loads, 0, sizeof(loads));
+    hg_guard_init(&guard, &limits);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(hg_guard_enter(&guard, &loads[i], 0, &retry_ms), HG_GUARD_RUN);
+    hg_guard_leave(&guard, true, 0, &ready, &refused);
+    hg_guard_leave(&guard, true, 0, &ready, &refused);
+    assert_int_equal(hg_guard_enter(&guard, &loads[3], 0, &retry_ms), HG_GUARD_OPEN);
+    hg_guard_forgive(&guard);
+    assert_int_equal(hg_guard_enter(&guard, &loads[3], 0, &retry_ms), HG_GUARD_RUN);
+    hg_guard_leave(&guard, true, 0, &ready, &refused); /* the first one since */
+    assert_int_equal(guard.breaker, HG_BREAKER_CLOSED);
+    hg_guard_leave(&guard, true, 0, &ready, &refused);
+    assert_int_equal(guard.breaker, HG_BREAKER_OPEN);
+    assert_true(hg_guard_is_idle(&guard));
+    hg_guard_hold(&guard);
+    assert_false(hg_guard_is_idle(&guard));
+    hg_guard_release(&guard);
+    hg_guard_finish(&guard);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_its_state_is_told),
+        cmocka_unit_test(test_what_is_forgiven_counts_no_more),
         cmocka_unit_test(test_slots_then_queue_then_full),
         cmocka_unit_test(test_unqueued_load_is_not_returned),
         cmocka_unit_test(test_breaker_counts_failures_in_a_row_only),

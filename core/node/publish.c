@@ -92,6 +92,8 @@ int hg_generation_publish(struct hg_node *node, struct hg_generation *generation
 
     before->retired_ms = now_ms;
     hg_log_set_level(config->log_level);
+    for (size_t i = 0; i < generation->guard_count; i++)
+        hg_guard_forgive(generation->guards[i]); /* the failures may have been the script's */
     publish_to_fronts(node);
     hg_runtime_rest(before->runtime);
     hg_runtime_serve(generation->runtime);

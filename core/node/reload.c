@@ -19,7 +19,7 @@
 #include "wire/reply.h"
 
 #define STACK_BYTES    ((size_t)64 << 20) /* as of a script thread: the chunk runs on it */
-#define GUARD_LOADS    20 /* of a group from which on a share says something */
+#define GUARD_FAILED   5 /* loads of a group: fewer failures say nothing, unless they open its breaker */
 #define CHANGES_LOGGED 50
 #define BODY_MAX       (1u << 20)
 #define WAIT_MS        10000 /* for a place, while earlier generations end */
@@ -304,11 +304,17 @@ void hg_reload_by_signal(struct hg_node *node)
 
 /* ---- roll back ---- */
 
-static double share(struct hg_runtime *runtime, const struct hg_group *group, uint64_t *out_ended)
+static double share(struct hg_runtime *runtime, const struct hg_group *group, uint64_t *out_failed)
 {
-    uint64_t failed;
-    hg_runtime_loads(runtime, group, out_ended, &failed);
-    return *out_ended == 0 ? 0 : (double)failed / (double)*out_ended;
+    uint64_t ended;
+    hg_runtime_loads(runtime, group, &ended, out_failed);
+    return ended == 0 ? 0 : (double)*out_failed / (double)ended;
+}
+
+static uint64_t failures_needed(const struct hg_group *group)
+{
+    unsigned opens = hg_group_config(group)->guard->config.breaker_failures;
+    return opens > 0 && opens < GUARD_FAILED ? opens : GUARD_FAILED;
 }
 
 /* The group whose getter fails too much since the reload; NULL: none. */
@@ -317,12 +323,12 @@ static const struct hg_group *find_failing(const struct hg_generation *now,
 {
     for (size_t i = 0; i < now->group_count; i++) {
         const struct hg_group *group = now->group_list[i];
-        uint64_t ended, ended_before;
+        uint64_t failed, failed_before;
         if (group == NULL)
             continue;
-        *out_share = share(now->runtime, group, &ended);
-        if (ended >= GUARD_LOADS && *out_share > now->config->reload_errors &&
-            *out_share > share(kept->runtime, group, &ended_before))
+        *out_share = share(now->runtime, group, &failed);
+        if (failed >= failures_needed(group) && *out_share > now->config->reload_errors &&
+            *out_share > share(kept->runtime, group, &failed_before))
             return group;
     }
     return NULL;

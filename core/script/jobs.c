@@ -80,6 +80,17 @@ void hg_jobs_begin(struct hg_thread *thread)
     }
 }
 
+/* What its ended tasks had begun is no longer true (lua/hgcache/discovery.lua). */
+static int forget(lua_State *L)
+{
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "hgcache.discovery");
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, "forget");
+    lua_call(L, 0, 0);
+    return 0;
+}
+
 /* Those that wait for a tick; of discovery, which may wait for years, all. */
 void hg_jobs_rest(struct hg_thread *thread)
 {
@@ -93,6 +104,8 @@ void hg_jobs_rest(struct hg_thread *thread)
         if (hg_task_claim(task))
             hg_task_end(task);
     }
+    if (thread->is_discovery && hg_vm_enter(thread->vm, forget, NULL) != 0)
+        hg_log(HG_LOG_ERROR, "discovery cannot forget err=%s", thread->vm->error);
 }
 
 static int push_job(lua_State *L, struct hg_task *task, void *ud)

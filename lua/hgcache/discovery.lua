@@ -68,6 +68,11 @@ end
 
 local sources = {} -- by cluster: one for each Lua state
 
+--- Its tasks were ended, since another configuration serves: should this one serve again, it begins from nothing.
+function M.forget()
+    sources = {}
+end
+
 local function source_of(cluster)
     local source = sources[cluster]
     if not source then

@@ -104,6 +104,10 @@ local function until_true(nodes, seconds, what, condition)
     end, seconds, what)
 end
 
+local function with_guard(text)
+    return (text:gsub('drain_delay = "200ms"', '%0, reload_guard = { window = "1h" }'))
+end
+
 describe("members in etcd", function()
     local server
     before_each(function()
@@ -113,6 +117,36 @@ describe("members in etcd", function()
         node.finish()
         etcd.finish()
         tls.finish()
+    end)
+
+    it("stay registered over a reload, and one that is rolled back", function()
+        local nodes = start(server, 2)
+        wait_all(nodes)
+        local both = names_of(nodes)
+        local function stays(times)
+            until_true(nodes, 30, "registration " .. times, function()
+                assert.equal(both, members_of(nodes[2]))
+                return nodes[1]:count("registered in etcd key") == times
+            end)
+            local until_s = posix.now() + 3 -- the lease of the configuration before ends meanwhile
+            until_true(nodes, 30, "the end of a lease", function()
+                assert.equal(both, members_of(nodes[2]))
+                assert.equal(both, members_of(nodes[1]))
+                return posix.now() > until_s
+            end)
+        end
+        assert.equal(200, nodes[1]:reload().status)
+        stays(2)
+        nodes[1]:configure(with_guard(CONFIG:gsub('return "value of "', 'error("bad release") return "value of "')))
+        assert.equal(200, nodes[1]:reload().status)
+        for i = 1, 200 do
+            nodes[1]:get("/api?key=bad" .. i)
+        end
+        nodes[1]:wait_log("reload rolled back")
+        stays(4)
+        for _, one in ipairs(nodes) do
+            assert.equal(0, one:stop())
+        end
     end)
 
     it("find each other, and one that is killed is gone with its lease, without a failed request", function()

@@ -461,7 +461,7 @@ describe("node.reload_guard", function()
             value(n, tostring(i))
             return metric(n, 'hgcache_reloads_total{result="rolled_back"}') == 1
         end, 20, "a roll-back")
-        assert.is_true(i >= 119, "20 loads say something: " .. i)
+        assert.is_true(i >= 109, "5 failures say something: " .. i)
         n:wait_log("reload rolled back generation=2 group=test")
         posix.until_true(function()
             return n:get("/mark").body == "one"
@@ -477,6 +477,18 @@ describe("node.reload_guard", function()
         n:configure(config("three", nil, GUARD))
         assert.equal(4, reloaded(n).generation)
         assert.equal("three", n:get("/mark").body)
+        assert.equal(0, n:stop())
+    end)
+
+    it("rolls back where all fail, and the breaker lets few through", function()
+        local n = start(nil, GUARD)
+        assert.equal("one:1", value(n, "1"))
+        n:configure(config("two", nil, GUARD):gsub('if key:find', 'error("bad release") %0'))
+        reloaded(n)
+        for i = 100, 104 do
+            assert.equal(502, value(n, tostring(i)))
+        end
+        n:wait_log("reload rolled back generation=2 group=test errors=1.000")
         assert.equal(0, n:stop())
     end)
 
