@@ -67,6 +67,7 @@ int hg_node_scripts_start(struct hg_node *node, const struct hg_node_options *op
     /* A node under test knows its members by its fakes. */
     if (config->has_cluster && config->discovery != NULL && node->fakes == NULL)
         runtime.members = &members_ops;
+    runtime.vm.text = hg_vm_text(generation->control_vm);
     runtime.vm.memory_bytes = config->script_memory;
     runtime.vm.jit = config->script_jit;
     runtime.vm.is_control = false;

@@ -154,6 +154,8 @@ int hg_vm_create(const struct hg_vm_config *config, struct hg_vm **out_vm)
         return HG_ENOMEM;
     vm->cap.limit_bytes = config->memory_bytes;
     vm->jit = config->jit;
+    vm->given = config->text;
+    hg_buf_init(&vm->text, HG_VM_CHUNK_MAX);
     vm->is_control = config->is_control;
     vm->is_check = config->is_check;
     vm->shared = config->shared;
@@ -189,8 +191,14 @@ void hg_vm_destroy(struct hg_vm *vm)
         hg_vm_keep_libraries(vm);
         lua_close(vm->L);
     }
+    hg_buf_finish(&vm->text);
     hg_free(vm->file);
     hg_free(vm);
+}
+
+struct hg_bytes hg_vm_text(const struct hg_vm *vm)
+{
+    return hg_buf_bytes(&vm->text);
 }
 
 /* The whole file, with a byte order mark and a first line that begins with '#' made blank. */
@@ -345,7 +353,9 @@ int hg_vm_load(struct hg_vm *vm, char **out_error)
 
     hg_buf_init(&text, HG_VM_CHUNK_MAX);
     bool is_open = false;
-    int err = read_chunk(vm->file, &text, &is_open, vm->error, sizeof(vm->error));
+    int err = vm->given.data != NULL
+                  ? hg_buf_append_bytes(&text, vm->given)
+                  : read_chunk(vm->file, &text, &is_open, vm->error, sizeof(vm->error));
     if (is_open)
         snprintf(vm->warning, sizeof(vm->warning), "%.400s: the script is writable by everybody",
                  vm->file);
@@ -365,6 +375,11 @@ int hg_vm_load(struct hg_vm *vm, char **out_error)
                      "%s: loading reached the script memory limit of %zu bytes", vm->file,
                      vm->cap.limit_bytes);
         err = rc == 0 ? HG_OK : HG_EINVAL;
+    }
+    if (err == HG_OK && vm->is_control) {
+        hg_buf_finish(&vm->text);
+        vm->text = text;
+        return HG_OK;
     }
     hg_buf_finish(&text);
     if (err == HG_OK)

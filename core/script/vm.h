@@ -31,6 +31,8 @@ struct hg_vm_fakes {
 
 struct hg_vm_config {
     const char *file;  /* configuration chunk */
+    /* Borrowed: what another VM read of it (hg_vm_text), so that all have the same; data NULL: the file is read. */
+    struct hg_bytes text;
     struct hg_script_args args;
     size_t memory_bytes;
     bool jit;
@@ -52,6 +54,8 @@ lua_State *hg_vm_state(struct hg_vm *vm);
  * file, line where Lua gives one, what was expected and found (hg_free it).
  */
 int hg_vm_load(struct hg_vm *vm, char **out_error);
+/* The chunk as it was loaded; a control VM keeps it. */
+struct hg_bytes hg_vm_text(const struct hg_vm *vm);
 /* Pushes the checked, normalised table (shape: lua/hgcache/config.lua). */
 void hg_vm_push_config(struct hg_vm *vm);
 /* XXH64 over the data of the configuration: equal in every VM, or it is a configuration error. */

@@ -46,6 +46,8 @@ struct hg_vm {
     lua_State *L;
     struct hg_alloc_cap cap;
     char *file;
+    struct hg_bytes given;    /* hg_vm_config.text */
+    struct hg_buf text;       /* of a control VM: the chunk */
     bool jit, is_control, is_check;
     bool is_loading;
     struct hg_shared *shared; /* borrowed, as the next; NULL: there are none */

@@ -397,6 +397,25 @@ describe("reload", function()
         assert.equal(0, n:stop())
     end)
 
+    it("makes a script state anew of the configuration that serves, whatever the file says by then", function()
+        local n = node.start { config = [[
+local kept = {}
+return { node = { listen = listen(), scripts = { getters = 1, routes = 1 }, script = { memory = "8MiB" } },
+    groups = { test = { ttl = 0, getter = function(key)
+        if key == "fill" then
+            for i = 1, 1e7 do kept[i] = ("x"):rep(1000) .. i end
+        end
+        return "one"
+    end } } }]] }
+        assert.equal("one", n:get("/api?key=a").body)
+        n:configure("return {")
+        assert.equal(422, n:reload().status)
+        assert.equal(502, n:get("/api?key=fill").status)
+        n:wait_log("script state discarded")
+        assert.equal("one", n:get("/api?key=b").body)
+        assert.equal(0, n:stop())
+    end)
+
     it("drops what a script does of its own accord after node.drain_timeout", function()
         local n = node.start { config = [[
 hg.at_start(function()
