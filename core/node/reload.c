@@ -339,7 +339,7 @@ static void watch(struct hg_node *node, uint64_t now_ms)
     struct hg_reload *reload = node->reload;
     struct hg_generation *kept = reload->kept, *now = atomic_load(&node->generation);
     double errors;
-    if (kept == NULL || reload->build.is_running)
+    if (kept == NULL || reload->build.is_running || atomic_load(&node->phase) != HG_NODE_SERVING)
         return;
     const struct hg_group *group = find_failing(now, kept, &errors);
     if (group != NULL && serve(node, kept) == HG_OK) {
