@@ -2,7 +2,7 @@
 
 _hgcache() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command="" i
-    local commands="run check init test get peek set del flush untag stats ring hot explain replay version help"
+    local commands="run check init test get peek set del flush untag stats ring hot explain reload drain replay version help"
     local policies="lru fifo random clock sampled-lru lfu sieve s3-fifo w-tinylfu arc"
     local talks="--node --token-file --json"
 
@@ -33,7 +33,7 @@ _hgcache() {
         set) options="$talks --key64 --ttl" ;;
         untag) options="$talks --soft" ;;
         ring) options="$talks --join --leave" ;;
-        flush | stats | hot) options=$talks ;;
+        flush | stats | hot | reload | drain) options=$talks ;;
         replay) options="--policy --objects --capacity --json" ;;
         help) COMPREPLY=($(compgen -W "$commands" -- "$word")); return ;;
     esac
