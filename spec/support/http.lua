@@ -284,10 +284,11 @@ function M.raw(where, bytes, opts)
     return rest, closed
 end
 
---- Each item on a connection of its own, all at once. items: list of { where, bytes | request table }.
+--- Each item on a connection of its own, all at once; `took` is how many seconds it took. items: list of { where, bytes | request table }.
 function M.many(items, timeout)
     posix.raise_file_limit()
-    local limit = posix.now() + (timeout or 60)
+    local from = posix.now()
+    local limit = from + (timeout or 60)
     local results, open, left = {}, {}, 0
     for i, item in ipairs(items) do
         local fd, message = posix.connect_start(item[1])
@@ -305,6 +306,7 @@ function M.many(items, timeout)
     end
     local function finish(i, result)
         posix.close(open[i].fd)
+        result.took = posix.now() - from
         results[i], open[i] = result, nil
         left = left - 1
     end

@@ -217,6 +217,10 @@ function M.listen(port, backlog)
     return fd
 end
 
+function M.set_nonblocking(fd)
+    C.fcntl(fd, F_SETFL, O_NONBLOCK)
+end
+
 function M.accept(fd)
     local peer = C.accept(fd, nil, nil)
     return peer >= 0 and peer or nil
