@@ -269,10 +269,15 @@ void hg_peer_side_refuse(struct hg_front *front, struct hg_exchange *exchange, i
 struct hg_peer_request;
 /* What goes with a key: appends the chain as hg_load.chain has it. HG_ECANCELED: it is from ourselves (counted and logged). */
 int hg_peer_side_take(struct hg_front *front, const struct hg_peer_request *peer, struct hg_buf *chain);
-/* Header Hgcache-Request: the keys whose getters wait as hg_load.chain has them, the time that is left, and whether the store only
- * is asked. False: answered. */
+/* Header Hgcache-Request: the keys whose getters wait as hg_load.chain has them, the time that is left; sets from_peer and is_peek.
+ * False: answered. */
 bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, struct hg_buf *chain,
-                         uint64_t *out_timeout_ms, bool *out_is_peek);
+                         uint64_t *out_timeout_ms, struct hg_get *out_get);
+/*
+ * Who does not say which node it is, where the ring is none of the Go nodes', is no node: any node that it asks asks the owner for it,
+ * as for a client of the API. A Go node would ask us for what we think is its own, and it would go round.
+ */
+bool hg_peer_side_is_client(const struct hg_node *node, struct hg_bytes origin);
 bool hg_peer_side_is_path(const struct hg_node *node, struct hg_bytes path, struct hg_bytes *out_rest);
 void hg_peer_side_request(struct hg_front *front, struct hg_exchange *exchange, struct hg_bytes rest);
 

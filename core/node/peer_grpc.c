@@ -167,7 +167,9 @@ static struct hg_group *find_group(struct hg_front *front, struct hg_exchange *e
 static void get(struct hg_front *front, struct hg_exchange *exchange,
                 const struct hg_peer_request *peer, uint64_t timeout_ms)
 {
-    struct hg_get get = {.key = peer->key, .from_peer = true, .is_peek = peer->is_peek};
+    struct hg_get get = {.key = peer->key,
+                         .from_peer = !hg_peer_side_is_client(front->node, peer->origin),
+                         .is_peek = peer->is_peek};
     struct hg_group *group = find_group(front, exchange, peer->group);
 
     if (group == NULL)

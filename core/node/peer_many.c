@@ -327,7 +327,7 @@ void hg_peer_many_request(struct hg_front *front, struct hg_exchange *exchange)
 {
     const struct hg_http1_request *request = exchange->request;
     uint64_t unused_ms;
-    bool is_unused;
+    struct hg_get unused;
     size_t count = 0;
 
     if (request->method != HG_POST || request->is_http10) {
@@ -349,7 +349,7 @@ void hg_peer_many_request(struct hg_front *front, struct hg_exchange *exchange)
         hg_peer_side_no_memory(front, exchange);
     } else if (many == NULL) {
         refuse(front, exchange, 400, "the body is not an Asks");
-    } else if (!hg_peer_side_header(front, exchange, &many->chain, &unused_ms, &is_unused)) {
+    } else if (!hg_peer_side_header(front, exchange, &many->chain, &unused_ms, &unused)) {
         destroy(many);
     } else {
         struct hg_exchange *kept = hg_exchange_keep(exchange);

@@ -135,8 +135,13 @@ int hg_peer_side_take(struct hg_front *front, const struct hg_peer_request *peer
     return HG_ECANCELED;
 }
 
+bool hg_peer_side_is_client(const struct hg_node *node, struct hg_bytes origin)
+{
+    return node->config->has_cluster && node->config->ring.hash == HG_RING_XXH64 && origin.len == 0;
+}
+
 bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, struct hg_buf *chain,
-                         uint64_t *out_timeout_ms, bool *out_is_peek)
+                         uint64_t *out_timeout_ms, struct hg_get *out_get)
 {
     struct hg_bytes header = exchange->request->peer_request;
     struct hg_peer_request peer;
@@ -144,7 +149,7 @@ bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, s
     size_t len = 0;
 
     *out_timeout_ms = 0;
-    *out_is_peek = false;
+    out_get->from_peer = !hg_peer_side_is_client(front->node, HG_BYTES_NONE);
     hg_buf_clear(chain);
     if (header.data == NULL)
         return true;
@@ -156,7 +161,8 @@ bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, s
         err = hg_peer_side_take(front, &peer, chain);
     if (err == HG_OK) {
         *out_timeout_ms = peer.deadline_ms;
-        *out_is_peek = peer.is_peek;
+        out_get->from_peer = !hg_peer_side_is_client(front->node, peer.origin);
+        out_get->is_peek = peer.is_peek;
     }
     hg_peer_message_free(owner);
     hg_free(message);
@@ -172,9 +178,9 @@ bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, s
 static void serve_get(struct hg_front *front, struct hg_exchange *exchange, struct hg_group *group,
                       struct hg_bytes key)
 {
-    struct hg_get get = {.key = key, .from_peer = true};
+    struct hg_get get = {.key = key};
     uint64_t timeout_ms;
-    if (!hg_peer_side_header(front, exchange, &front->body, &timeout_ms, &get.is_peek))
+    if (!hg_peer_side_header(front, exchange, &front->body, &timeout_ms, &get))
         return;
     get.chain = hg_buf_bytes(&front->body);
     hg_request_get(front, exchange, group, &get, timeout_ms, reply, NULL);
