@@ -389,6 +389,12 @@ static void conn_tell_protocol(struct hg_conn *conn, struct hg_bytes input)
         return;
     }
     conn->head_ms = 0;
+    const struct hg_server *server = conn->server;
+    if (server->ops.takes_http2 != NULL && !server->ops.takes_http2(server->ctx)) {
+        hg_counter_add(&conn->server->counters.http2_unready, 1);
+        hg_conn_close(conn);
+        return;
+    }
     hg_counter_add(&conn->server->counters.http2_connections, 1);
     if (hg_conn_http2_begin(conn) < 0)
         hg_conn_close(conn);

@@ -140,6 +140,29 @@ static void test_half_a_preface_does_not_stay(void **state)
     world_close(world);
 }
 
+static void test_who_is_not_ready_takes_http1_only(void **state)
+{
+    (void)state;
+    struct world *world = world_open(&usual_limits);
+    struct h2_socket h2;
+    struct test_client one;
+    struct test_answer answer;
+    world->is_unready = true;
+    h2_open(world, &h2);
+    h2_ask(&h2.client, "GET", "/x", NULL, NULL, HG_BYTES_NONE);
+    h2_wait(world, &h2, h2.socket.has_eof || h2.socket.has_reset);
+    test_client_open(&one, world->port);
+    test_client_say(&world->loop, &one, GET("/x"));
+    test_wait(&world->loop, test_answer_take(&one, false, &answer));
+    assert_int_equal(answer.status, 200);
+    test_answer_finish(&answer);
+    assert_int_equal(stats_of(world).http2_connections, 0);
+    assert_int_equal(stats_of(world).http2_unready, 1);
+    test_client_finish(&one);
+    h2_close(&h2);
+    world_close(world);
+}
+
 static void test_garbage_behind_the_preface_is_closed(void **state)
 {
     (void)state;
@@ -370,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_preface_may_come_byte_by_byte),
         cmocka_unit_test(test_what_only_begins_like_a_preface_is_http1),
         cmocka_unit_test(test_half_a_preface_does_not_stay),
+        cmocka_unit_test(test_who_is_not_ready_takes_http1_only),
         cmocka_unit_test(test_garbage_behind_the_preface_is_closed),
         cmocka_unit_test(test_late_answers_come_in_any_order),
         cmocka_unit_test(test_answers_in_pieces),

@@ -68,6 +68,8 @@ struct hg_server_ops {
      * Content-Type.
      */
     const char *(*page)(void *ctx, unsigned roles, int status, const char **out_type);
+    /* NULL: always. False: a connection that begins with the preface of HTTP/2 is closed; clients of gRPC go elsewhere. */
+    bool (*takes_http2)(void *ctx);
     /* A connection is over; the connection cap counts on it. */
     void (*closed)(void *ctx, unsigned roles);
 };
@@ -110,7 +112,7 @@ void hg_exchange_remote(const struct hg_exchange *exchange, char *buf, size_t si
 
 #define HG_SERVER_COUNTERS(X)                                                                      \
     X(connections) X(requests) X(bad_requests) X(header_timeouts) X(idle_timeouts) X(write_timeouts) \
-    X(pauses) X(pinned_closed) X(aborted) X(bytes_in) X(bytes_out) X(http2_connections) X(http2_floods) X(http2_refused) X(http2_stalled)
+    X(pauses) X(pinned_closed) X(aborted) X(bytes_in) X(bytes_out) X(http2_connections) X(http2_floods) X(http2_refused) X(http2_stalled) X(http2_unready)
 struct hg_server_stats {
 #define X(name) uint64_t name;
     HG_SERVER_COUNTERS(X)

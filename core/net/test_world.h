@@ -20,7 +20,7 @@ struct world {
     struct hg_exchange *late[64]; /* kept, in the order of asking */
     unsigned late_count, asked, gone, closed;
     struct hg_value *big;
-    bool is_closed, answers_in_gone;
+    bool is_closed, answers_in_gone, is_unready;
     char remote[64];
 };
 
@@ -101,6 +101,11 @@ static inline void on_conn_closed(void *ctx, unsigned roles)
     world->closed++;
 }
 
+static inline bool takes_http2(void *ctx)
+{
+    return !((struct world *)ctx)->is_unready;
+}
+
 static inline void on_accept(void *ctx, int fd, unsigned roles)
 {
     struct world *world = ctx;
@@ -121,7 +126,8 @@ static const struct hg_server_limits usual_limits = {
 static inline struct world *world_open(const struct hg_server_limits *limits)
 {
     static const struct hg_server_ops ops = {
-        .request = on_request, .gone = on_gone, .page = on_page, .closed = on_conn_closed};
+        .request = on_request, .gone = on_gone, .page = on_page, .takes_http2 = takes_http2,
+        .closed = on_conn_closed};
     struct world *world = calloc(1, sizeof(*world));
     assert_int_equal(hg_loop_init(&world->loop, "test"), HG_OK);
     assert_int_equal(hg_server_create(&world->loop, limits, &ops, world, &world->server), HG_OK);

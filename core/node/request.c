@@ -13,10 +13,20 @@
 #include "node/node_impl.h"
 #include "wire/reply.h"
 
+/*
+ * Clients of gRPC do not look at /ready. Before the members are known every key would be ours, and be loaded once more.
+ */
+static bool takes_http2(void *ctx)
+{
+    const struct hg_front *front = ctx;
+    return hg_node_members_are_known(front->node);
+}
+
 const struct hg_server_ops hg_node_server_ops = {
     .request = hg_node_request,
     .gone = hg_node_gone,
     .page = hg_front_page,
+    .takes_http2 = takes_http2,
     .closed = hg_node_closed,
 };
 
