@@ -110,7 +110,7 @@ run_busted() {
         echo "no specs in $folder"
         return
     fi
-    run "$name" "$limit" busted --lua=luajit -o plainTerminal "$folder" || code=$?
+    run "$name" "$limit" scripts/busted.sh "$folder" "$jobs" || code=$?
     count "$name" "$(sum '[0-9]+ success(es)? /' "$log")" \
         $(($(sum '/ [0-9]+ failures? /' "$log") + $(sum '/ [0-9]+ errors? /' "$log"))) "$code"
 }
@@ -177,7 +177,7 @@ step_lua() {
 
 step_nodes() {
     build dev 900 || return
-    HGCACHE_BIN="$PWD/build/dev/hgcache" run_busted nodes spec/node 600
+    HGCACHE_BIN="$PWD/build/dev/hgcache" run_busted nodes spec/node 1200
 }
 
 # Whatever starts threads in its tests: three floors, and the tables that scripts share.

@@ -143,10 +143,11 @@ void hg_node_source_finish(struct hg_node *node)
     hg_generation_guards_free(node);
 }
 
-/* A Go node that is asked asks the owner, who is us. */
-static bool may_peek(const struct hg_config *config)
+/* A Go node that is asked asks the owner, who is us. A spec's fake peers were there before its node, and say what they are told to. */
+static bool may_peek(const struct hg_node *node)
 {
-    return config->has_cluster && config->ring.hash == HG_RING_XXH64;
+    const struct hg_config *config = node->config;
+    return node->fakes == NULL && config->has_cluster && config->ring.hash == HG_RING_XXH64;
 }
 
 int hg_node_source_init(struct hg_node *node)
@@ -171,7 +172,7 @@ int hg_node_source_init(struct hg_node *node)
         .flights_max = config->limits.flights,
         .waiters_max = config->limits.waiters,
         .lease_ms = config->lease_ms,
-        .peek_until_ms = may_peek(config) ? hg_clock_boot_ms() + NEW_MS : 0,
+        .peek_until_ms = may_peek(node) ? hg_clock_boot_ms() + NEW_MS : 0,
         .shards = node->worker_count == 1 ? 1 : node->worker_count * HG_SHARDS_PER_WORKER,
         .shard_bytes_min = HG_SHARD_BYTES_MIN,
     };

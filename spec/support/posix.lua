@@ -322,6 +322,9 @@ end
 
 local taken = {}
 local seeded = false
+-- Of spec processes that run at the same time each has ports of its own (scripts/busted.sh).
+local PART, PARTS = tonumber(os.getenv "HGCACHE_SPEC_PART" or 0), tonumber(os.getenv "HGCACHE_SPEC_PARTS" or 1)
+local FIRST, LAST = 10000, 32000
 
 --- A port of 127.0.0.1 that nobody listens on, outside the range that outgoing connections use.
 function M.free_port()
@@ -330,7 +333,7 @@ function M.free_port()
         seeded = true
     end
     for _ = 1, 1000 do
-        local port = math.random(10000, 32000)
+        local port = FIRST + math.random(0, math.floor((LAST - FIRST) / PARTS) - 1) * PARTS + PART
         if not taken[port] then
             local fd = M.listen(port)
             if fd then
