@@ -4,13 +4,14 @@ local node = require "spec.support.node"
 local http = require "spec.support.http"
 local posix = require "spec.support.posix"
 local fake = require "spec.support.fake"
+local gonode = require "spec.support.gonode"
 local protobuf = require "spec.support.protobuf"
 
 local CONFIG = [[
 local db = { Tom = "630", ["a b"] = "space", ["a/b"] = "slash", ["a+b"] = "plus" }
 return {
     node = { listen = listen() },
-    cluster = hg.args.self and cluster { ring = "hgcache", timeout = "1s" } or nil,
+    cluster = hg.args.self and cluster { ring = "hgcache", timeout = "1s", transport = hg.args.transport } or nil,
     groups = {
         test = {
             source = { retries = 0 },
@@ -181,5 +182,69 @@ describe("a Go peer in the ring", function()
         end, 1)
         assert.equal("local " .. results[1].key, results[1].response.body)
         assert.equal(0, n:stop())
+    end)
+end)
+
+describe("a cluster of nodes of v1", function()
+    local nodes, fronts
+    after_each(function()
+        for _, one in ipairs(nodes) do
+            if one.front then
+                one:kill()
+            end
+        end
+        node.finish()
+    end)
+
+    it("is replaced node by node under load, without a failed request", function()
+        local ports, members = {}, {}
+        nodes, fronts = {}, {}
+        for i = 1, 3 do
+            ports[i], fronts[i] = posix.free_port(), posix.free_port()
+            members[i] = "http://127.0.0.1:" .. ports[i]
+        end
+        for i = 1, 3 do
+            nodes[i] = gonode.start { self = members[i], peers = members, port = ports[i], api_port = fronts[i],
+                base_path = "/_hgcache/", source = function(key) return "local " .. key end }
+        end
+        local serial = 0
+        -- New keys, at all front ends but one's.
+        local function load(rounds, without)
+            for _ = 1, rounds do
+                local items, keys = {}, {}
+                for i = 1, 3 do
+                    for _ = 1, i == without and 0 or 10 do
+                        serial = serial + 1
+                        keys[#keys + 1] = "any" .. serial
+                        items[#items + 1] = { fronts[i], { path = "/api?key=any" .. serial } }
+                    end
+                end
+                for n, r in ipairs(http.many(items, 30)) do
+                    assert(r.status == 200 and r.body == "local " .. keys[n],
+                        ("%s: %s %s"):format(keys[n], tostring(r.status or r.error), tostring(r.body)))
+                end
+            end
+        end
+        load(5)
+        for i = 1, 3 do
+            nodes[i]:kill()
+            load(3, i)
+            nodes[i] = node.start { config = CONFIG, peer_port = ports[i], api_port = fronts[i], args = {
+                self = members[i], peers = table.concat(members, ","), peer = "127.0.0.1:" .. ports[i],
+                transport = "http",
+            } }
+            local before = i < 3 and nodes[3]:asked()
+            load(5)
+            if i < 3 then -- both ways: it asks one of v1, and is asked by it
+                assert(nodes[3]:asked() > before)
+                assert(nodes[i]:stats("test").peer_requests > 0)
+            end
+        end
+        load(5)
+        local total = node.sum(nodes, "test", "peer_loads")
+        assert(total > 0)
+        for i = 1, 3 do
+            assert.equal(0, nodes[i]:stop())
+        end
     end)
 end)
