@@ -1,5 +1,5 @@
 -- The node that bench/run.lua measures. Arguments: port, admin, size (bytes of a value), slow (seconds a getter takes),
--- workers, and for more than one node self and peers (separated by commas).
+-- workers, peer (an address), hot (the share of copies), and for more than one node self and peers (separated by commas).
 local hg = require "hgcache"
 local args = hg.args
 
@@ -32,7 +32,7 @@ return {
         name = "bench",
         workers = tonumber(args.workers or "1"),
         scripts = { getters = 1, routes = 1 },
-        listen = { api = "127.0.0.1:" .. args.port, admin = "127.0.0.1:" .. args.admin },
+        listen = { api = "127.0.0.1:" .. args.port, admin = "127.0.0.1:" .. args.admin, peer = args.peer },
         drain_delay = 0,
         limits = { connections = 4096 },
         log = { level = "warn" },
@@ -41,6 +41,7 @@ return {
     groups = {
         bench = {
             capacity = "128MiB",
+            hot = tonumber(args.hot),
             getter = function()
                 if slow > 0 then
                     hg.sleep(slow)

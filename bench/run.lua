@@ -4,6 +4,7 @@
 -- nanoseconds) divided by the requests that wrk counted. Ratios are taken within a round, then their median.
 
 local json = require "cjson"
+local peers = require "bench.peers"
 
 local BUILD = os.getenv("HG_BENCH_BUILD") or "build/release"
 local OUT = os.getenv("HG_BENCH_OUT") or "build"
@@ -424,6 +425,9 @@ local function targets(results)
     at_most("P1", "CPU, x the libuv limit", ratio("P1", "uv"), 1.25)
     at_most("P1", "CPU, x nginx + Lua shared dict", ratio("P1", "nginx"), 1)
     at_least("P8", "requests a second, x nginx + Lua shared dict", results.P8 and results.P8.speeds.nginx, 0.8)
+    at_most("P6", "both nodes' CPU, other's key x own", results.P6 and results.P6.plain.ratio, 2.5)
+    at_most("P6", "the same with copies", results.P6 and results.P6.mirrored.ratio, 1.3)
+    at_most("P7", "CPU us a gRPC request", results.P7 and results.P7.us, 4.5)
     at_most("P5", "CPU us a request", results.P5 and results.P5.contestants.hgcache.us, 3)
     for _, nodes in ipairs({ "one", "three" }) do
         local stampede = results.P9 and results.P9[nodes]
@@ -476,7 +480,7 @@ local function parse(arguments)
         elseif word:find("^P%d+$") then
             options.works[word] = true
         else
-            say("usage: bench/run.sh [--quick] [--gate] [--rounds N] [--seconds N] [P1 P2 P3 P4 P5 P8 P9 P10 P11 P12 P14]")
+            say("usage: bench/run.sh [--quick] [--gate] [--rounds N] [--seconds N] [P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 P14]")
             os.exit(2)
         end
         i = i + 1
@@ -498,6 +502,20 @@ local function main()
                 print(("  a miss costs %.1f times a hit"):format(results.P14.times_a_hit))
             end
         end
+    end
+    local tools = { start = start, stop_all = stop_all, wrk = wrk, shell = shell, write = write, median = median, options = options,
+        cpu_seconds = cpu_seconds, command = hgcache_command, out = OUT, core = SERVER_CORE, load_core = LOAD_CORE }
+    if is_wanted("P6") then
+        results.P6 = peers.measure_asks(tools, { NODE_PORTS[1], NODE_PORTS[2] })
+        print("\nP6  keys of two nodes by Zipf's law, CPU us of both a request")
+        for _, name in ipairs({ "plain", "mirrored" }) do
+            local row = results.P6[name]
+            print(("  %-10s own %.2f, the other's %.2f: %.2f times"):format(name, row.own_us, row.other_us, row.ratio))
+        end
+    end
+    if is_wanted("P7") then
+        results.P7 = peers.measure_grpc(tools, PORTS.hgcache)
+        print(("\nP7  gRPC hits, one connection, 100 streams: CPU %.2f us"):format(results.P7.us))
     end
     if is_wanted("P9") then
         results.P9 = { one = measure_stampede({ NODE_PORTS[1] }), three = measure_stampede(NODE_PORTS) }

@@ -5,7 +5,7 @@
 #
 #   --quick    one round                --gate     exit 1 when a target is missed
 #   --rounds   interleaved rounds (5)   --seconds  of each measurement (3)
-#   WORK       P1 P2 P3 P4 P5 P8 P9 P10 P11 P12 P14; without one all of them
+#   WORK       P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 P14; without one all of them
 #
 # Prints medians and ratios of the same round, and writes them to build/bench.json.
 set -euo pipefail

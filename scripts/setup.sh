@@ -12,7 +12,7 @@ packages_build="gcc libc6-dev cmake ninja-build pkg-config libluajit2-5.1-dev lu
 packages_package="dpkg-dev file" # for cpack -G DEB
 packages_test="lua5.1 lua-busted lua-check lua-sql-sqlite3 lua-sql-mysql lua-nginx-redis redis-server python3-grpcio etcd-server etcd-client postgresql mariadb-server openssl
     libcmocka-dev libfaketime clang libclang-rt-14-dev python3-yaml $packages_package"
-packages_bench="wrk nginx-light libnginx-mod-http-lua lua-resty-core util-linux libglib2.0-dev"
+packages_bench="wrk nghttp2-client nginx-light libnginx-mod-http-lua lua-resty-core util-linux libglib2.0-dev"
 
 wanted=""
 for set in "${@:-build}"; do
