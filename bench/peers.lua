@@ -100,7 +100,8 @@ function M.measure_grpc(tools, port)
     for round = 0, tools.options.rounds do
         local cpu = tools.cpu_seconds(pid)
         local text = tools.shell(("taskset -c %d h2load -c1 -m100 -t1 -n %d -d %s "
-            .. "-H 'content-type: application/grpc' -H 'te: trailers' http://127.0.0.1:%d%s"):format(tools.load_core, count, body, port + 200, GET))
+            .. "-H 'content-type: application/grpc' -H 'te: trailers' http://127.0.0.1:%d%s"):format(tools.load_core, count, body,
+            port + 200, GET))
         local done = tonumber(text:match("(%d+) succeeded"))
         if done ~= count then
             error("h2load: " .. text, 0)
