@@ -203,7 +203,7 @@ int call_encode(struct node *node, const struct hg_load *load, struct hg_bytes *
         .origin = hg_bytes_str(node->name),
         .ring = hg_ring_fingerprint(load->view->ring),
         .wire_version = HG_WIRE_VERSION,
-        .is_peek = load->is_peek,
+        .is_peek = hg_load_asks_store(load),
     };
     bool is_bad = false;
 

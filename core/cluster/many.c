@@ -87,7 +87,7 @@ int hg_many_encode(const struct hg_many *many, uint64_t now_ms, struct hg_buf *b
         struct hg_peer_request request = {
             .group = many->asks[i]->group,
             .key = load->flight.key,
-            .is_peek = load->is_peek,
+            .is_peek = hg_load_asks_store(load),
         };
         if (deadline_ms != HG_FOREVER)
             request.deadline_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 1;

@@ -52,7 +52,7 @@ static struct hg_mismatch *add(struct hg_mismatches *mismatches, struct hg_bytes
 bool hg_mismatches_note(struct hg_mismatches *mismatches, struct hg_bytes name, uint64_t theirs,
                         uint64_t ours, uint64_t now_ms, bool *out_is_news)
 {
-    bool is_other = theirs != ours && theirs != 0;
+    bool is_other = theirs != ours && theirs != 0 && name.len > 0;
     *out_is_news = false;
     if (!is_other && atomic_load_explicit(&mismatches->count, memory_order_relaxed) == 0)
         return false;

@@ -45,6 +45,15 @@ static void test_equal_rings_and_nodes_that_say_nothing_are_no_mismatch(void **s
     assert_int_equal(list(OURS, 1, items), 0);
 }
 
+static void test_who_says_no_name_is_none(void **state)
+{
+    struct hg_mismatch items[HG_MISMATCHES_MAX];
+    bool is_news;
+    (void)state;
+    assert_false(hg_mismatches_note(&mismatches, HG_BYTES_NONE, 8, OURS, 1, &is_news));
+    assert_int_equal(list(OURS, 1, items), 0);
+}
+
 static void test_who_differs_is_named_with_what_it_sent_last(void **state)
 {
     struct hg_mismatch items[HG_MISMATCHES_MAX];
@@ -120,6 +129,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_equal_rings_and_nodes_that_say_nothing_are_no_mismatch),
+        TEST(test_who_says_no_name_is_none),
         TEST(test_who_differs_is_named_with_what_it_sent_last),
         TEST(test_who_sends_our_ring_again_is_forgotten),
         TEST(test_who_is_as_we_have_become_differs_no_more),

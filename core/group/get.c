@@ -175,6 +175,7 @@ static void join_locked(struct lookup *lookup, struct hg_waiter *waiter, struct 
                         enum hg_how how)
 {
     waiter->hash = lookup->hash;
+    load->takers += lookup->get->takes_over;
     if (!waiter->is_nested) /* else hg_edges_join set it, under the lock of those who read it */
         waiter->load = load;
     waiter->state = HG_WAITER_LINKED;
@@ -241,7 +242,6 @@ static int wait_locked(struct lookup *lookup, struct hg_waiter *waiter, struct h
 
     if (load->flight.waiter_count >= groups->config.waiters_max)
         return HG_ELIMIT;
-    load->takes_over |= get->takes_over;
     if ((get->parent != NULL || lookup->chain.len > 0) &&
         hg_edges_join(&groups->edges, waiter, get->parent, lookup->chain, load))
         return HG_ERECURSIVE;

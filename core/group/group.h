@@ -287,12 +287,13 @@ void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats);
 typedef void (*hg_hottest_fn)(void *ctx, struct hg_bytes key);
 /*
  * At most `max` keys of a shard (0..hg_group_shard_count - 1) that are stored as our own and live for more than a lease, the
- * hottest first as far as the policy knows. Returns how many. Long at the lock where `max` is many.
+ * hottest first as far as the policy knows. Returns how many; none of a group that is not settled. Long at the lock where `max` is many.
  */
 size_t hg_group_hottest(struct hg_group *group, unsigned shard_index, size_t max, uint64_t now_ms,
                         hg_hottest_fn each, void *ctx);
 unsigned hg_group_shard_count(const struct hg_group *group);
-size_t hg_group_shard_entries(struct hg_group *group, unsigned shard_index);
+/* False: it was changed a moment ago, and none of its values is handed over (handover.c). */
+bool hg_group_is_settled(struct hg_group *group, uint64_t now_ms);
 /* True with *out_member: the ring's second point, whom to ask when `failed` does not answer, or leaves. False: we ourselves. */
 bool hg_view_second(const struct hg_view *view, struct hg_bytes key, size_t failed,
                     size_t *out_member);

@@ -171,6 +171,8 @@ void hg_waiter_detach_locked(struct hg_shard *shard, struct hg_waiter *waiter, s
 /* handover.c. True: another node's store is asked, and hg_load_peeked will be called; else go on. */
 bool hg_load_peek(struct hg_load *load, struct hg_turn *turn);
 void hg_load_peeked(struct hg_load *load, struct hg_ask_answer *answer, struct hg_turn *turn);
+/* True: it was to take a key back, nothing came, and nobody waits: it is gone. */
+bool hg_load_end_unwanted(struct hg_load *load);
 /* The answer, typed, as a value of our own. False: it is none, and nothing has happened. */
 bool hg_handover_plan(struct hg_load *load, struct hg_ask_answer *answer, uint64_t now_ms,
                       struct hg_landing *out_landing);

@@ -87,6 +87,7 @@ bool hg_load_peek(struct hg_load *load, struct hg_turn *turn)
         groups->config.peek_until_ms == 0 || load->has_peeked || load->is_fallback ||
         load->reason != HG_LOAD_MISS || load->old != NULL || view == NULL || view->self < 0 ||
         !hg_view_is_mine(view, load->flight.key) || !is_settled(group, turn->now_ms) ||
+        hg_groups_is_behind(groups) ||
         !hg_view_second(view, load->flight.key, (size_t)view->self, &second) ||
         (source->is_up != NULL && !source->is_up(source->ctx, view, second)))
         return false;
@@ -101,12 +102,32 @@ bool hg_load_peek(struct hg_load *load, struct hg_turn *turn)
         load->deadline_ms = peek_until_ms;
     shard->counters.peeks++;
     hg_shard_unlock(shard);
-    spend(group);
+    if (!load->takes_over)
+        spend(group);
     if (source->ask(source->ctx, load) >= 0)
         return true;
     load->is_peek = false;
     load->deadline_ms = load->whole_deadline_ms;
     return false;
+}
+
+bool hg_load_end_unwanted(struct hg_load *load)
+{
+    struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
+
+    if (!load->takes_over)
+        return false;
+    hg_shard_lock(shard);
+    load->takes_over = false;
+    bool is_unwanted = load->flight.waiter_count == 0;
+    if (is_unwanted) {
+        hg_flight_end(&shard->flights, &load->flight);
+        atomic_fetch_sub(&load->group->groups->flight_count, 1);
+    }
+    hg_shard_unlock(shard);
+    if (is_unwanted)
+        hg_load_destroy(load);
+    return is_unwanted;
 }
 
 void hg_load_peeked(struct hg_load *load, struct hg_ask_answer *answer, struct hg_turn *turn)
@@ -130,10 +151,13 @@ void hg_load_peeked(struct hg_load *load, struct hg_ask_answer *answer, struct h
 
 /* ---- what a leaver tells of ---- */
 
+#define STEPS(max) (4 * (max) + 4096)
+
 struct hottest {
     const struct hg_group *group;
     uint64_t now_ms;
-    size_t left; /* how many more */
+    size_t left;  /* how many more */
+    size_t steps; /* how many entries more are looked at, so that nobody waits for the lock for long */
     hg_hottest_fn each;
     void *ctx;
 };
@@ -176,7 +200,9 @@ static void walk_locked(struct hg_shard *shard, struct hottest *hottest)
     for (int was_hit = counts_uses; was_hit >= 0; was_hit--) {
         struct hg_value *value = NULL;
         size_t row = 0, n = 0;
-        while (hottest->left > 0 && (value = next_locked(shard, value, &row, &n)) != NULL) {
+        while (hottest->left > 0 && hottest->steps > 0 &&
+               (value = next_locked(shard, value, &row, &n)) != NULL) {
+            hottest->steps--;
             if (!counts_uses || (value->uses > 0) == was_hit)
                 tell_locked(hottest, value);
         }
@@ -186,10 +212,10 @@ static void walk_locked(struct hg_shard *shard, struct hottest *hottest)
 size_t hg_group_hottest(struct hg_group *group, unsigned shard_index, size_t max, uint64_t now_ms,
                         hg_hottest_fn each, void *ctx)
 {
-    struct hottest hottest = {group, now_ms, max, each, ctx};
+    struct hottest hottest = {group, now_ms, max, STEPS(max), each, ctx};
     struct hg_shard *shard = &group->shards[shard_index];
 
-    if (hg_groups_is_behind(group->groups))
+    if (hg_groups_is_behind(group->groups) || !is_settled(group, now_ms))
         return 0;
     hg_shard_lock(shard);
     walk_locked(shard, &hottest);
@@ -197,13 +223,9 @@ size_t hg_group_hottest(struct hg_group *group, unsigned shard_index, size_t max
     return max - hottest.left;
 }
 
-size_t hg_group_shard_entries(struct hg_group *group, unsigned shard_index)
+bool hg_group_is_settled(struct hg_group *group, uint64_t now_ms)
 {
-    struct hg_shard *shard = &group->shards[shard_index];
-    hg_shard_lock(shard);
-    size_t count = shard->store.table.count;
-    hg_shard_unlock(shard);
-    return count;
+    return is_settled(group, now_ms);
 }
 
 unsigned hg_group_shard_count(const struct hg_group *group)

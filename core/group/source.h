@@ -54,7 +54,8 @@ struct hg_load {
     bool is_fallback;           /* local load of a key of another owner: hot tier, at most 10 s */
     bool is_peek;               /* member, who owned it before, is asked for what its store has (group/handover.c) */
     bool has_peeked;
-    bool takes_over;            /* remote: kept as our own value (shard's lock) */
+    bool takes_over;            /* what comes is kept as our own value; where nothing comes it is no fault of anybody's */
+    unsigned takers;            /* waiters of that kind (shard's lock) */
     uint64_t whole_deadline_ms; /* behind a peek */
     struct hg_guard *guard;     /* held: the group's when it was started; NULL: none, or not started yet */
     bool has_slot;         /* holds a guard slot */
@@ -78,6 +79,12 @@ struct hg_load {
     char storage[];            /* key, chain */
 };
 
+/* An ask that is to cause no load. */
+static inline bool hg_load_asks_store(const struct hg_load *load)
+{
+    return load->is_peek || load->takes_over;
+}
+
 /* How an ask ended. */
 enum hg_ask_outcome {
     HG_ASK_TYPED,     /* result: value, not_found, error or no_such_group; final */
@@ -98,7 +105,7 @@ struct hg_source {
     void *ctx;
     /* Run the group's getter for load->flight.key. */
     int (*load)(void *ctx, struct hg_load *load);
-    /* Ask load->view's member load->member; with load->is_peek for what it has stored, and nothing else. */
+    /* Ask load->view's member load->member; where hg_load_asks_store for what it has stored, and nothing else. */
     int (*ask)(void *ctx, struct hg_load *load);
     /* Whether that member is worth asking now (false: marked down; the read path falls back at once). */
     bool (*is_up)(void *ctx, const struct hg_view *view, size_t member);

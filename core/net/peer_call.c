@@ -110,7 +110,7 @@ static int write_request(const struct hg_peer_ask *ask, uint64_t remaining_ms, b
         .origin = hg_bytes_str(ask->member->client->config->self),
         .ring = ask->ring,
         .wire_version = HG_WIRE_VERSION,
-        .is_peek = ask->common.load->is_peek && remaining_ms != 0, /* of one that goes alone */
+        .is_peek = hg_load_asks_store(ask->common.load) && remaining_ms != 0, /* of one that goes alone */
     };
     int err = hg_peer_split_chain(ask->common.load->chain, &request);
     return err == HG_OK ? hg_peer_request_encode(&request, message) : err;

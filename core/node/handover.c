@@ -4,7 +4,8 @@
  * POST <base_path>?many with takes_over. They fetch them from us as they would any copy, and keep them as their own
  * (group/handover.c), so our going costs the source next to nothing.
  *
- *   next_round -> keys of so many shards that a message is full -> one message to each member -> all answered -> next_round
+ *   next_round -> keys of so many shards that a message is full -> one message to each member -> all answered -> next_round, until all
+ *   that was gathered is told -> gather
  *
  * All on the first worker's loop, which has a peer client. Who does not answer, or does not know this, is told no more.
  */
@@ -15,11 +16,13 @@
 #include "wire/peer_many.h"
 
 #define KEYS_MAX  262144 /* of a node, all groups together */
+#define BYTES_MAX ((size_t)64 << 20) /* gathered for one member */
 #define ROUND_MS  5000   /* of one message; the drain's own limit ends all of it */
 
 struct member {
-    struct hg_buf asks;
-    size_t count;
+    struct hg_buf asks; /* gathered */
+    size_t count;       /* of them */
+    size_t told;        /* bytes of asks */
     bool is_lost;
 };
 
@@ -30,7 +33,6 @@ struct handover {
     void (*done)(struct hg_node *node);
     size_t group;
     unsigned shard;
-    size_t told;
     size_t outstanding;
     struct member *members;
 };
@@ -96,8 +98,11 @@ static void on_answer(void *ctx, const struct hg_fetch_response *response)
     char why[64];
 
     if (response->err == HG_OK && response->status == 200) {
-        atomic_fetch_add_explicit(&handover->node->counters.handed_over,
-                                  count_taken(response->body), memory_order_relaxed);
+        size_t taken = count_taken(response->body);
+        if (taken > message->count)
+            taken = message->count;
+        atomic_fetch_add_explicit(&handover->node->counters.handed_over, taken,
+                                  memory_order_relaxed);
     } else {
         snprintf(why, sizeof(why), "status %d", response->status);
         lose(handover, message->member, response->err < 0 ? hg_err_text(response->err) : why);
@@ -119,80 +124,88 @@ static void add_key(void *ctx, struct hg_bytes key)
     struct member *member = &handover->members[index];
     struct hg_peer_request ask = {
         .group = hg_bytes_str(hg_group_name(group)), .key = key, .takes_over = true};
-    if (member->is_lost || member->count == HG_MANY_KEYS_MAX ||
-        !hg_peer_is_up(view->peers[index]) || hg_peer_asks_append(&ask, &member->asks) < 0)
-        return;
-    member->count++;
-    handover->told++;
+    if (!member->is_lost && hg_peer_is_up(view->peers[index]) &&
+        hg_peer_asks_append(&ask, &member->asks) == HG_OK)
+        member->count++;
 }
 
-/* Whether one of the messages has no room for so many keys more. */
-static bool is_full(const struct handover *handover, size_t more)
+static bool has_gathered_enough(const struct handover *handover)
 {
     for (size_t i = 0; i < member_count(handover); i++) {
-        const struct member *member = &handover->members[i];
-        if (member->count > 0 && (member->count + more > HG_MANY_KEYS_MAX ||
-                                  member->asks.len > HG_MANY_BYTES_MAX / 2))
+        if (handover->members[i].count >= HG_MANY_KEYS_MAX)
             return true;
     }
     return false;
 }
 
-/* False: there was no further shard. */
+/* Of further shards, until one member has a message full. False: nothing is left. */
 static bool gather(struct handover *handover)
 {
     struct hg_node *node = handover->node;
     size_t group_count = hg_groups_count(node->groups);
 
-    while (handover->group < group_count) {
+    for (size_t i = 0; i < member_count(handover); i++) {
+        hg_buf_clear(&handover->members[i].asks);
+        handover->members[i].count = handover->members[i].told = 0;
+    }
+    if (handover->group == group_count)
+        return false;
+    while (handover->group < group_count && !has_gathered_enough(handover)) {
         struct hg_group *group = hg_groups_at(node->groups, handover->group);
-        if (group == NULL) {
-            handover->group++;
-            continue;
+        uint64_t now_ms = hg_loop_now(&worker_of(handover)->loop);
+        unsigned shard_count = group == NULL ? 0 : hg_group_shard_count(group);
+        if (group != NULL && handover->shard == 0 && !hg_group_is_settled(group, now_ms)) {
+            hg_log(HG_LOG_INFO, "keys not handed over group=%s err=\"changed a moment ago\"",
+                   hg_group_name(group));
+            shard_count = 0;
         }
-        unsigned shard_count = hg_group_shard_count(group);
-        size_t each = KEYS_MAX / group_count / shard_count;
-        size_t wanted = hg_group_shard_entries(group, handover->shard);
-        if (wanted > each)
-            wanted = each;
-        if (wanted > HG_MANY_KEYS_MAX)
-            wanted = HG_MANY_KEYS_MAX;
-        if (is_full(handover, wanted))
-            return true;
-        hg_group_hottest(group, handover->shard, wanted, hg_loop_now(&worker_of(handover)->loop),
-                         add_key, handover);
-        if (++handover->shard == shard_count) {
+        if (handover->shard < shard_count) {
+            size_t each = KEYS_MAX / group_count / shard_count;
+            hg_group_hottest(group, handover->shard, each > 0 ? each : 1, now_ms, add_key,
+                             handover);
+        }
+        if (++handover->shard >= shard_count) {
             handover->shard = 0;
             handover->group++;
         }
     }
-    return false;
+    return true;
 }
 
+/* The next of what was gathered for a member. */
 static int tell(struct handover *handover, size_t index)
 {
     struct member *member = &handover->members[index];
     struct hg_worker *worker = worker_of(handover);
+    struct hg_bytes all = hg_buf_bytes(&member->asks), part;
+    struct hg_bytes rest = hg_bytes(all.data + member->told, all.len - member->told), from = rest;
     struct message *message = hg_malloc(sizeof(*message));
     struct hg_buf path;
+    size_t count = 0, len = 0;
     int err = message == NULL ? HG_ENOMEM : HG_OK;
 
+    while (count < HG_MANY_KEYS_MAX && hg_peer_many_next(&rest, &part) == HG_OK &&
+           from.len - rest.len <= HG_MANY_BYTES_MAX) {
+        len = from.len - rest.len;
+        count++;
+    }
+    member->told += len;
     hg_buf_init(&path, 4096);
     if (err == HG_OK)
         err = hg_buf_printf(&path, "%s?many", handover->node->config->base_path);
     if (err == HG_OK)
         err = hg_buf_append_char(&path, '\0');
+    if (err == HG_OK && count == 0)
+        err = HG_ETOOBIG;
     if (err == HG_OK) {
-        *message = (struct message){handover, index, member->count};
+        *message = (struct message){handover, index, count};
         err = worker->client == NULL
                   ? HG_ECANCELED
                   : hg_peer_client_send(worker->client, handover->view->peers[index], "POST",
-                                        path.data, hg_buf_bytes(&member->asks), ROUND_MS,
-                                        on_answer, message);
+                                        path.data, hg_bytes(from.data, len), ROUND_MS, on_answer,
+                                        message);
     }
     hg_buf_finish(&path);
-    hg_buf_clear(&member->asks);
-    member->count = 0;
     if (err < 0)
         hg_free(message);
     return err;
@@ -200,17 +213,18 @@ static int tell(struct handover *handover, size_t index)
 
 static void next_round(struct handover *handover)
 {
-    bool goes_on = true;
     handover->outstanding = 1; /* ours */
-    while (goes_on && handover->outstanding == 1) {
-        goes_on = gather(handover);
+    do {
         for (size_t i = 0; i < member_count(handover); i++) {
-            int err = handover->members[i].count == 0 ? HG_PENDING : tell(handover, i);
+            const struct member *member = &handover->members[i];
+            if (member->is_lost || member->told == member->asks.len)
+                continue;
+            int err = tell(handover, i);
             handover->outstanding += err == HG_OK;
             if (err < 0)
                 lose(handover, i, hg_err_text(err));
         }
-    }
+    } while (handover->outstanding == 1 && gather(handover));
     if (--handover->outstanding == 0)
         finish(handover);
 }
@@ -235,7 +249,7 @@ bool hg_handover_start(struct hg_node *node, void (*done)(struct hg_node *node))
         return false;
     }
     for (size_t i = 0; i < count; i++)
-        hg_buf_init(&members[i].asks, HG_MANY_BYTES_MAX);
+        hg_buf_init(&members[i].asks, BYTES_MAX);
     hg_view_hold(view);
     *handover = (struct handover){.mail = {.deliver = on_begin},
                                   .node = node,

@@ -96,11 +96,12 @@ static void send_part(struct many *many, const struct one *one, int err)
         hg_buf_finish(&many->part);
 }
 
-/* Whether it is here now; the one who leaves has the value. */
+/* Whether it is here now as our own; the one who leaves has the value. */
 static void answer_takeover(struct one *one, const struct hg_result *result)
 {
     bool is_here = result->err == HG_OK && result->value != NULL &&
-                   hg_value_status(result->value) == HG_STATUS_VALUE;
+                   hg_value_status(result->value) == HG_STATUS_VALUE &&
+                   hg_value_tier(result->value) == HG_TIER_MAIN;
     struct hg_peer_response response = {
         .status = is_here ? HG_STATUS_VALUE : HG_STATUS_NOT_FOUND,
         .has_ttl = true,

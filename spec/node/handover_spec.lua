@@ -6,7 +6,7 @@ local posix = require "spec.support.posix"
 
 local CONFIG = [[
 return {
-    node = { listen = listen(), drain_delay = "200ms" },
+    node = { listen = listen(), drain_delay = "200ms", workers = tonumber(hg.args.workers or "2") },
     cluster = { self = "http://127.0.0.1:" .. hg.args.peer_port, peers = hg.file(hg.args.members),
         timeout = "500ms", lease = hg.args.lease or "2s" },
     groups = { test = { ttl = "10m", capacity = "64MiB", policy = hg.args.policy, getter = function(key)
@@ -60,7 +60,7 @@ for _, policy in ipairs { "lru", "s3-fifo" } do
         local members, nodes
         local function start(port)
             local one = node.start { config = CONFIG, wait = false, peer_port = port,
-                args = { peer_port = port, members = members, policy = policy } }
+                args = { peer_port = port, members = members, policy = policy, workers = policy == "lru" and 1 or 2 } }
             one.peer_port = port
             return one
         end
