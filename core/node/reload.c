@@ -196,12 +196,16 @@ static void tell(struct hg_reload *reload, const struct hg_generation *generatio
 static void keep(struct hg_reload *reload, struct hg_generation *before,
                  const struct hg_config *config)
 {
-    if (reload->kept != NULL)
-        reload->kept->is_kept = false;
-    reload->kept = config->reload_window_ms > 0 ? before : NULL;
-    if (reload->kept == NULL)
+    if (config->reload_window_ms == 0) {
+        if (reload->kept != NULL)
+            reload->kept->is_kept = false;
+        reload->kept = NULL;
         return;
-    before->is_kept = true;
+    }
+    if (reload->kept == NULL) { /* else nobody knows yet whether `before` is any good */
+        reload->kept = before;
+        before->is_kept = true;
+    }
     reload->kept_until_ms = hg_time_add(hg_clock_boot_ms(), config->reload_window_ms);
 }
 

@@ -511,6 +511,24 @@ describe("node.reload_guard", function()
         assert.equal(0, n:stop())
     end)
 
+    it("rolls back to the last that was good, though a bad one was loaded twice meanwhile", function()
+        local n = start(nil, GUARD)
+        assert.equal("one:1", value(n, "1"))
+        for generation = 2, 3 do
+            n:configure(config("two", nil, GUARD):gsub('if key:find', 'error("bad release") %0'))
+            assert.equal(generation, reloaded(n).generation)
+            assert.equal("two", n:get("/mark").body)
+        end
+        for i = 100, 104 do
+            assert.equal(502, value(n, tostring(i)))
+        end
+        n:wait_log("reload rolled back generation=3 group=test errors=1.000")
+        posix.until_true(function()
+            return n:get("/mark").body == "one"
+        end, 10, "the script that was good")
+        assert.equal(0, n:stop())
+    end)
+
     it("leaves a good one, and ends the generation before with the window", function()
         local n = start(nil, GUARD)
         n:configure(config("two", nil, [[reload_guard = { errors = 0.5, window = "1s" },]]))
