@@ -226,7 +226,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
         return 0;
     nghttp2_session_set_stream_user_data(session, id, NULL);
     if (call->err == HG_OK && !call->is_whole) {
-        call->is_unprocessed = !call->is_sent || code == NGHTTP2_REFUSED_STREAM;
+        call->is_unprocessed =
+            !call->is_sent || (code == NGHTTP2_REFUSED_STREAM && !call->has_head);
         call->is_reset = call->is_sent;
         call->err = HG_EPROTO;
         call->err_text = nghttp2_http2_strerror(code);
@@ -511,6 +512,7 @@ void hg_http2_client_lost(struct hg_http2_client *client, int err, const char *t
             call->is_unprocessed = !call->is_sent;
         }
         nghttp2_session_set_stream_user_data(client->session, call->id, NULL);
+        hg_list_remove(&call->arrived); /* it outlives this client */
         call_end(call);
     }
 }

@@ -284,6 +284,39 @@ static void test_goaway_lets_finish_what_was_begun(void **state)
     ends_close(&ends);
 }
 
+/* An answer that has begun, and nonsense behind it in one read: nobody has taken what arrived when the connection goes. */
+static void test_a_call_outlives_its_connection(void **state)
+{
+    static const char settings[] = "\0\0\0\4\0\0\0\0\0";
+    static const char answer[] = "\0\0\1\1\4\0\0\0\1\x88" /* HEADERS: 200 */
+                                 "\0\0\1\0\0\0\0\0\1Z"     /* DATA */
+                                 "\0\0\1\7\0\0\0\0\1Z";    /* GOAWAY, malformed */
+    struct hg_http2_request request = {.method = HG_BYTES("POST"),
+                                       .authority = HG_BYTES("a"),
+                                       .path = HG_BYTES("/"),
+                                       .body = HG_BYTES("x"),
+                                       .body_max = 100,
+                                       .is_streamed = true};
+    struct hg_http2_client *client;
+    struct hg_http2_call *call;
+    struct hg_bytes bytes;
+
+    (void)state;
+    assert_int_equal(hg_http2_client_create(TIMEOUT_MS, START_MS, &client), HG_OK);
+    while (hg_http2_client_pull(client, &bytes) == HG_OK && bytes.len > 0)
+        ;
+    assert_int_equal(
+        hg_http2_client_feed(client, hg_bytes(settings, sizeof(settings) - 1), START_MS), HG_OK);
+    assert_int_equal(hg_http2_client_start(client, &request, NULL, START_MS, &call), HG_OK);
+    while (hg_http2_client_pull(client, &bytes) == HG_OK && bytes.len > 0)
+        ;
+    hg_http2_client_feed(client, hg_bytes(answer, sizeof(answer) - 1), START_MS);
+    hg_http2_client_lost(client, HG_EPROTO, "closed");
+    assert_ptr_equal(hg_http2_client_pop_ended(client), call);
+    hg_http2_client_destroy(client);
+    hg_http2_call_free(call);
+}
+
 static void test_calls_of_a_lost_connection_end(void **state)
 {
     (void)state;
@@ -430,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_canceled_calls_are_reset_and_never_end),
         cmocka_unit_test(test_answers_over_a_limit_are_errors),
         cmocka_unit_test(test_goaway_lets_finish_what_was_begun),
+        cmocka_unit_test(test_a_call_outlives_its_connection),
         cmocka_unit_test(test_calls_of_a_lost_connection_end),
         cmocka_unit_test(test_servers_of_something_else_are_told_apart),
         cmocka_unit_test(test_silence_is_told_by_a_ping_without_an_answer),
