@@ -113,7 +113,7 @@ local function check_groups(given, has_cluster, pools)
             group.hot = 0
         end
         if not pools[group.pool] then
-            T.fail(T.child(here, "pool"), ('no pool "%s" in node.scripts'):format(group.pool))
+            T.fail(T.child(here, "pool"), "no pool " .. T.show(group.pool) .. " in node.scripts")
         elseif group.pool == "routes" then
             T.fail(T.child(here, "pool"), "routes never share a pool with getters, expected another pool")
         end
@@ -342,7 +342,7 @@ local function check_cluster(cluster, groups)
     end
     check_peers(cluster)
     if cluster.default_group and not groups[cluster.default_group] then
-        T.fail({ "cluster", "default_group" }, ('no group "%s"'):format(cluster.default_group))
+        T.fail({ "cluster", "default_group" }, "no group " .. T.show(cluster.default_group))
     end
 end
 
