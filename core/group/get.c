@@ -175,7 +175,7 @@ static void join_locked(struct lookup *lookup, struct hg_waiter *waiter, struct 
                         enum hg_how how)
 {
     waiter->hash = lookup->hash;
-    load->takers += lookup->get->takes_over;
+    waiter->takes_over = lookup->get->takes_over;
     if (!waiter->is_nested) /* else hg_edges_join set it, under the lock of those who read it */
         waiter->load = load;
     waiter->state = HG_WAITER_LINKED;

@@ -142,6 +142,7 @@ struct hg_waiter {
     uint8_t state;                    /* enum hg_waiter_state; under the shard's lock */
     bool from_peer;
     bool is_nested;          /* a getter waits: there is an edge to take back */
+    bool takes_over;         /* wants the entry here, and no load for it */
     uint64_t deadline_ms;    /* of this get; for the counter of timeouts */
     uint64_t join_number;    /* invalidations up to here were before it */
     struct hg_load *parent;  /* the load whose getter waits here, or NULL */

@@ -170,11 +170,15 @@ void hg_waiter_detach_locked(struct hg_shard *shard, struct hg_waiter *waiter, s
 
 /* handover.c. True: another node's store is asked, and hg_load_peeked will be called; else go on. */
 bool hg_load_peek(struct hg_load *load, struct hg_turn *turn);
-void hg_load_peeked(struct hg_load *load, struct hg_ask_answer *answer, struct hg_turn *turn);
-/* True: it was to take a key back, nothing came, and nobody waits: it is gone. */
-bool hg_load_end_unwanted(struct hg_load *load);
-/* The answer, typed, as a value of our own. False: it is none, and nothing has happened. */
-bool hg_handover_plan(struct hg_load *load, struct hg_ask_answer *answer, uint64_t now_ms,
+/* answer: a typed one, or NULL. */
+void hg_load_peeked(struct hg_load *load, const struct hg_ask_answer *answer, struct hg_turn *turn);
+/*
+ * There is nothing to be taken over: who waits for that is told HG_ENOENT. True: nobody else waits, and the load is gone.
+ * False: it goes on for those who ask for the key itself, or was no such load.
+ */
+bool hg_load_end_unwanted(struct hg_load *load, struct hg_turn *turn);
+/* A typed answer as a value of our own; its result is taken over. False: it is none, and nothing has happened. */
+bool hg_handover_plan(struct hg_load *load, const struct hg_ask_answer *answer, uint64_t now_ms,
                       struct hg_landing *out_landing);
 
 /*

@@ -13,6 +13,7 @@
 #include "group/group_impl.h"
 
 #include "base/bug.h"
+#include "base/err.h"
 #include "group/freshness.h"
 
 #define PEEK_MS 200 /* a store answers at once */
@@ -47,7 +48,7 @@ static bool is_settled(struct hg_group *group, uint64_t now_ms)
            now_ms >= hg_time_add(changed_ms, SETTLED * group->groups->config.lease_ms);
 }
 
-bool hg_handover_plan(struct hg_load *load, struct hg_ask_answer *answer, uint64_t now_ms,
+bool hg_handover_plan(struct hg_load *load, const struct hg_ask_answer *answer, uint64_t now_ms,
                       struct hg_landing *out_landing)
 {
     struct hg_group *group = load->group;
@@ -63,7 +64,6 @@ bool hg_handover_plan(struct hg_load *load, struct hg_ask_answer *answer, uint64
     value = hg_value_with_windows(value, hg_config_of(group), false);
     if (value == NULL)
         return false;
-    answer->result = value;
     *out_landing = (struct hg_landing){
         .value = value,
         .is_stored = true,
@@ -111,7 +111,7 @@ bool hg_load_peek(struct hg_load *load, struct hg_turn *turn)
     return false;
 }
 
-bool hg_load_end_unwanted(struct hg_load *load)
+bool hg_load_end_unwanted(struct hg_load *load, struct hg_turn *turn)
 {
     struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
 
@@ -119,6 +119,14 @@ bool hg_load_end_unwanted(struct hg_load *load)
         return false;
     hg_shard_lock(shard);
     load->takes_over = false;
+    hg_list_for_each_safe(it, &load->flight.waiters)
+    {
+        struct hg_waiter *waiter = hg_container_of(it, struct hg_waiter, link);
+        if (!waiter->takes_over)
+            continue;
+        waiter->result.err = HG_ENOENT;
+        hg_waiter_detach_locked(shard, waiter, load, turn);
+    }
     bool is_unwanted = load->flight.waiter_count == 0;
     if (is_unwanted) {
         hg_flight_end(&shard->flights, &load->flight);
@@ -130,14 +138,14 @@ bool hg_load_end_unwanted(struct hg_load *load)
     return is_unwanted;
 }
 
-void hg_load_peeked(struct hg_load *load, struct hg_ask_answer *answer, struct hg_turn *turn)
+void hg_load_peeked(struct hg_load *load, const struct hg_ask_answer *answer, struct hg_turn *turn)
 {
     struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
     struct hg_landing landing;
 
     load->is_peek = false;
     load->deadline_ms = load->whole_deadline_ms;
-    if (answer->outcome == HG_ASK_TYPED && hg_handover_plan(load, answer, turn->now_ms, &landing)) {
+    if (answer != NULL && hg_handover_plan(load, answer, turn->now_ms, &landing)) {
         hg_shard_lock(shard);
         shard->counters.peek_hits++;
         hg_shard_unlock(shard);
@@ -145,7 +153,8 @@ void hg_load_peeked(struct hg_load *load, struct hg_ask_answer *answer, struct h
         hg_load_land(load, &landing, turn);
         return;
     }
-    hg_value_unref(answer->result);
+    if (answer != NULL)
+        hg_value_unref(answer->result);
     hg_load_start(load, turn);
 }
 

@@ -245,7 +245,7 @@ static void test_what_is_not_there_to_be_taken_causes_no_load(void **state)
         struct hg_load *load = next_ask(&fake);
         assert_true(hg_load_asks_store(load));
         end_ask(&fake, load, outcomes[i], outcomes[i] == HG_ASK_TYPED ? missing_of(load) : NULL, 0);
-        assert_int_equal(asker.klass, HG_CLASS_UNAVAILABLE);
+        assert_int_equal(asker.err, HG_ENOENT);
 
         /* Somebody asks for it besides: the owner is asked for a value then. */
         assert_int_equal(take_over(&fake, &asker, key), HG_PENDING);
@@ -257,7 +257,17 @@ static void test_what_is_not_there_to_be_taken_causes_no_load(void **state)
         assert_false(hg_load_asks_store(load));
         end_ask(&fake, load, HG_ASK_TYPED, value_of(load, "v"), 0);
         assert_string_equal(other.data, "v");
-        assert_string_equal(asker.data, "v");
+        assert_int_equal(asker.err, HG_ENOENT);
+
+        /* The one who was to take it leaves, and somebody asks for it: that is no less wanted. */
+        assert_int_equal(take_over(&fake, &asker, key), HG_PENDING);
+        assert_int_equal(ask(&fake, &other, key), HG_PENDING);
+        assert_true(hg_waiter_cancel(&asker.waiter, fake.now_ms, NULL));
+        load = next_ask(&fake);
+        end_ask(&fake, load, outcomes[i], outcomes[i] == HG_ASK_TYPED ? missing_of(load) : NULL, 0);
+        load = next_ask(&fake);
+        end_ask(&fake, load, HG_ASK_TYPED, value_of(load, "v"), 0);
+        assert_string_equal(other.data, "v");
     }
     assert_int_equal(stats_of(&fake).local_loads, 0);
     assert_int_equal(stats_of(&fake).takeovers, 0);

@@ -124,7 +124,6 @@ static bool restart_locked(struct hg_shard *shard, struct hg_load *load, struct 
     load->start_number = hg_groups_sequence(group->groups);
     load->fence_number = 0;
     load->is_second = load->takes_over = false;
-    load->takers = 0;
     load->state = HG_LOAD_BEGUN;
     shard->counters.refreshes++;
     if (load->flight.kind == HG_FLIGHT_REMOTE) {

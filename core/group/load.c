@@ -163,7 +163,7 @@ void hg_load_start(struct hg_load *load, struct hg_turn *turn)
         hg_load_ask(load, turn);
         return;
     }
-    if (hg_load_peek(load, turn) || hg_load_end_unwanted(load))
+    if (hg_load_peek(load, turn) || hg_load_end_unwanted(load, turn))
         return;
 
     /* Under the lock, so that a nested get that joins sees it either before it is queued or in the queue. */

@@ -190,7 +190,7 @@ static void land_copy(struct hg_load *load, const struct hg_ask_answer *answer, 
     hg_load_land(load, &landing, turn);
 }
 
-static void land_typed(struct hg_load *load, struct hg_ask_answer *answer, bool takes_over,
+static void land_typed(struct hg_load *load, const struct hg_ask_answer *answer, bool takes_over,
                        bool is_hot, struct hg_turn *turn)
 {
     struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
@@ -206,18 +206,6 @@ static void land_typed(struct hg_load *load, struct hg_ask_answer *answer, bool 
     hg_load_land(load, &landing, turn);
 }
 
-/* The owner had it no more, or does not answer. Who asks for the key itself has it loaded as always. */
-static void not_taken(struct hg_load *load, struct hg_ask_answer *answer, bool is_wanted,
-                      struct hg_turn *turn)
-{
-    load->takes_over = false;
-    hg_value_unref(answer->result);
-    if (is_wanted)
-        hg_load_ask(load, turn);
-    else
-        land_error(load, HG_CLASS_UNAVAILABLE, HG_BYTES("nothing to take over"), false, turn);
-}
-
 /* Words that are none of a typed answer's count as garbage. */
 static enum hg_ask_outcome outcome_of(const struct hg_ask_answer *answer)
 {
@@ -227,10 +215,9 @@ static enum hg_ask_outcome outcome_of(const struct hg_ask_answer *answer)
     return answer->outcome;
 }
 
-void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *told, uint64_t now_ms,
+void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *answer, uint64_t now_ms,
                    struct hg_loop *here)
 {
-    struct hg_ask_answer heard = *told, *answer = &heard;
     struct hg_shard *shard = hg_group_shard(load->group, load->flight.hash);
     enum hg_ask_outcome outcome = outcome_of(answer);
     bool is_no_group =
@@ -244,7 +231,6 @@ void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *told, uint6
         answer->minute_qps >= (double)groups->config.hot_minute ||
         hg_rates_minute(&shard->rates, load->flight.hash, now_ms) >= groups->config.hot_minute;
     bool is_peek = load->is_peek, takes_over = load->takes_over;
-    bool is_wanted = load->flight.waiter_count > load->takers;
     assert(is_peek ? load->state == HG_LOAD_BEGUN && load->flight.kind == HG_FLIGHT_LOCAL
                    : load->state == HG_LOAD_STARTED && load->flight.kind == HG_FLIGHT_REMOTE);
     if (!is_peek)
@@ -254,24 +240,19 @@ void hg_load_asked(struct hg_load *load, const struct hg_ask_answer *told, uint6
     shard->counters.peer_errors += !is_peek && (outcome != HG_ASK_TYPED || is_no_group);
     hg_shard_unlock(shard);
 
-    if (is_peek) {
-        answer->outcome = outcome;
-        hg_load_peeked(load, answer, &turn);
-        hg_turn_run(&turn);
-        return;
-    }
-    bool has_value =
-        outcome == HG_ASK_TYPED && hg_value_status(answer->result) == HG_STATUS_VALUE;
-    if (outcome != HG_ASK_TYPED || is_no_group) {
+    if (outcome != HG_ASK_TYPED || is_no_group)
         hg_value_unref(answer->result);
-        answer->result = NULL;
-    }
-    if (takes_over && !has_value && outcome != HG_ASK_DEADLINE) {
-        not_taken(load, answer, is_wanted, &turn);
-        hg_turn_run(&turn);
-        return;
-    }
-    if (is_no_group)
+    bool has_result = outcome == HG_ASK_TYPED && !is_no_group;
+    bool has_value = has_result && hg_value_status(answer->result) == HG_STATUS_VALUE;
+    if (is_peek) {
+        hg_load_peeked(load, has_result ? answer : NULL, &turn);
+    } else if (takes_over && !has_value && outcome != HG_ASK_DEADLINE) {
+        /* The owner had it no more, or does not answer. Who asks for the key itself has it loaded as always. */
+        if (has_result)
+            hg_value_unref(answer->result);
+        if (!hg_load_end_unwanted(load, &turn))
+            hg_load_ask(load, &turn);
+    } else if (is_no_group)
         land_error(load, HG_CLASS_INTERNAL, HG_BYTES("no such group at owner"), false, &turn);
     else if (hg_bug(HG_BUG_RETRY_TYPED) && outcome == HG_ASK_TYPED &&
              hg_value_status(answer->result) == HG_STATUS_ERROR) {

@@ -55,7 +55,6 @@ struct hg_load {
     bool is_peek;               /* member, who owned it before, is asked for what its store has (group/handover.c) */
     bool has_peeked;
     bool takes_over;            /* what comes is kept as our own value; where nothing comes it is no fault of anybody's */
-    unsigned takers;            /* waiters of that kind (shard's lock) */
     uint64_t whole_deadline_ms; /* behind a peek */
     struct hg_guard *guard;     /* held: the group's when it was started; NULL: none, or not started yet */
     bool has_slot;         /* holds a guard slot */
