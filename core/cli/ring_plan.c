@@ -167,65 +167,38 @@ static double number_of(const json_t *object, const char *name)
     return json_number_value(json_object_get(object, name));
 }
 
-static int add(struct hg_text_table *table, const char *cell)
+/* A text as it is, a share in percent. */
+static int add(struct hg_text_table *table, const json_t *value)
 {
-    return hg_text_table_add(table, hg_bytes_str(cell == NULL ? "" : cell));
+    char percent[64];
+    const char *cell = json_is_string(value)
+                           ? json_string_value(value)
+                           : hg_ring_percent(json_number_value(value), percent, sizeof(percent));
+    return hg_text_table_add(table, hg_bytes_str(cell));
 }
 
-static int add_row(struct hg_text_table *table, const char *a, const char *b, const char *c,
-                   const char *d)
-{
-    int rc = add(table, a);
-    if (rc == HG_OK)
-        rc = add(table, b);
-    if (rc == HG_OK)
-        rc = add(table, c);
-    return rc == HG_OK ? add(table, d) : rc;
-}
-
-static int show_moves(const json_t *moves, bool colour, FILE *out)
+/* Three members of each row, and a bar of the last. */
+static int show(const json_t *rows, const char *const heads[3], const char *const names[3],
+                bool colour, FILE *out)
 {
     struct hg_text_table table;
-    char percent[64], bar[64];
+    char bar[64];
     double most = 0;
+    int rc = HG_OK;
     hg_text_table_init(&table, 4, true);
-    for (size_t i = 0; i < json_array_size(moves); i++) {
-        double share = number_of(json_array_get(moves, i), "share");
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        double share = number_of(json_array_get(rows, i), names[2]);
         most = share > most ? share : most;
     }
-    int rc = add_row(&table, "from", "to", "   keys", "");
-    for (size_t i = 0; i < json_array_size(moves) && rc == HG_OK; i++) {
-        const json_t *move = json_array_get(moves, i);
-        double share = number_of(move, "share");
-        rc = add_row(&table, json_string_value(json_object_get(move, "from")),
-                     json_string_value(json_object_get(move, "to")),
-                     hg_ring_percent(share, percent, sizeof(percent)),
-                     hg_ring_bar(share, most, bar, sizeof(bar)));
-    }
-    if (rc == HG_OK)
-        hg_text_table_print(&table, colour, out);
-    hg_text_table_finish(&table);
-    return rc;
-}
-
-static int show_members(const json_t *members, bool colour, FILE *out)
-{
-    struct hg_text_table table;
-    char before[64], after[64], bar[64];
-    double most = 0;
-    hg_text_table_init(&table, 4, true);
-    for (size_t i = 0; i < json_array_size(members); i++) {
-        double share = number_of(json_array_get(members, i), "after");
-        most = share > most ? share : most;
-    }
-    int rc = add_row(&table, "member", " before", "  after", "");
-    for (size_t i = 0; i < json_array_size(members) && rc == HG_OK; i++) {
-        const json_t *member = json_array_get(members, i);
-        double share = number_of(member, "after");
-        rc = add_row(&table, json_string_value(json_object_get(member, "name")),
-                     hg_ring_percent(number_of(member, "before"), before, sizeof(before)),
-                     hg_ring_percent(share, after, sizeof(after)),
-                     hg_ring_bar(share, most, bar, sizeof(bar)));
+    for (size_t k = 0; k < 4 && rc == HG_OK; k++)
+        rc = hg_text_table_add(&table, hg_bytes_str(k < 3 ? heads[k] : ""));
+    for (size_t i = 0; i < json_array_size(rows) && rc == HG_OK; i++) {
+        const json_t *row = json_array_get(rows, i);
+        for (size_t k = 0; k < 3 && rc == HG_OK; k++)
+            rc = add(&table, json_object_get(row, names[k]));
+        if (rc == HG_OK)
+            rc = hg_text_table_add(
+                &table, hg_bytes_str(hg_ring_bar(number_of(row, names[2]), most, bar, sizeof(bar))));
     }
     if (rc == HG_OK)
         hg_text_table_print(&table, colour, out);
@@ -240,7 +213,12 @@ int hg_ring_plan_show(const json_t *plan, bool colour, FILE *out)
     const char *moved = hg_ring_percent(number_of(plan, "moved"), percent, sizeof(percent));
     fprintf(out, "%s would %s: %s of the keys move\n\n",
             json_string_value(json_object_get(plan, "member")), change, moved + strspn(moved, " "));
-    int rc = show_moves(json_object_get(plan, "moves"), colour, out);
+    static const char *const move_heads[] = {"from", "to", "   keys"};
+    static const char *const move_names[] = {"from", "to", "share"};
+    static const char *const member_heads[] = {"member", " before", "  after"};
+    static const char *const member_names[] = {"name", "before", "after"};
+    int rc = show(json_object_get(plan, "moves"), move_heads, move_names, colour, out);
     fputc('\n', out);
-    return rc == HG_OK ? show_members(json_object_get(plan, "members"), colour, out) : rc;
+    return rc == HG_OK ? show(json_object_get(plan, "members"), member_heads, member_names, colour, out)
+                       : rc;
 }
