@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/units.h"
 #include "net/http2_pool_impl.h"
+#include "net/url.h"
 
 #define BODY_MAX_DEFAULT ((size_t)64 << 20)
 #define OUT_MAX          ((size_t)1 << 20)
@@ -374,28 +375,11 @@ struct hg_http2_pool_stats hg_http2_pool_stats(const struct hg_http2_pool *pool)
 
 static int read_url(struct hg_http2_pool *pool)
 {
-    const char *at = strstr(pool->config.url, "://");
-    if (at == NULL)
+    const char *authority = strstr(pool->config.url, "://");
+    if (authority == NULL)
         return HG_EINVAL;
-    pool->authority = at += 3;
-    bool is_bracketed = *at == '[';
-    const char *end = is_bracketed ? strchr(at, ']') : strrchr(at, ':');
-    if (is_bracketed)
-        at++;
-    if (end == NULL)
-        end = is_bracketed ? at : at + strlen(at);
-    size_t len = (size_t)(end - at);
-    pool->host = hg_malloc(len + 1);
-    if (pool->host == NULL)
-        return HG_ENOMEM;
-    memcpy(pool->host, at, len);
-    pool->host[len] = '\0';
-    const char *colon = is_bracketed && *end == ']' ? end + 1 : end;
-    unsigned long long port = 80;
-    if (*colon == ':' && (!hg_bytes_to_u64(hg_bytes_str(colon + 1), &port) || port > UINT16_MAX))
-        return HG_EINVAL;
-    pool->port = (uint16_t)port;
-    return HG_OK;
+    pool->authority = authority + 3;
+    return hg_url_host(pool->config.url, &pool->host, &pool->port);
 }
 
 static void pool_free(struct hg_http2_pool *pool)

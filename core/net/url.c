@@ -1,6 +1,7 @@
 #include "net/url.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/alloc.h"
 #include "base/err.h"
@@ -10,10 +11,10 @@ static const char form[] =
     "expected a URL such as \"https://example.com/path\", without a name and a password";
 
 /* A part of the URL as libcurl has it, or NULL; to be freed with hg_curl->free. */
-static char *part(CURLU *handle, CURLUPart what)
+static char *part(CURLU *handle, CURLUPart what, unsigned how)
 {
     char *text = NULL;
-    return hg_curl->url_get(handle, what, &text, 0) == CURLUE_OK ? text : NULL;
+    return hg_curl->url_get(handle, what, &text, how) == CURLUE_OK ? text : NULL;
 }
 
 static bool is_own_port(const char *scheme, const char *port)
@@ -36,8 +37,8 @@ static char *make_origin(const char *scheme, const char *host, const char *port)
 
 static int fill(CURLU *handle, struct hg_url *out_url, const char **out_error)
 {
-    char *scheme = part(handle, CURLUPART_SCHEME), *host = part(handle, CURLUPART_HOST),
-         *port = part(handle, CURLUPART_PORT), *text = part(handle, CURLUPART_URL);
+    char *scheme = part(handle, CURLUPART_SCHEME, 0), *host = part(handle, CURLUPART_HOST, 0),
+         *port = part(handle, CURLUPART_PORT, 0), *text = part(handle, CURLUPART_URL, 0);
     struct hg_url url = {0};
     int err = HG_OK;
 
@@ -67,10 +68,10 @@ static int fill(CURLU *handle, struct hg_url *out_url, const char **out_error)
     return err;
 }
 
+static const unsigned flags = CURLU_PATH_AS_IS | CURLU_DISALLOW_USER | CURLU_NON_SUPPORT_SCHEME;
+
 int hg_url_parse(const char *base, const char *text, struct hg_url *out_url, const char **out_error)
 {
-    const unsigned flags = CURLU_PATH_AS_IS | CURLU_DISALLOW_USER | CURLU_NON_SUPPORT_SCHEME;
-
     *out_error = hg_err_text(HG_ENOMEM);
     if (hg_curl_load() < 0)
         return HG_ENOMEM;
@@ -91,6 +92,31 @@ int hg_url_parse(const char *base, const char *text, struct hg_url *out_url, con
     hg_curl->url_cleanup(handle);
     if (err == HG_ENOMEM)
         *out_error = hg_err_text(err);
+    return err;
+}
+
+int hg_url_host(const char *text, char **out_host, uint16_t *out_port)
+{
+    if (hg_curl_load() < 0)
+        return HG_ENOMEM;
+    CURLU *handle = hg_curl->url();
+    CURLUcode code = handle == NULL ? CURLUE_OUT_OF_MEMORY
+                                    : hg_curl->url_set(handle, CURLUPART_URL, text, flags);
+    int err = code == CURLUE_OUT_OF_MEMORY ? HG_ENOMEM : HG_EINVAL;
+    if (code == CURLUE_OK) {
+        char *host = part(handle, CURLUPART_HOST, 0);
+        char *port = part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+        if (host != NULL && port != NULL) {
+            size_t len = strlen(host);
+            bool is_bracketed = host[0] == '[';
+            *out_host = is_bracketed ? hg_strndup(host + 1, len - 2) : hg_strndup(host, len);
+            *out_port = (uint16_t)atoi(port); /* libcurl has seen that it is one */
+            err = *out_host == NULL ? HG_ENOMEM : HG_OK;
+        }
+        hg_curl->free(host);
+        hg_curl->free(port);
+    }
+    hg_curl->url_cleanup(handle);
     return err;
 }
 

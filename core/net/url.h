@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define HG_URL_MAX 8192 /* bytes */
 
@@ -22,6 +23,8 @@ struct hg_url {
 /* text may be relative to base (a whole URL; NULL: none). *out_error is static storage. */
 int hg_url_parse(const char *base, const char *text, struct hg_url *out_url,
                  const char **out_error);
+/* Whom a whole URL is asked of: a name, or an address without brackets (hg_free it), and its port or its scheme's own. */
+int hg_url_host(const char *text, char **out_host, uint16_t *out_port);
 void hg_url_finish(struct hg_url *url); /* zeroed memory is fine */
 /* "https" of both, or "http" of both. */
 bool hg_url_is_same_scheme(const struct hg_url *a, const struct hg_url *b);

@@ -77,6 +77,30 @@ static void test_what_is_no_url_of_ours_is_refused(void **state)
     }
 }
 
+static void test_whom_a_url_is_asked_of(void **state)
+{
+    static const struct {
+        const char *text, *host;
+        uint16_t port;
+    } good[] = {{"http://a:8001", "a", 8001}, {"https://b/x", "b", 443}, {"http://[::1]:7", "::1", 7}};
+    size_t live = hg_alloc_live_bytes();
+    char *host;
+    uint16_t port;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_int_equal(hg_url_host(good[i].text, &host, &port), HG_OK);
+        assert_string_equal(host, good[i].host);
+        assert_int_equal(port, good[i].port);
+        hg_free(host);
+        hg_alloc_fail_at(0, true);
+        assert_int_equal(hg_url_host(good[i].text, &host, &port), HG_ENOMEM);
+        hg_alloc_fail_clear();
+    }
+    assert_int_equal(hg_url_host("http://a:65536", &host, &port), HG_EINVAL);
+    assert_int_equal(hg_alloc_live_bytes(), live);
+}
+
 static void test_length_is_bounded(void **state)
 {
     struct hg_url url = {0};
@@ -133,6 +157,7 @@ int main(void)
         cmocka_unit_test(test_origin_is_in_one_form),
         cmocka_unit_test(test_relative_ones_are_completed),
         cmocka_unit_test(test_what_is_no_url_of_ours_is_refused),
+        cmocka_unit_test(test_whom_a_url_is_asked_of),
         cmocka_unit_test(test_length_is_bounded),
         cmocka_unit_test(test_schemes_are_compared_whole),
         cmocka_unit_test(test_each_allocation_may_fail),
