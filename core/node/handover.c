@@ -127,6 +127,8 @@ static void add_key(void *ctx, struct hg_bytes key)
     if (!member->is_lost && hg_peer_is_up(view->peers[index]) &&
         hg_peer_asks_append(&ask, &member->asks) == HG_OK)
         member->count++;
+    else
+        HG_COUNT_UP(handover->node->counters.handover_left_out);
 }
 
 static bool has_gathered_enough(const struct handover *handover)
@@ -160,9 +162,9 @@ static bool gather(struct handover *handover)
             shard_count = 0;
         }
         if (handover->shard < shard_count) {
-            size_t each = KEYS_MAX / group_count / shard_count;
-            hg_group_hottest(group, handover->shard, each > 0 ? each : 1, now_ms, add_key,
-                             handover);
+            size_t each = KEYS_MAX / group_count / shard_count + 1;
+            if (hg_group_hottest(group, handover->shard, each, now_ms, add_key, handover) == each)
+                HG_COUNT_UP(node->counters.handover_cut);
         }
         if (++handover->shard >= shard_count) {
             handover->shard = 0;

@@ -71,7 +71,7 @@ struct hg_node_route {
 };
 
 #define HG_NODE_COUNTERS(X)                                                                        \
-    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_ring_mismatches) X(peer_grpc_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(handed_over) X(handover_failures) X(no_memory) X(client_timeouts) X(origins_unasked) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
+    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_ring_mismatches) X(peer_grpc_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(handed_over) X(handover_failures) X(handover_left_out) X(handover_cut) X(no_memory) X(client_timeouts) X(origins_unasked) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
 struct hg_node_counters {
 #define X(name) _Atomic uint64_t name;
     HG_NODE_COUNTERS(X)
