@@ -51,6 +51,17 @@ static const char *transport_of(const struct hg_peer *peer)
     return stats.transport;
 }
 
+/* An ask whose connection of HTTP/2 has been greeted. */
+static struct hg_load_in_test *begin(struct raw *raw, enum hg_transport transport)
+{
+    test_transport = transport;
+    raw_open(raw);
+    struct hg_load_in_test *load = ask(raw->world, raw->peer, "k", 20000);
+    raw_accept(raw);
+    raw_say(raw, SETTINGS, sizeof(SETTINGS) - 1);
+    return load;
+}
+
 static void must_be_told(struct world *world, struct hg_load_in_test *load,
                          enum hg_ask_outcome outcome)
 {
@@ -59,18 +70,23 @@ static void must_be_told(struct world *world, struct hg_load_in_test *load,
     free(load);
 }
 
-/* The same ask comes over HTTP/1.1 then. */
-static void answer_over_http1(struct raw *raw)
+static void say_value_over_http1(struct raw *raw)
 {
     char answer[256];
     struct hg_buf body;
     encode_value(&body, "k", "found");
     int len = snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
                        body.len);
-    raw_accept(raw);
     raw_say(raw, answer, (size_t)len);
     raw_say(raw, body.data, body.len);
     hg_buf_finish(&body);
+}
+
+/* The same ask comes over HTTP/1.1 then. */
+static void answer_over_http1(struct raw *raw)
+{
+    raw_accept(raw);
+    say_value_over_http1(raw);
 }
 
 static void test_ask_survives_a_peer_that_speaks_something_else(void **state)
@@ -168,11 +184,7 @@ static void test_silence_is_noticed_within_the_timeout(void **state)
 {
     (void)state;
     struct raw raw;
-    test_transport = HG_TRANSPORT_GRPC;
-    raw_open(&raw);
-    struct hg_load_in_test *load = ask(raw.world, raw.peer, "k", 20000);
-    raw_accept(&raw);
-    raw_say(&raw, SETTINGS, sizeof(SETTINGS) - 1);
+    struct hg_load_in_test *load = begin(&raw, HG_TRANSPORT_GRPC);
     uint64_t begun = hg_clock_boot_ms();
     must_be_told(raw.world, load, HG_ASK_TRANSPORT);
     uint64_t took = hg_clock_boot_ms() - begun;
@@ -191,11 +203,7 @@ static void test_leaving_peer_is_tried_a_few_times(void **state)
     (void)state;
     static const char goaway[] = "\0\0\x08\7\0\0\0\0\0\0\0\0\0\0\0\0\0";
     struct raw raw;
-    test_transport = HG_TRANSPORT_AUTO;
-    raw_open(&raw);
-    struct hg_load_in_test *load = ask(raw.world, raw.peer, "k", 20000);
-    raw_accept(&raw);
-    raw_say(&raw, SETTINGS, sizeof(SETTINGS) - 1);
+    struct hg_load_in_test *load = begin(&raw, HG_TRANSPORT_AUTO);
     raw_say(&raw, goaway, sizeof(goaway) - 1);
     for (int fd = raw.fd; raw.fd == fd;) { /* HTTP/2 once more, or HTTP/1.1 already */
         char head[4] = "";
@@ -211,14 +219,7 @@ static void test_leaving_peer_is_tried_a_few_times(void **state)
             close(next);
         }
     }
-    struct hg_buf body;
-    char head[128];
-    encode_value(&body, "k", "found");
-    raw_say(&raw, head,
-            (size_t)snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
-                             body.len));
-    raw_say(&raw, body.data, body.len);
-    hg_buf_finish(&body);
+    say_value_over_http1(&raw);
     must_be_told(raw.world, load, HG_ASK_TYPED);
     assert_true(hg_peer_is_up(raw.peer));
     raw_close(&raw);
@@ -230,12 +231,8 @@ static void test_garbage_fails_what_is_under_way(void **state)
     (void)state;
     static const char garbage[] = "\xff\xff\xff garbage is no frame";
     struct raw raw;
-    test_transport = HG_TRANSPORT_GRPC;
-    raw_open(&raw);
-    struct hg_load_in_test *load = ask(raw.world, raw.peer, "k", 20000);
+    struct hg_load_in_test *load = begin(&raw, HG_TRANSPORT_GRPC);
     char request[4096];
-    raw_accept(&raw);
-    raw_say(&raw, SETTINGS, sizeof(SETTINGS) - 1);
     test_wait(&raw.world->loop, read(raw.fd, request, sizeof(request)) > 50);
     raw_say(&raw, garbage, sizeof(garbage) - 1);
     must_be_told(raw.world, load, HG_ASK_TRANSPORT);

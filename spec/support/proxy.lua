@@ -12,6 +12,7 @@
 --   loss P        each piece is lost with P percent and sent again as TCP would: 200 ms later, then 400, ...
 --   garbage       what the target answers is other bytes
 
+local node = require "spec.support.node"
 local posix = require "spec.support.posix"
 
 local M = {}
@@ -21,20 +22,11 @@ Proxy.__index = Proxy
 local STEP = 0.02 -- seconds between two looks at the mode
 local PIECE = 16384
 
-local function read(path)
-    local file = io.open(path, "rb")
-    local text = file and file:read("*a") or ""
-    if file then
-        file:close()
-    end
-    return text
-end
+local read = node.read
 
+-- In one piece, for who reads it at the time.
 local function write(path, text)
-    local file = assert(io.open(path .. ".new", "wb"))
-    file:write(text)
-    file:close()
-    assert(os.rename(path .. ".new", path))
+    assert(os.rename(node.write(path .. ".new", text), path))
 end
 
 -- When a piece arrives whose first sending is at `now`.
