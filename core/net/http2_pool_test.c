@@ -116,8 +116,8 @@ static struct world *world_open(unsigned connections_max)
 static void listener_close(struct world *world)
 {
     if (!world->is_listener_closed)
-        hg_listener_close(world->listener, NULL, NULL);
-    world->is_listener_closed = true;
+        hg_listener_close(world->listener, on_flag, &world->is_listener_closed);
+    test_wait(&world->loop, world->is_listener_closed);
 }
 
 static void pool_close(struct world *world)
@@ -287,8 +287,7 @@ static void test_dead_server_is_told_to_all_at_once(void **state)
     enum { COUNT = 100 };
     struct world *world = world_open(4);
     struct told told[COUNT] = {{0}};
-    listener_close(world);
-    test_wait(&world->loop, true);
+    listener_close(world); /* whoever connects from now on is refused */
     for (int i = 0; i < COUNT; i++)
         start(world, "/x", 5000, &told[i]);
     for (int i = 0; i < COUNT; i++) {
