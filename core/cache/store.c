@@ -53,28 +53,28 @@ static inline bool is_flushed(const struct hg_store *store, const struct hg_valu
 
 /*
  * A use moves an entry to the front of its list, and so writes to it and to both neighbours, which for a big store are not
- * in the processor's cache. They are fetched when it is used and written to some uses later; whoever looks at the order
- * has what is late done first. So the order is exact.
+ * in the processor's cache, or in another's. They are fetched when it is used and written to some uses later, a few entries
+ * together; whoever looks at the order has what is late done first. So the order is exact.
  */
-static void order_catch_up(struct hg_store *store)
+static __attribute__((noinline)) void order_catch_up(struct hg_store *store)
 {
-    for (size_t i = 0; i < HG_LATE_USES; i++) {
-        struct hg_value **late = &store->late[store->late_next++ % HG_LATE_USES];
-        if (*late != NULL)
-            hg_order_to_front(&store->order[hg_value_tier(*late)], *late);
-        *late = NULL;
+    for (unsigned i = 0; i < store->late_count; i++) {
+        struct hg_value *late = store->late[i];
+        if (late != NULL)
+            hg_order_to_front(&store->order[hg_value_tier(late)], late);
     }
+    store->late_count = 0;
 }
 
 static inline void order_use(struct hg_store *store, struct hg_value *value)
 {
-    struct hg_value **late = &store->late[store->late_next++ % HG_LATE_USES];
-    struct hg_value *oldest = *late;
-    *late = value;
+    if (store->late_count > 0 && store->late[store->late_count - 1] == value)
+        return;
+    if (store->late_count == HG_LATE_USES)
+        order_catch_up(store);
     __builtin_prefetch(hg_order_prev(value), 1);
     __builtin_prefetch(hg_order_next(value), 1);
-    if (oldest != NULL)
-        hg_order_to_front(&store->order[hg_value_tier(oldest)], oldest);
+    store->late[store->late_count++] = value;
 }
 
 /* A new entry is at the front at once, and late too: what is late before it must not end up in front of it. */
@@ -87,7 +87,7 @@ static void order_enter(struct hg_store *store, struct hg_value *value)
 static bool is_late(const struct hg_store *store, const struct hg_value *value)
 {
     bool found = false;
-    for (size_t i = 0; i < HG_LATE_USES; i++)
+    for (size_t i = 0; i < store->late_count; i++)
         found |= store->late[i] == value;
     return found;
 }
@@ -95,7 +95,7 @@ static bool is_late(const struct hg_store *store, const struct hg_value *value)
 /* Its late uses are of no interest any more. */
 static void order_leave(struct hg_store *store, struct hg_value *value)
 {
-    for (size_t i = 0; i < HG_LATE_USES; i++) {
+    for (size_t i = 0; i < store->late_count; i++) {
         if (store->late[i] == value)
             store->late[i] = NULL;
     }

@@ -41,13 +41,13 @@ struct hg_store_counters {
 #define HG_LATE_USES 4
 
 struct hg_store {
-    /* What a look-up writes to, side by side; with a lock before it, it is two cache lines. */
-    struct hg_order order[HG_TIER_COUNT]; /* lru: first = most recently used; by hg_store_order */
-    uint8_t late_next;                    /* modulo HG_LATE_USES */
+    /* What every look-up writes to; with a lock before it, it is one cache line. */
+    uint8_t late_count;
     uint8_t uses_max;                     /* of the policy */
     bool is_lru;                          /* of the main tier, too */
     uint8_t epoch;                        /* flushes, modulo 256; of what is put */
-    struct hg_value *late[HG_LATE_USES];  /* a ring of the last uses that order does not show yet */
+    struct hg_value *late[HG_LATE_USES];  /* the last uses, the newest last, that order does not show yet */
+    struct hg_order order[HG_TIER_COUNT]; /* lru: first = most recently used; by hg_store_order */
 
     struct hg_table table;
     struct hg_budget *budget; /* borrowed */

@@ -54,7 +54,7 @@ struct hg_groups_config {
 #define HG_GROUPS_MAX 2048
 
 /* So many that two workers seldom want the same one; a shard takes some 2 KB. */
-#define HG_SHARDS_PER_WORKER 64
+#define HG_SHARDS_PER_WORKER 512
 #define HG_SHARD_BYTES_MIN   (1 << 20)
 
 struct hg_group_config {

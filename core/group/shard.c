@@ -7,8 +7,6 @@ int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget,
                   const struct hg_policy_ops *policy, uint64_t seed, size_t history_bytes,
                   hg_evict_fn on_evict, void *ctx)
 {
-    pthread_mutexattr_t attr;
-
     memset(shard, 0, sizeof(*shard));
     int err = hg_store_init_policy(&shard->store, budget, policy, seed, on_evict, ctx);
     if (err < 0)
@@ -19,10 +17,6 @@ int hg_shard_init(struct hg_shard *shard, struct hg_budget *budget,
     err = hg_history_init(&shard->history, history_bytes);
     if (err < 0)
         goto finish_flights;
-    pthread_mutexattr_init(&attr);
-    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
-    pthread_mutex_init(&shard->lock, &attr);
-    pthread_mutexattr_destroy(&attr);
     return HG_OK;
 
 finish_flights:
@@ -42,7 +36,6 @@ void hg_shard_finish(struct hg_shard *shard)
     hg_flights_finish(&shard->flights);
     hg_store_finish(&shard->store);
     hg_history_finish(&shard->history);
-    pthread_mutex_destroy(&shard->lock);
     shard->store.budget = NULL;
 }
 
@@ -76,7 +69,7 @@ int hg_shard_put(struct hg_shard *shard, struct hg_shard *all, unsigned count,
     /* Trylock only: two shards that evict in each other must not wait for each other. */
     for (unsigned i = 1; rc == HG_ELIMIT && i <= tries; i++) {
         struct hg_shard *other = &all[(index + i) % count];
-        if (other == shard || pthread_mutex_trylock(&other->lock) != 0)
+        if (other == shard || !hg_shard_trylock(other))
             continue;
         size_t freed = evict_from(&other->store, tier, hg_store_entry_cost(&shard->store, value));
         hg_shard_unlock(other);

@@ -7,7 +7,7 @@
 #ifndef HG_GROUP_SHARD_H
 #define HG_GROUP_SHARD_H
 
-#include <pthread.h>
+#include "base/mutex.h"
 #include "cache/flight.h"
 #include "cache/rates.h"
 #include "cache/store.h"
@@ -17,8 +17,8 @@
 #define HG_CACHE_LINE 64
 
 struct hg_shard {
-    _Alignas(HG_CACHE_LINE) pthread_mutex_t lock;
-    struct hg_store store; /* begins in the lock's line */
+    _Alignas(HG_CACHE_LINE) struct hg_mutex lock;
+    struct hg_store store; /* what a look-up writes to is in the lock's line */
     struct hg_flights flights;
     struct hg_rates rates; /* of gets */
     struct hg_history history;
@@ -41,16 +41,19 @@ static inline struct hg_shard *hg_shard_of(struct hg_shard *shards, unsigned cou
     return &shards[hash >> 48 & (count - 1)];
 }
 
-/* What a look-up writes to was likely last written by another thread: it is fetched while the lock is. */
 static inline void hg_shard_lock(struct hg_shard *shard)
 {
-    __builtin_prefetch(&shard->store.late, 1);
-    pthread_mutex_lock(&shard->lock);
+    hg_mutex_lock(&shard->lock);
+}
+
+static inline bool hg_shard_trylock(struct hg_shard *shard)
+{
+    return hg_mutex_trylock(&shard->lock);
 }
 
 static inline void hg_shard_unlock(struct hg_shard *shard)
 {
-    pthread_mutex_unlock(&shard->lock);
+    hg_mutex_unlock(&shard->lock);
 }
 
 /*

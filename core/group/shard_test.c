@@ -30,9 +30,9 @@ static void test_any_value_up_to_the_limit_fits_at_any_shard_count(void **state)
     struct hg_value *value = hg_value_create(&spec);
     assert_int_equal(hg_store_put(&shards[1].store, value, HG_TIER_MAIN, 0, 100), HG_ELIMIT);
 
-    pthread_mutex_lock(&shards[0].lock); /* the neighbour is busy: not waited for */
+    hg_shard_lock(&shards[0]); /* the neighbour is busy: not waited for */
     assert_int_equal(hg_shard_put(&shards[1], shards, 2, value, HG_TIER_MAIN, 0, 100), HG_ELIMIT);
-    pthread_mutex_unlock(&shards[0].lock);
+    hg_shard_unlock(&shards[0]);
 
     assert_int_equal(hg_shard_put(&shards[1], shards, 2, value, HG_TIER_MAIN, 0, 100), HG_OK);
     assert_true(shards[0].store.table.count < before);
