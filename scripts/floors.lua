@@ -37,6 +37,7 @@ local LIBRARIES = {
     { name = "Lua", headers = { "^lua%.h$", "^lauxlib%.h$", "^lualib%.h$", "^luajit%.h$" },
         floors = { "script", "node", "cli" } },
     { name = "libpq", headers = { "^libpq%-fe%.h$", "^libpq/" }, floors = { "net" } },
+    { name = "c-ares", headers = { "^ares" }, floors = { "net" } },
     { name = "jansson", headers = { "^jansson%.h$" }, floors = { "node", "cli" } },
 }
 

@@ -8,9 +8,9 @@ set -euo pipefail
 
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libluajit2-5.1-dev luajit2 libuv1-dev lua-cjson
     libprotobuf-c-dev protobuf-c-compiler libcurl4-openssl-dev libnghttp2-dev libssl-dev node-llhttp libxxhash-dev
-    libjansson-dev libjemalloc-dev libpq-dev zlib1g-dev curl"
+    libjansson-dev libjemalloc-dev libpq-dev libc-ares-dev zlib1g-dev curl"
 packages_package="dpkg-dev file" # for cpack -G DEB
-packages_test="lua5.1 lua-busted lua-check lua-sql-sqlite3 lua-sql-mysql lua-nginx-redis redis-server python3-grpcio etcd-server etcd-client postgresql mariadb-server openssl
+packages_test="lua5.1 lua-busted lua-check lua-sql-sqlite3 lua-sql-mysql lua-nginx-redis redis-server python3-grpcio etcd-server etcd-client postgresql mariadb-server dnsmasq-base openssl
     libcmocka-dev libfaketime clang libclang-rt-14-dev python3-yaml $packages_package"
 packages_bench="wrk nghttp2-client nginx-light libnginx-mod-http-lua lua-resty-core util-linux libglib2.0-dev"
 
