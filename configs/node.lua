@@ -4,7 +4,8 @@
 --   hgcache run node.lua name=n1 api=0.0.0.0:8791 admin=0.0.0.0:8792 admin_token=... \
 --       self=10.0.0.1:8001 peer=0.0.0.0:8001 token=... etcd=http://etcd:2379
 --
--- Without `self` it is a cluster of one. Who the members are: peers=HOST:PORT,HOST:PORT or etcd=URL,URL or dns=NAME.
+-- Without `self` it is a cluster of one. Who the members are: peers=HOST:PORT,HOST:PORT or etcd=URL,URL or dns=NAME
+-- (with SRV records: _SERVICE._tcp.NAME).
 
 local hg = require "hgcache"
 

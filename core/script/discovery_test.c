@@ -1,5 +1,7 @@
 #include "script/script_world.h"
 
+#include <netinet/in.h>
+
 /* The node above, as far as discovery sees it. */
 static atomic_uint proposed, refused, failed, ignored_seen;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the two below */
@@ -193,6 +195,46 @@ static void test_a_name_is_looked_up_beside_and_may_be_left_behind(void **state)
     world_stop(&world);
 }
 
+static void test_records_are_asked_for_beside_and_may_be_left_behind(void **state)
+{
+    struct world world;
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(in);
+    struct asker askers[4];
+    char text[1024], byte;
+    (void)state;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0); /* a server that says nothing */
+    assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+    snprintf(text, sizeof(text),
+             "local core = require 'hgcache.core'\n"
+             "local server = '127.0.0.1:%u'\n"
+             "return { groups = { test = { getter = function(key)"
+             " if key == 'name' then return (select(2, pcall(core.records, '', 'A'))) end"
+             " if key == 'type' then return (select(2, pcall(core.records, 'a', 'MX'))) end"
+             " if key == 'server' then return table.concat({ select(2, core.records('a', 'A', 'x')) }, ' ') end"
+             " local ok, why = core.records(key, 'SRV', server)"
+             " return 'none: ' .. why end } } }",
+             ntohs(in.sin_port));
+    start(&world, text);
+    struct answer answer = get(&world, "name");
+    assert_non_null(strstr(answer.data, "expected a name"));
+    answer = get(&world, "type");
+    assert_non_null(strstr(answer.data, "invalid option 'MX'"));
+    answer = get(&world, "server");
+    assert_value(&answer, "x is no address of a DNS server failed");
+    uint64_t from_ms = now_ms();
+    for (int i = 0; i < 4; i++) { /* under way when all ends */
+        char key[32];
+        snprintf(key, sizeof(key), "n%d.invalid", i);
+        asker_get(&askers[i], &world, "test", hg_bytes_str(key));
+    }
+    assert_int_equal(recv(fd, &byte, 1, 0), 1);
+    world_stop(&world);
+    assert_true(now_ms() - from_ms < 5000); /* nobody waited for the time-outs */
+    close(fd);
+}
+
 static void test_who_we_are_and_that_we_may_not_be(void **state)
 {
     struct world world;
@@ -227,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_a_function_that_runs_away_holds_up_neither_loads_nor_the_next_run),
         cmocka_unit_test(test_only_the_thread_of_discovery_says_who_the_members_are),
         cmocka_unit_test(test_a_name_is_looked_up_beside_and_may_be_left_behind),
+        cmocka_unit_test(test_records_are_asked_for_beside_and_may_be_left_behind),
         cmocka_unit_test(test_who_we_are_and_that_we_may_not_be),
         cmocka_unit_test(test_leaving_is_over_once_it_was_tried),
     };

@@ -1,6 +1,7 @@
 -- Members that a function or a file names: all nodes follow, and nothing that is no good list takes the last good one away.
 
 local node = require "spec.support.node"
+local dns = require "spec.support.dns"
 local http = require "spec.support.http"
 local posix = require "spec.support.posix"
 
@@ -27,14 +28,18 @@ return {
     end },
 ]] .. GROUPS .. "}"
 
-local function start(config, members, count)
+local function start(config, members, count, more)
     local nodes, ports, names = {}, {}, {}
     for i = 1, count do
         ports[i] = posix.free_port()
         names[i] = "http://127.0.0.1:" .. ports[i]
     end
     for i = 1, count do
-        nodes[i] = node.start { config = config, wait = false, peer_port = ports[i], args = { self = names[i], members = members } }
+        local args = { self = names[i], members = members }
+        for name, value in pairs(more or {}) do
+            args[name] = value
+        end
+        nodes[i] = node.start { config = config, wait = false, peer_port = ports[i], args = args }
     end
     for i = 1, count do -- alive; ready is another question
         node.until_true(function()
@@ -289,5 +294,151 @@ return {
         one:wait_log("no-such-name.invalid: ", 60)
         assert.equal(503, one:admin("/ready").status)
         assert.equal(0, one:stop())
+    end)
+end)
+
+describe("members of SRV records", function()
+    if not dns.is_there() then
+        pending("no dnsmasq: scripts/setup.sh test")
+        return
+    end
+    local NAME = "_peer._tcp.hgcache.test"
+    local CONFIG = [[
+return {
+    node = { listen = listen() },
+    cluster = { self = hg.args.self, refresh = "50ms", timeout = "500ms", lease = "400ms",
+        peers = hg.dns { name = hg.args.members, server = hg.args.server, tcp = hg.args.tcp == "yes" or nil } },
+]] .. GROUPS .. "}"
+    local server
+
+    -- As a headless service has them: each pod a name of its own, and its port.
+    local function records_of(names)
+        local records = {}
+        for i, name in ipairs(names) do
+            records[#records + 1] = ("srv-host=%s,n%d.test,%s"):format(NAME, i, name:match("%d+$"))
+            records[#records + 1] = ("host-record=n%d.test,127.0.0.1,::1"):format(i)
+        end
+        return records
+    end
+
+    before_each(function()
+        server = dns.start {}
+    end)
+    after_each(function()
+        node.finish()
+        dns.finish()
+    end)
+
+    it("are their targets, all nodes follow what changes, and no request fails meanwhile", function()
+        local nodes, names = start(CONFIG, NAME, 3, { server = server.address })
+        nodes[1]:wait_log(NAME .. ": Domain name not found")
+        assert.equal(503, nodes[1]:admin("/ready").status)
+        server:now(records_of(names))
+        wait_members(nodes, names)
+        for i = 1, 3 do
+            nodes[i]:wait_ready()
+        end
+        ask_all(nodes, 1, 100)
+        assert.equal(100, node.sum(nodes, "test", "local_loads"))
+        assert.is_true(node.sum(nodes, "test", "peer_loads") > 20)
+        for round = 1, 4 do
+            local list = round % 2 == 1 and { names[1], names[2] } or names
+            server:now(records_of(list))
+            local at = 100 + round * 1000
+            node.until_true(function()
+                ask_all(nodes, at, at + 29)
+                at = at + 30
+                return #nodes[1]:admin_json("/ring").members == #list and #nodes[2]:admin_json("/ring").members == #list
+            end, 20, "the members of round " .. round)
+        end
+        wait_members(nodes, names)
+        assert.equal("dns", nodes[1]:admin_json("/ring").source)
+        for i = 1, 3 do
+            assert.equal(0, nodes[i]:stop())
+        end
+    end)
+
+    it("stay while the server is silent, away, or without them", function()
+        local nodes, names = start(CONFIG, NAME, 2, { server = server.address })
+        server:now(records_of(names))
+        wait_members(nodes, names)
+        local one = nodes[1]
+        one:wait_ready()
+        server:signal(posix.SIGSTOP)
+        one:wait_log(NAME .. ": no DNS server answered in time", 30)
+        ask_all(nodes, 1, 20)
+        server:kill()
+        one:wait_log(NAME .. ": no DNS server could be reached")
+        server:launch { "srv-host=" .. NAME }
+        one:wait_log("the SRV record says that there is no such service")
+        server:now { "srv-host=" .. NAME .. ",gone.test,8001", "srv-host=" .. NAME .. ",gone.test,8002" }
+        one:wait_log("2 SRV records, and none leads to an IPv4 address")
+        server:now { "srv-host=" .. NAME .. ",elsewhere.example,8001" }
+        one:wait_log("elsewhere.example: DNS server refused query")
+        server:now { "txt-record=" .. NAME .. ",x" }
+        one:wait_log(NAME .. ": DNS server returned answer with no data")
+        wait_members(nodes, names)
+        ask_all(nodes, 21, 40)
+        assert.is_true(counter(one, "membership_failures_total") >= 6)
+        -- What leads nowhere beside what does: it has gone, and is counted.
+        local records = records_of { names[1] }
+        records[#records + 1] = "srv-host=" .. NAME .. ",gone.test,8001"
+        server:now(records)
+        wait_members({ one }, { names[1] })
+        assert.equal(1, counter(one, "membership_ignored"))
+    end)
+
+    it("come whole where there are more than one datagram takes, over TCP too", function()
+        for _, tcp in ipairs { "no", "yes" } do
+            local port = posix.free_port()
+            local names = { "http://127.0.0.1:" .. port }
+            for i = 2, 100 do
+                names[i] = "http://127.0.0.1:" .. i
+            end
+            server:now(records_of(names))
+            local one = node.start { config = CONFIG, wait = false, peer_port = port,
+                args = { self = names[1], members = NAME, server = server.address, tcp = tcp } }
+            one:wait_ready()
+            wait_members({ one }, names)
+            assert.equal(0, one:stop())
+        end
+    end)
+
+    -- As a pod has it: a file of its own in place of /etc/resolv.conf, which takes a mount namespace.
+    it("are found with the servers and the search domains of the system", function()
+        local dir = node.dir()
+        local file = node.write(dir .. "/resolv.conf", "")
+        local wrapper = node.write(dir .. "/wrapper", ([[#!/bin/sh
+exec unshare --mount sh -c 'mount --bind "%s" /etc/resolv.conf && exec "$0" "$@"' "%s" "$@"
+]]):format(file, node.binary()))
+        if os.execute(("chmod +x '%s' && '%s' version >/dev/null 2>&1"):format(wrapper, wrapper)) ~= 0 then
+            pending("this needs the right to mount")
+            return
+        end
+        local port = posix.free_port()
+        local name = "http://127.0.0.1:" .. port
+        local other = dns.start(records_of { name }, { host = ("127.%d.%d.53"):format(1 + port / 256, port % 256), port = 53 })
+        node.write(file, ("nameserver %s\nsearch ns.svc.test svc.test test\noptions ndots:5\n"):format(other.host))
+        local one = node.start { config = CONFIG, binary = wrapper, wait = false, peer_port = port,
+            args = { self = name, members = "_peer._tcp.hgcache" } }
+        one:wait_ready()
+        assert.equal(name, (members_of(one)))
+        -- The file is read anew.
+        node.write(file, "nameserver " .. server.host .. "\n")
+        one:wait_log("_peer._tcp.hgcache: no DNS server could be reached")
+        assert.equal(0, one:stop())
+    end)
+
+    it("are IPv6 where this node is, and a name's addresses are asked of the server, too", function()
+        local port = posix.free_port()
+        for _, case in ipairs { { NAME, "http://[::1]:" .. port }, { "n1.test", "http://[::1]:" .. port },
+            { "n1.test", "127.0.0.1:" .. port } } do
+            server:now(records_of { case[2] })
+            local one = node.start { config = CONFIG, wait = false, peer_port = port,
+                args = { self = case[2], members = case[1], server = server.address } }
+            one:wait_ready()
+            assert.equal(case[2], (members_of(one)))
+            assert.equal(0, one:stop())
+        end
     end)
 end)

@@ -17,10 +17,24 @@ describe("what finds the members", function()
         assert.same({ __hgcache = "file", path = "/x" }, M.file("/x"))
         assert.same({ __hgcache = "dns", name = "a.b" }, M.dns { name = "a.b" })
         assert.same({ __hgcache = "dns", name = "a.b", port = 1 }, M.dns { name = "a.b", port = 1 })
+        assert.same({ __hgcache = "dns", name = "a.b", server = "127.0.0.1:53" }, M.dns { name = "a.b", server = "127.0.0.1" })
+        assert.equal("[::1]:53", M.dns { name = "a.b", server = "[::1]" }.server)
+        assert.equal("[::1]:8600", M.dns { name = "a.b", server = "[::1]:8600" }.server)
+        assert.same({ __hgcache = "dns", name = "a.b", srv = true, server = "10.0.0.1:8600", tcp = true },
+            M.dns { name = "a.b", srv = true, server = "10.0.0.1:8600", tcp = true })
         assert.same({ __hgcache = "etcd", endpoints = { "http://127.0.0.1:2379" }, prefix = "cache", lease_ttl = 10 }, M.etcd {})
         assert.same({ "https://a:1", "http://b" }, M.etcd { endpoints = { "https://a:1/", "http://b" } }.endpoints)
         assert.same({ "http://b" }, M.etcd { endpoints = "http://b" }.endpoints)
         assert.equal(5, M.etcd { lease_ttl = "5s" }.lease_ttl)
+    end)
+
+    it("is SRV where the name is of a service, unless it is said", function()
+        assert.is_true(M.dns { name = "_peer._tcp.hgcache.ns.svc" }.srv)
+        assert.is_true(M.dns { name = "hgcache.service.consul", srv = true }.srv)
+        for _, name in ipairs { "hgcache.ns.svc", "_peer.hgcache", "a._peer._tcp.x", "_peer._tcp", "my_peer._tcp.x" } do
+            assert.is_nil(M.dns { name = name }.srv)
+        end
+        assert.is_nil(M.dns { name = "_peer._tcp.hgcache", srv = false }.srv)
     end)
 
     for _, case in ipairs {
@@ -29,7 +43,16 @@ describe("what finds the members", function()
         { "dns", nil, "hg.dns: expected a table" }, { "dns", {}, "hg.dns: name: expected a name" },
         { "dns", { name = "a b" }, "hg.dns: name: expected a name" }, { "dns", { name = 5 }, "hg.dns: name: expected a string" },
         { "dns", { name = "a", port = 0 }, "hg.dns: port: expected a whole number" },
-        { "dns", { name = "a", srv = true }, "hg.dns: unknown option 'srv'" },
+        { "dns", { name = "a", srv = "yes" }, "hg.dns: srv: expected a boolean" },
+        { "dns", { name = "a", srv = true, port = 1 }, "hg.dns: port: SRV records have the port" },
+        { "dns", { name = "_peer._tcp.a", port = 1 }, "hg.dns: port: SRV records have the port" },
+        { "dns", { name = "a", tcp = true }, "hg.dns: tcp: expected with SRV records or a server" },
+        { "dns", { name = "a", server = "dns.example:53" }, "hg.dns: server: expected an IP address" },
+        { "dns", { name = "a", server = "10.0.0.256:53" }, "hg.dns: server: expected an IP address" },
+        { "dns", { name = "a", server = "10.0.0.1:0" }, "hg.dns: server: expected an IP address" },
+        { "dns", { name = "a", server = "unix:/x" }, "hg.dns: server: expected an IP address" },
+        { "dns", { name = "a", server = "" }, "hg.dns: server: expected an IP address" },
+        { "dns", { name = "a", servers = "10.0.0.1" }, "hg.dns: unknown option 'servers'" },
         { "etcd", { endpoints = {} }, "hg.etcd: endpoints: expected at least one" },
         { "etcd", { endpoints = "e:2379" }, "hg.etcd: endpoints: expected one URL" },
         { "etcd", { endpoints = { "http://a", 5 } }, "hg.etcd: endpoints: expected one URL" },

@@ -2,6 +2,7 @@
 -- node runs.
 
 local options = require "hgcache.options"
+local schema = require "hgcache.schema"
 
 local M = {}
 
@@ -15,13 +16,43 @@ function M.file(path)
     return { __hgcache = "file", path = path }
 end
 
---- All addresses of a name. opts: { name =, port = that of cluster.self }
+-- A DNS server. -> "host:port", host in brackets with IPv6
+local function server_of(o, text)
+    local host, port = schema.split_address(text)
+    if not host then
+        host, port = schema.split_address(text .. ":53")
+    end
+    if host and host:find(":", 1, true) then
+        return ("[%s]:%d"):format(host, port)
+    end
+    local is_address = host and host:find("^%d+%.%d+%.%d+%.%d+$")
+    for number in (is_address and host or ""):gmatch("%d+") do
+        is_address = is_address and tonumber(number) <= 255
+    end
+    if not is_address then
+        o:wrong('server: expected an IP address such as "127.0.0.1:8600" or "[::1]:53"', 1)
+    end
+    return ("%s:%d"):format(host, port)
+end
+
+--- All addresses of a name, or all targets of its SRV records. opts: { name =, port = that of cluster.self, srv = whether the name is
+-- such as "_peer._tcp.x", server = those of the system, tcp = false }
 function M.dns(opts)
-    local o = options.of("hg.dns", opts, { name = "string", port = "number" })
+    local o = options.of("hg.dns", opts, { name = "string", port = "number", srv = "boolean", server = "string", tcp = "boolean" })
     if not opts.name or #opts.name > 253 or not opts.name:find(NAME) then
         o:wrong('name: expected a name such as "hgcache.default.svc.cluster.local"')
     end
-    return { __hgcache = "dns", name = opts.name, port = opts.port and o:whole("port", nil, 1, 65535) or nil }
+    local srv = opts.srv
+    if srv == nil then
+        srv = opts.name:find("^_[^.]+%._[^.]+%.") ~= nil
+    end
+    if srv and opts.port then
+        o:wrong("port: SRV records have the port of each member; expected none")
+    elseif opts.tcp and not srv and not opts.server then
+        o:wrong("tcp: expected with SRV records or a server; the system looks up addresses in its own way")
+    end
+    return { __hgcache = "dns", name = opts.name, port = opts.port and o:whole("port", nil, 1, 65535) or nil, srv = srv or nil,
+        server = opts.server and server_of(o, opts.server) or nil, tcp = opts.tcp or nil }
 end
 
 local ENDPOINT = "^https?://[^/?#%s]+$"

@@ -428,7 +428,7 @@ function hg.source_file(options) end
 ---@return hgcache.peers
 function hg.file(path) end
 
----@param options { name: string, port: integer? }
+---@param options { name: string, port: integer?, srv: boolean?, server: string?, tcp: boolean? }
 ---@return hgcache.peers
 function hg.dns(options) end
 
