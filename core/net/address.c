@@ -196,23 +196,23 @@ fail:;
     return err == HG_EADDRINUSE || err == HG_EACCES ? err : HG_EADDR;
 }
 
-void hg_address_peer_text(int fd, char *buf, size_t size)
+void hg_address_peer_text(int fd, char buf[static HG_PEER_TEXT_MAX])
 {
     struct sockaddr_storage storage;
     socklen_t len = sizeof(storage);
     char host[INET6_ADDRSTRLEN];
 
     if (getpeername(fd, (struct sockaddr *)&storage, &len) < 0) {
-        snprintf(buf, size, "unknown");
+        snprintf(buf, HG_PEER_TEXT_MAX, "unknown");
     } else if (storage.ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)&storage;
         inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-        snprintf(buf, size, "%s:%u", host, (unsigned)ntohs(in->sin_port));
+        snprintf(buf, HG_PEER_TEXT_MAX, "%s:%u", host, (unsigned)ntohs(in->sin_port));
     } else if (storage.ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)&storage;
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-        snprintf(buf, size, "[%s]:%u", host, (unsigned)ntohs(in6->sin6_port));
+        snprintf(buf, HG_PEER_TEXT_MAX, "[%s]:%u", host, (unsigned)ntohs(in6->sin6_port));
     } else {
-        snprintf(buf, size, "unix");
+        snprintf(buf, HG_PEER_TEXT_MAX, "unix");
     }
 }

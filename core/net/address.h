@@ -21,7 +21,8 @@ int hg_address_parse(struct hg_bytes text, struct hg_address *out_address, char 
 bool hg_address_is_loopback(const struct hg_address *address);
 /* Bound, listening, non-blocking, close-on-exec. A stale unix socket nobody listens on is replaced. HG_EADDRINUSE, HG_EACCES, HG_EADDR with a message. */
 int hg_address_listen(const struct hg_address *address, int backlog, int *out_fd, char *error, size_t error_size);
-/* "127.0.0.1:54321" of a connected socket's other end. */
-void hg_address_peer_text(int fd, char *buf, size_t size);
+/* "127.0.0.1:54321" of a connected socket's other end; "unix", and "unknown" where that is not known. */
+#define HG_PEER_TEXT_MAX 56
+void hg_address_peer_text(int fd, char buf[static HG_PEER_TEXT_MAX]);
 
 #endif

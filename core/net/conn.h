@@ -14,6 +14,7 @@
 #define HG_NET_CONN_H
 
 #include <assert.h>
+#include "net/address.h"
 #include "net/out.h"
 #include "base/buf.h"
 #include "net/server.h"
@@ -58,6 +59,7 @@ struct hg_conn {
     unsigned turn_read;    /* the turn in which a full buffer was read */
     unsigned roles;
     unsigned work_count; /* length of queue */
+    char remote[HG_PEER_TEXT_MAX]; /* who it is of; empty until somebody asks */
     uint8_t preface_len; /* bytes that have come and could be the beginning of HTTP/2's preface */
     uint8_t state;
     bool is_unix : 1, is_reading : 1, is_writing : 1, is_pumping : 1, has_eof : 1;

@@ -481,13 +481,18 @@ void hg_exchange_drop(struct hg_exchange *exchange)
     hg_kept_free(hg_container_of(exchange, struct hg_kept, exchange));
 }
 
-void hg_exchange_remote(const struct hg_exchange *exchange, char *buf, size_t size)
+void hg_exchange_remote(const struct hg_exchange *exchange, char buf[static HG_PEER_TEXT_MAX])
 {
+    struct hg_conn *conn = exchange->conn;
     uv_os_fd_t fd;
-    if (exchange->conn != NULL && exchange->conn->is_unix)
-        hg_bytes_escape(HG_BYTES("unix"), buf, size);
-    else if (exchange->conn != NULL && uv_fileno(&exchange->conn->uv.handle, &fd) == 0)
-        hg_address_peer_text(fd, buf, size);
-    else
-        hg_bytes_escape(HG_BYTES("gone"), buf, size);
+
+    if (conn == NULL) {
+        memcpy(buf, "gone", sizeof "gone");
+        return;
+    }
+    if (conn->remote[0] == '\0' && conn->is_unix)
+        memcpy(conn->remote, "unix", sizeof "unix");
+    else if (conn->remote[0] == '\0')
+        hg_address_peer_text(uv_fileno(&conn->uv.handle, &fd) == 0 ? fd : -1, conn->remote);
+    memcpy(buf, conn->remote, sizeof conn->remote);
 }

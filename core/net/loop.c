@@ -5,7 +5,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "net/clock.h"
 #include "wire/reply.h"
@@ -97,10 +99,15 @@ static bool deliver_lists(struct hg_loop *loop)
     return true;
 }
 
-static void on_wakeup(uv_async_t *wakeup)
+static void on_wakeup(uv_poll_t *wakeup, int status, int events)
 {
     struct hg_loop *loop = wakeup->data;
+    uint64_t count;
+    (void)status;
+    (void)events;
 
+    /* First: who posts from here on wakes again. */
+    (void)!read(loop->wakeup_fd, &count, sizeof count);
     deliver_lists(loop);
     deliver_mail(loop);
     if (atomic_load_explicit(&loop->stopping, memory_order_acquire))
@@ -124,6 +131,36 @@ static void ignore_sigpipe(void)
         signal(SIGPIPE, SIG_IGN);
 }
 
+/*
+ * Not by uv_async_send: there the loop that is woken spins until who woke it has left libuv, and that may well have lost its
+ * processor to the loop it woke.
+ */
+static void wake_up(struct hg_loop *loop)
+{
+    static const uint64_t one = 1;
+    ssize_t written;
+    do {
+        written = write(loop->wakeup_fd, &one, sizeof one);
+    } while (written < 0 && errno == EINTR);
+    assert(written > 0 || errno == EAGAIN); /* so often already that it is awake */
+}
+
+/* HG_OK, or nothing is left open. */
+static int init_wakeup(struct hg_loop *loop)
+{
+    loop->wakeup_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (loop->wakeup_fd < 0)
+        return hg_err_from_errno(errno);
+    int rc = uv_poll_init(&loop->uv, &loop->wakeup, loop->wakeup_fd);
+    if (rc < 0) {
+        close(loop->wakeup_fd);
+        return hg_err_from_uv(rc);
+    }
+    loop->wakeup.data = loop;
+    uv_poll_start(&loop->wakeup, UV_READABLE, on_wakeup);
+    return HG_OK;
+}
+
 int hg_loop_init(struct hg_loop *loop, const char *name)
 {
     ignore_sigpipe();
@@ -139,18 +176,12 @@ int hg_loop_init(struct hg_loop *loop, const char *name)
     int rc = uv_loop_init(&loop->uv);
     if (rc < 0)
         return hg_err_from_uv(rc);
-    rc = uv_async_init(&loop->uv, &loop->wakeup, on_wakeup);
-    if (rc < 0) {
+    int err = init_wakeup(loop);
+    if (err < 0) {
         uv_loop_close(&loop->uv);
-        return hg_err_from_uv(rc);
+        return err;
     }
-    if (pthread_mutex_init(&loop->list_lock, NULL) != 0) {
-        uv_close((uv_handle_t *)&loop->wakeup, NULL);
-        uv_run(&loop->uv, UV_RUN_NOWAIT);
-        uv_loop_close(&loop->uv);
-        return HG_ENOMEM;
-    }
-    loop->wakeup.data = loop;
+    pthread_mutex_init(&loop->list_lock, NULL);
     uv_prepare_init(&loop->uv, &loop->turn);
     loop->turn.data = loop;
     uv_prepare_start(&loop->turn, on_turn);
@@ -240,12 +271,12 @@ int hg_loop_start(struct hg_loop *loop, void (*begin)(struct hg_loop *loop))
 void hg_loop_stop(struct hg_loop *loop)
 {
     atomic_store_explicit(&loop->stopping, true, memory_order_release);
-    uv_async_send(&loop->wakeup);
+    wake_up(loop);
 }
 
 void hg_loop_heartbeat(struct hg_loop *loop)
 {
-    uv_async_send(&loop->wakeup);
+    wake_up(loop);
 }
 
 void hg_loop_join(struct hg_loop *loop)
@@ -298,6 +329,7 @@ int hg_loop_finish(struct hg_loop *loop)
     uv_close((uv_handle_t *)&loop->turn, NULL);
     for (int turn = 0; turn < FINISH_TURNS && take_census(loop).closing > 0; turn++)
         uv_run(&loop->uv, UV_RUN_NOWAIT);
+    close(loop->wakeup_fd);
     census = take_census(loop);
     if (census.foreign == 0 && uv_loop_close(&loop->uv) < 0)
         census.foreign = 1; /* a request, not a handle, is still at work */
@@ -316,7 +348,7 @@ static void post_chain(struct hg_loop *loop, struct hg_mail *newest, struct hg_m
                                                     memory_order_release, memory_order_relaxed));
     /* Who found it empty wakes; the others' mail is taken in the same turn. */
     if (head == NULL)
-        uv_async_send(&loop->wakeup);
+        wake_up(loop);
 }
 
 void hg_loop_post(struct hg_loop *loop, struct hg_mail *mail)
@@ -373,7 +405,7 @@ void hg_loop_post_list(struct hg_loop *loop, struct hg_list *list)
     hg_list_splice_back(&loop->list_inbox, list);
     pthread_mutex_unlock(&loop->list_lock);
     if (was_empty)
-        uv_async_send(&loop->wakeup);
+        wake_up(loop);
 }
 
 struct hg_loop *hg_loop_current(void)

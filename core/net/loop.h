@@ -29,7 +29,8 @@ typedef void (*hg_loop_list_fn)(struct hg_loop *loop, struct hg_list *list);
 
 struct hg_loop {
     uv_loop_t uv;
-    uv_async_t wakeup;
+    int wakeup_fd; /* an eventfd */
+    uv_poll_t wakeup;
     uv_prepare_t turn; /* stamps turned_ms */
     _Atomic(struct hg_mail *) inbox;
     pthread_mutex_t list_lock;

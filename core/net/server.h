@@ -17,6 +17,7 @@
 #ifndef HG_NET_SERVER_H
 #define HG_NET_SERVER_H
 
+#include "net/address.h"
 #include "net/loop.h"
 #include "wire/http1.h"
 #include "base/value.h"
@@ -107,8 +108,8 @@ void hg_exchange_end(struct hg_exchange *exchange);
 size_t hg_exchange_unsent(const struct hg_exchange *exchange);
 /* Only after gone: frees it without an answer. */
 void hg_exchange_drop(struct hg_exchange *exchange);
-/* "127.0.0.1:54321"; "unix" for unix sockets. */
-void hg_exchange_remote(const struct hg_exchange *exchange, char *buf, size_t size);
+/* "127.0.0.1:54321"; "unix" for unix sockets; "gone". */
+void hg_exchange_remote(const struct hg_exchange *exchange, char buf[static HG_PEER_TEXT_MAX]);
 
 #define HG_SERVER_COUNTERS(X)                                                                      \
     X(connections) X(requests) X(bad_requests) X(header_timeouts) X(idle_timeouts) X(write_timeouts) \

@@ -21,7 +21,7 @@ struct world {
     unsigned late_count, asked, gone, closed;
     struct hg_value *big;
     bool is_closed, answers_in_gone, is_unready;
-    char remote[64];
+    char remote[HG_PEER_TEXT_MAX];
 };
 
 static inline void answer_text(struct hg_exchange *exchange, int status, const char *text)
@@ -57,7 +57,7 @@ static inline void on_request(void *ctx, struct hg_exchange *exchange)
     } else if (hg_bytes_eq(request->path, HG_BYTES("/close"))) {
         reply.close = true;
     } else if (hg_bytes_eq(request->path, HG_BYTES("/remote"))) {
-        hg_exchange_remote(exchange, world->remote, sizeof(world->remote));
+        hg_exchange_remote(exchange, world->remote);
         reply.body = hg_bytes_str(world->remote);
     } else if (hg_bytes_eq(request->path, HG_BYTES("/shutdown"))) {
         hg_server_close(world->server, on_server_closed, world);

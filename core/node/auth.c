@@ -18,8 +18,8 @@ bool hg_auth_is_allowed(const struct hg_http1_request *request, const struct hg_
 
 bool hg_auth_is_local(const struct hg_exchange *exchange)
 {
-    char remote[80];
-    hg_exchange_remote(exchange, remote, sizeof(remote));
+    char remote[HG_PEER_TEXT_MAX];
+    hg_exchange_remote(exchange, remote);
     return strncmp(remote, "127.", 4) == 0 || strncmp(remote, "[::1]", 5) == 0 ||
            strncmp(remote, "[::ffff:127.", 12) == 0 || strncmp(remote, "unix", 4) == 0;
 }

@@ -19,7 +19,7 @@ struct call {
     struct hg_generation *generation; /* held: route and script are of it, and so is the answer */
     struct hg_exchange *exchange; /* outlives its client: the script reads the request */
     struct hg_node_route *route;  /* of a route's function; else NULL */
-    char remote[80], name[24];
+    char remote[HG_PEER_TEXT_MAX], name[24];
     char message[600];     /* of an error */
     struct hg_buf headers; /* whole lines that an error had */
     /* For a stored value: what hg.serve would say, with the script's headers. */
@@ -194,7 +194,7 @@ static struct call *call_create(struct hg_front *front, struct hg_exchange *exch
     hg_generation_hold(call->generation); /* it is there: the front holds it */
     call->exchange = kept;
     call->route = route;
-    hg_exchange_remote(kept, call->remote, sizeof(call->remote));
+    hg_exchange_remote(kept, call->remote);
     call->call = (struct hg_route_call){
         .request = kept->request,
         .remote = call->remote,

@@ -158,8 +158,8 @@ static void answer_route(struct hg_front *front, struct hg_exchange *exchange)
 
 static void log_access(struct hg_exchange *exchange)
 {
-    char remote[80], target[512];
-    hg_exchange_remote(exchange, remote, sizeof(remote));
+    char remote[HG_PEER_TEXT_MAX], target[512];
+    hg_exchange_remote(exchange, remote);
     hg_bytes_escape(exchange->request->target, target, sizeof(target));
     hg_log(HG_LOG_INFO, "access remote=%s method=%s target=%s", remote,
            hg_method_name(exchange->request->method), target);
