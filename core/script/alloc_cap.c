@@ -29,7 +29,7 @@ void *hg_alloc_cap(void *ud, void *block, size_t old_size, size_t new_size)
         cap->refused++;
         return NULL;
     }
-    void *moved = realloc(block, new_size);
+    void *moved = block == NULL ? malloc(new_size) : realloc(block, new_size);
     if (moved == NULL)
         return new_size <= old_size ? block : NULL;
     set_used(cap, rest + new_size);

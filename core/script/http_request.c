@@ -23,8 +23,7 @@ int hg_http_push_error(lua_State *L, int err, const char *text, size_t body_max)
     return hg_http_push_failure(L, err == HG_EPEER ? text : hg_err_text(err), "unavailable");
 }
 
-/* The name in lower case.   [-0, +1, m] */
-static void push_lower(lua_State *L, struct hg_bytes name)
+void hg_http_push_lower(lua_State *L, struct hg_bytes name)
 {
     luaL_Buffer buffer;
     luaL_buffinit(L, &buffer);
@@ -43,7 +42,7 @@ static void add_field(lua_State *L, struct hg_bytes name, struct hg_bytes value)
 {
     int table = lua_gettop(L);
 
-    push_lower(L, name);
+    hg_http_push_lower(L, name);
     lua_pushvalue(L, -1);
     lua_rawget(L, table);
     if (hg_bytes_eq_nocase(name, HG_BYTES("set-cookie"))) {

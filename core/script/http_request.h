@@ -45,6 +45,8 @@ int hg_http_begin(struct hg_task *task, struct hg_http_request *request, hg_fetc
 bool hg_http_refuse(struct hg_task *task, const struct hg_http_request *request,
                     struct hg_http_refusal *out_refusal);
 
+/* A field's name, in lower case.   [-0, +1, m] */
+void hg_http_push_lower(lua_State *L, struct hg_bytes name);
 /* { [lower-case name] = value }; of a body that was unpacked without what tells of packing.   [-0, +1, m] */
 void hg_http_push_headers(lua_State *L, const struct hg_fetch_response *response, bool is_unpacked);
 /* nil, message, code   [-0, +3, m] */

@@ -11,6 +11,8 @@
 #include "base/alloc.h"
 #include "net/clock.h"
 
+#define GROUP_HANDLES_MAX 1024
+
 struct box {                /* the userdata */
     struct hg_group *group; /* NULL until first used: there are none while the chunk loads */
     size_t name_len;
@@ -81,7 +83,7 @@ static void push_meta(lua_State *L, const struct hg_result *result, uint64_t now
     static const char *const how[] = {"hit",   "hot",  "stale",    "negative",
                                       "error", "miss", "collapsed"};
     const struct hg_value *value = result->value;
-    char etag[17];
+    char etag[16];
 
     lua_createtable(L, 0, 7);
     lua_pushstring(L, (size_t)result->how < HG_COUNT(how) ? how[result->how] : "hit");
@@ -97,9 +99,14 @@ static void push_meta(lua_State *L, const struct hg_result *result, uint64_t now
     }
     set_text(L, "type", hg_value_type(value));
     set_text(L, "meta", hg_value_meta(value));
-    snprintf(etag, sizeof(etag), "%016llx", (unsigned long long)hg_value_version(value));
     struct hg_bytes own = hg_value_etag(value);
-    set_text(L, "etag", own.len > 0 ? own : hg_bytes_str(etag));
+    if (own.len == 0) {
+        uint64_t version = hg_value_version(value);
+        for (size_t i = sizeof etag; i-- > 0; version >>= 4)
+            etag[i] = "0123456789abcdef"[version & 15];
+        own = hg_bytes(etag, sizeof etag);
+    }
+    set_text(L, "etag", own);
 }
 
 /* value, meta, or nil, message, code.   [-0, +2|+3, m] */
@@ -463,18 +470,32 @@ static int l_flush(lua_State *L)
     return start_change(L, thread, task, group, HG_CHANGE_FLUSH, HG_BYTES_NONE, NULL);
 }
 
-/* hg.group(name) -> group. Whether there is such a group is looked at when it is used. */
+/*
+ * hg.group(name) -> group, the same for the same name. Whether there is such a group is looked at when it is used.
+ * Upvalue: the first so many handles by name.
+ */
 static int l_group(lua_State *L)
 {
     size_t len;
     const char *name = luaL_checklstring(L, 1, &len);
+    lua_pushvalue(L, 1);
+    lua_rawget(L, lua_upvalueindex(1));
+    if (!lua_isnil(L, -1))
+        return 1;
     struct box *box = lua_newuserdata(L, sizeof(*box) + len + 1);
+    struct hg_vm *vm = hg_vm_of(L);
 
     box->group = NULL;
     box->name_len = len;
     memcpy(box->name, name, len + 1);
     luaL_getmetatable(L, HG_MT_GROUP);
     lua_setmetatable(L, -2);
+    if (vm->group_handle_count < GROUP_HANDLES_MAX) {
+        lua_pushvalue(L, 1);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, lua_upvalueindex(1));
+        vm->group_handle_count++;
+    }
     return 1;
 }
 
@@ -503,6 +524,7 @@ void hg_lib_group_open(lua_State *L)
     lua_pushliteral(L, "hgcache.group");
     lua_setfield(L, -2, "__metatable");
     lua_pop(L, 1);
-    lua_pushcfunction(L, l_group);
+    lua_newtable(L);
+    lua_pushcclosure(L, l_group, 1);
     lua_setfield(L, -2, "group");
 }

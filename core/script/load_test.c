@@ -436,78 +436,6 @@ static void test_hot_keys_reach_on_hot(void **state)
     world_finish(&world);
 }
 
-static int count_anchors(lua_State *L)
-{
-    struct hg_vm *vm = hg_vm_of(L);
-    int count = 0;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->anchors_ref);
-    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
-        count++;
-    *(int *)lua_touserdata(L, 1) = count;
-    return 0;
-}
-
-static int count_registry(lua_State *L)
-{
-    int count = 0;
-    for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1))
-        count++;
-    *(int *)lua_touserdata(L, 1) = count;
-    return 0;
-}
-
-/* What is counted in a state, on its own thread. */
-struct census {
-    struct hg_mail mail;
-    struct hg_thread *thread;
-    int anchors, registry;
-    sem_t done;
-};
-
-static void on_census(struct hg_mail *mail)
-{
-    struct census *census = hg_container_of(mail, struct census, mail);
-    hg_vm_enter(census->thread->vm, count_anchors, &census->anchors);
-    hg_vm_enter(census->thread->vm, count_registry, &census->registry);
-    sem_post(&census->done);
-}
-
-static struct census take_census(struct hg_thread *thread)
-{
-    struct census census = {.mail.deliver = on_census, .thread = thread, .anchors = -1};
-    sem_init(&census.done, 0, 0);
-    hg_loop_post(&thread->loop, &census.mail);
-    sem_wait(&census.done);
-    sem_destroy(&census.done);
-    return census;
-}
-
-static void test_no_coroutine_stays_anchored(void **state)
-{
-    struct world world;
-    (void)state;
-    world_init(&world);
-    world.guard_config.timeout_ms = 50;
-    world_start(&world, "return { groups = { test = { getter = function(key)\n"
-                        " if key:find('s') then hg.sleep(key:find('x') and 9 or 0.001) end if "
-                        "key:find('e') then error(key) end\n"
-                        " hg.spawn(function() hg.sleep(0.001) end) return key end } } }");
-    static const char *const keys[] = {"a", "s", "e", "se", "sx", "b", "s2", "e2"};
-    struct answer answer = get(&world, "warm-s");
-    struct hg_thread *thread = world.runtime->pools[0].threads[0];
-    WAIT_UNTIL(atomic_load(&thread->task_count) == 0);
-    struct census before = take_census(thread);
-    assert_int_equal(before.anchors, 0);
-    for (size_t i = 0; i < HG_COUNT(keys); i++)
-        answer = get(&world, keys[i]);
-    (void)answer;
-    WAIT_UNTIL(atomic_load(&thread->task_count) == 0);
-    struct census after = take_census(thread);
-    assert_int_equal(after.registry, before.registry);
-    assert_int_equal(after.anchors, 0);
-    world_finish(&world);
-}
-
 static void test_each_allocation_may_fail_and_the_load_is_answered(void **state)
 {
     struct world world;
@@ -587,7 +515,6 @@ int main(void)
         cmocka_unit_test(test_loads_left_at_destroy_are_answered),
         cmocka_unit_test(test_evicted_values_reach_on_evict),
         cmocka_unit_test(test_hot_keys_reach_on_hot),
-        cmocka_unit_test(test_no_coroutine_stays_anchored),
         cmocka_unit_test(test_each_allocation_may_fail_and_the_load_is_answered),
         cmocka_unit_test(test_data_that_differs_between_states_is_refused),
     };

@@ -72,12 +72,18 @@ int hg_pool_post(struct hg_pool *pool, struct hg_task *task)
         if (is_call)
             atomic_fetch_add(&pool->pending_calls, 1);
         if (thread != NULL)
-            hg_thread_wake(thread);
+            atomic_fetch_add(&thread->waker_count, 1);
     }
     pthread_mutex_unlock(&pool->lock);
-    if (err == HG_OK)
-        hg_watchdog_poke(pool->runtime);
-    return err;
+    if (err < 0)
+        return err;
+    /* Without the lock: the thread that wakes may well take this one's processor, and wants the lock itself. */
+    if (thread != NULL) {
+        hg_thread_wake(thread);
+        atomic_fetch_sub(&thread->waker_count, 1);
+    }
+    hg_watchdog_poke(pool->runtime);
+    return HG_OK;
 }
 
 static void unlink_locked(struct hg_pool *pool, struct hg_task *task)

@@ -4,16 +4,18 @@
  */
 #include "script/runtime_impl.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include "base/alloc.h"
 #include "net/clock.h"
 #include "net/log.h"
+#include "script/http_request.h"
 #include "wire/query.h"
 #include "wire/reply.h"
 
 /* Bytes of header lines a route may answer with. */
 #define HEADERS_MAX (16u << 10)
+/* Text up to so long is decoded on the C stack. */
+#define SMALL_BYTES 256
 
 static void on_answer(struct hg_mail *mail)
 {
@@ -80,13 +82,16 @@ void hg_route_call_finish(struct hg_route_call *call)
 /* Pushes text percent-decoded; as it is where it is badly encoded.   [-0, +1, m] */
 static void push_decoded(lua_State *L, struct hg_bytes text, bool plus_is_space)
 {
-    char *room = lua_newuserdata(L, text.len + 1);
+    char small[SMALL_BYTES];
+    bool is_small = text.len <= sizeof small;
+    char *room = is_small ? small : lua_newuserdata(L, text.len);
     size_t len;
     if (hg_percent_decode(text, plus_is_space, room, &len) < 0)
         lua_pushlstring(L, text.len > 0 ? text.data : "", text.len);
     else
         lua_pushlstring(L, room, len);
-    lua_remove(L, -2);
+    if (!is_small)
+        lua_remove(L, -2);
 }
 
 /*
@@ -97,8 +102,9 @@ static void set_query(lua_State *L, struct hg_bytes query)
 {
     struct hg_query_pair pair;
 
-    lua_newtable(L);
-    lua_newtable(L);
+    int room = query.len > 0 ? 4 : 0;
+    lua_createtable(L, 0, room);
+    lua_createtable(L, 0, room);
     while (hg_query_next(&query, &pair)) {
         push_decoded(L, pair.name, true);
         push_decoded(L, pair.value, true);
@@ -130,11 +136,7 @@ static void set_headers(lua_State *L, const struct hg_http1_request *request)
     lua_createtable(L, 0, (int)request->field_count);
     for (size_t i = 0; i < request->field_count; i++) {
         const struct hg_field *field = &request->fields[i];
-        char *lower = lua_newuserdata(L, field->name.len + 1);
-        for (size_t at = 0; at < field->name.len; at++)
-            lower[at] = (char)tolower((unsigned char)field->name.data[at]);
-        lua_pushlstring(L, lower, field->name.len);
-        lua_remove(L, -2);
+        hg_http_push_lower(L, field->name);
         lua_pushvalue(L, -1);
         lua_rawget(L, -3);
         bool is_more = !lua_isnil(L, -1);

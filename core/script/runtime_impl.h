@@ -88,6 +88,7 @@ struct hg_task {
     struct hg_load *load;
     struct hg_route_call *call;
     bool is_taken;          /* somebody else reported it */
+    bool has_returned;      /* the function that co ran */
     struct hg_op *op;       /* what it waits for besides its timer; under the thread's lock */
     struct hg_group *group; /* EVICT, and for messages */
     struct hg_value *value; /* EVICT: what went, or is hot; LOAD: the old value, a reference for ctx.old */
@@ -130,6 +131,7 @@ struct hg_thread {
     atomic_bool has_returned;   /* dead, and its loop has been told to stop */
     atomic_bool has_stopped;    /* told to stop and did */
     atomic_size_t memory_bytes; /* of the VM, as its loop last saw it */
+    bool is_taking;             /* tasks of its pool, one after the other; its own thread only */
     atomic_uint change_count;   /* writes under way that will come back to the loop */
     struct hg_mail wake, stop;
     atomic_bool wake_posted;
@@ -148,6 +150,7 @@ struct hg_thread {
     struct hg_list idle_sockets; /* last used first */
     uv_timer_t idle_timer;
     bool idle_timer_open;
+    atomic_uint waker_count;   /* who has chosen it and is about to wake it */
     atomic_uint resolve_count; /* names that another thread looks up for this loop */
     atomic_uint socket_count; /* open ones */
     struct hg_stream_budget socket_budget;

@@ -115,9 +115,21 @@ static int unanchor(lua_State *L)
     return 0;
 }
 
+/* One whose function has returned can run another one; nothing is left in it but who its globals are. */
+static bool keep_coroutine(struct hg_task *task)
+{
+    struct hg_vm *vm = task->thread->vm;
+
+    if (!task->has_returned || vm->spare_count == HG_SPARES_MAX)
+        return false;
+    lua_settop(task->co, 0);
+    vm->spares[vm->spare_count++] = task->co;
+    return true;
+}
+
 static void drop_coroutine(struct hg_task *task)
 {
-    if (task->co != NULL && task->thread->vm != NULL)
+    if (task->co != NULL && task->thread->vm != NULL && !keep_coroutine(task))
         hg_vm_enter_reserve(task->thread->vm, unanchor, task);
     task->co = NULL;
 }
@@ -247,7 +259,15 @@ struct step {
 /* The coroutine under its own address, so that taking it out allocates nothing. */
 static lua_State *make_coroutine(lua_State *L)
 {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, hg_vm_of(L)->anchors_ref);
+    struct hg_vm *vm = hg_vm_of(L);
+    if (vm->spare_count > 0) {
+        lua_State *spare = vm->spares[--vm->spare_count];
+        lua_pushvalue(L, LUA_GLOBALSINDEX);
+        lua_xmove(L, spare, 1);
+        lua_replace(spare, LUA_GLOBALSINDEX);
+        return spare;
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->anchors_ref);
     lua_State *co = lua_newthread(L);
     lua_pushlightuserdata(L, co);
     lua_insert(L, -2);
@@ -310,6 +330,7 @@ static int run_step(lua_State *L)
     int count = step->push != NULL ? step->push(L, task, step->ud) : 0;
     if (task->co == NULL) {
         task->co = make_coroutine(L);
+        task->has_returned = false;
         lua_xmove(L, task->co, count + 1);
         HG_RUNTIME_COUNT(task->runtime, tasks);
     } else {
@@ -372,7 +393,7 @@ static void step_task(struct hg_task *task, hg_task_push_fn push, void *ud)
      */
     pthread_mutex_lock(&thread->lock);
     bool is_dead = atomic_load(&thread->is_dead);
-    if (!is_dead && atomic_load(&thread->pool->pending_count) > 0)
+    if (!is_dead && !thread->is_taking && atomic_load(&thread->pool->pending_count) > 0)
         hg_thread_wake(thread);
     bool is_taken = task->is_taken;
     pthread_mutex_unlock(&thread->lock);
@@ -401,6 +422,7 @@ static void step_task(struct hg_task *task, hg_task_push_fn push, void *ud)
         ending.is_described = step.is_described && !thread->budget_hit;
         ending.message = thread->error;
     } else {
+        task->has_returned = true;
         ending.result_count = lua_gettop(task->co);
     }
     dispatch_end(task, &ending);

@@ -158,6 +158,102 @@ static void test_deep_nesting_of_coroutines_is_an_error(void **state)
     world_finish(&world);
 }
 
+static int count_anchors(lua_State *L)
+{
+    struct hg_vm *vm = hg_vm_of(L);
+    int count = 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->anchors_ref);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+        count++;
+    *(int *)lua_touserdata(L, 1) = count;
+    return 0;
+}
+
+static int count_registry(lua_State *L)
+{
+    int count = 0;
+    for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1))
+        count++;
+    *(int *)lua_touserdata(L, 1) = count;
+    return 0;
+}
+
+/* What is counted in a state, on its own thread. */
+struct census {
+    struct hg_mail mail;
+    struct hg_thread *thread;
+    int anchors, spares, registry;
+    sem_t done;
+};
+
+static void on_census(struct hg_mail *mail)
+{
+    struct census *census = hg_container_of(mail, struct census, mail);
+    hg_vm_enter(census->thread->vm, count_anchors, &census->anchors);
+    census->spares = (int)census->thread->vm->spare_count;
+    hg_vm_enter(census->thread->vm, count_registry, &census->registry);
+    sem_post(&census->done);
+}
+
+static struct census take_census(struct hg_thread *thread)
+{
+    struct census census = {.mail.deliver = on_census, .thread = thread, .anchors = -1};
+    sem_init(&census.done, 0, 0);
+    hg_loop_post(&thread->loop, &census.mail);
+    sem_wait(&census.done);
+    sem_destroy(&census.done);
+    return census;
+}
+
+static void test_no_coroutine_stays_anchored(void **state)
+{
+    struct world world;
+    (void)state;
+    world_init(&world);
+    world.guard_config.timeout_ms = 50;
+    world_start(&world, "return { groups = { test = { getter = function(key)\n"
+                        " if key:find('s') then hg.sleep(key:find('x') and 9 or 0.001) end if "
+                        "key:find('e') then error(key) end\n"
+                        " hg.spawn(function() hg.sleep(0.001) end) return key end } } }");
+    static const char *const keys[] = {"a", "s", "e", "se", "sx", "b", "s2", "e2"};
+    struct answer answer = get(&world, "warm-s");
+    struct hg_thread *thread = world.runtime->pools[0].threads[0];
+    WAIT_UNTIL(atomic_load(&thread->task_count) == 0);
+    struct census before = take_census(thread);
+    assert_int_equal(before.anchors, before.spares);
+    for (size_t i = 0; i < HG_COUNT(keys); i++)
+        answer = get(&world, keys[i]);
+    (void)answer;
+    WAIT_UNTIL(atomic_load(&thread->task_count) == 0);
+    struct census after = take_census(thread);
+    assert_int_equal(after.registry, before.registry);
+    assert_int_equal(after.anchors, after.spares);
+    assert_in_range(after.spares, 1, HG_SPARES_MAX);
+    world_finish(&world);
+}
+
+/* A coroutine whose function has returned runs the next one, which finds nothing of the one before. */
+static void test_a_coroutine_is_used_again(void **state)
+{
+    struct world world;
+    (void)state;
+    world_init(&world);
+    world_start(&world, "local seen, count = {}, 0 return { groups = { test = { getter = function(key)\n"
+                        " local co = coroutine.running() if not seen[co] then seen[co] = true count = count + 1 end\n"
+                        " local left = rawget(getfenv(0), 'left') setfenv(0, { left = key })\n"
+                        " if key == 'e' then error(key) end\n"
+                        " return count .. tostring(left) end } } }");
+    char key[16];
+    for (int i = 0; i < 300; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        assert_string_equal(get(&world, key).data, "1nil");
+    }
+    /* One that has failed is not used again. */
+    get(&world, "e");
+    assert_string_equal(get(&world, "f").data, "2nil");
+    world_finish(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +265,8 @@ int main(void)
         cmocka_unit_test(test_spawned_tasks_run_and_are_bounded),
         cmocka_unit_test(test_getter_times_out_inside_a_user_coroutine),
         cmocka_unit_test(test_deep_nesting_of_coroutines_is_an_error),
+        cmocka_unit_test(test_no_coroutine_stays_anchored),
+        cmocka_unit_test(test_a_coroutine_is_used_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

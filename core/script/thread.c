@@ -1,5 +1,6 @@
 #include "script/runtime_impl.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <unistd.h>
 #include <sys/syscall.h>
@@ -82,6 +83,23 @@ static void fail_task(struct hg_task *task, enum hg_class klass, const char *mes
     hg_task_free(task);
 }
 
+/* True: there are no more, or none for this thread. */
+static bool take_tasks(struct hg_thread *thread)
+{
+    for (unsigned i = 0; i < HG_TASKS_PER_TURN; i++) {
+        if (atomic_load(&thread->is_dead) || atomic_load(&thread->has_stopped))
+            return true;
+        struct hg_task *task = hg_pool_take(thread->pool);
+        if (task == NULL)
+            return true;
+        if (has_vm(thread))
+            hg_task_adopt(thread, task);
+        else
+            fail_task(task, HG_CLASS_UNAVAILABLE, "the script state could not be made again");
+    }
+    return false;
+}
+
 static void on_wake(struct hg_mail *mail)
 {
     struct hg_thread *thread = hg_container_of(mail, struct hg_thread, wake);
@@ -98,18 +116,10 @@ static void on_wake(struct hg_mail *mail)
         !atomic_load(&thread->is_dead) && !atomic_load(&thread->has_stopped) &&
         atomic_load(&thread->runtime->is_leaving))
         hg_discovery_leave(thread);
-    for (unsigned i = 0; i < HG_TASKS_PER_TURN; i++) {
-        if (atomic_load(&thread->is_dead) || atomic_load(&thread->has_stopped))
-            return;
-        struct hg_task *task = hg_pool_take(thread->pool);
-        if (task == NULL)
-            return;
-        if (has_vm(thread))
-            hg_task_adopt(thread, task);
-        else
-            fail_task(task, HG_CLASS_UNAVAILABLE, "the script state could not be made again");
-    }
-    if (!atomic_load(&thread->is_dead) && atomic_load(&thread->pool->pending_count) > 0)
+    thread->is_taking = true;
+    bool is_over = take_tasks(thread);
+    thread->is_taking = false;
+    if (!is_over && !atomic_load(&thread->is_dead) && atomic_load(&thread->pool->pending_count) > 0)
         hg_thread_wake(thread);
 }
 
@@ -365,6 +375,8 @@ bool hg_thread_destroy(struct hg_thread *thread)
 {
     if (atomic_load(&thread->change_count) > 0 || atomic_load(&thread->resolve_count) > 0)
         return false;
+    while (atomic_load(&thread->waker_count) > 0) /* in hg_pool_post, for a moment */
+        sched_yield();
     hg_list_for_each_safe(it, &thread->tasks)
         hg_task_end(hg_container_of(it, struct hg_task, link));
     if (thread->fetcher != NULL)

@@ -42,6 +42,8 @@ struct hg_job {
     char where[80];    /* "config.lua:12" */
 };
 
+#define HG_SPARES_MAX 64
+
 struct hg_vm {
     lua_State *L;
     struct hg_alloc_cap cap;
@@ -60,7 +62,10 @@ struct hg_vm {
     int enter_ref;            /* the function of every hg_vm_enter; 0: not made yet */
     lua_CFunction entered;    /* what it calls, and with what */
     void *entered_ud;
-    int anchors_ref;   /* table: every task's coroutine -> true */
+    int anchors_ref;   /* table: every task's coroutine, and the spare ones, under their addresses */
+    lua_State *spares[HG_SPARES_MAX]; /* coroutines of tasks that have returned, for the next ones */
+    unsigned spare_count;
+    unsigned group_handle_count; /* lib_group.c */
     int functions_ref; /* see hg_vm_bind_functions */
     int handlers_ref;  /* table: what hg_vm_push_handler has found */
     int jobs_ref;      /* list: the functions of jobs */
