@@ -114,9 +114,29 @@ static void on_wakeup(uv_poll_t *wakeup, int status, int events)
         uv_stop(&loop->uv);
 }
 
+void hg_loop_at_turn_end(struct hg_loop *here, struct hg_turn_end *item, hg_turn_end_fn run)
+{
+    assert(here == current);
+    assert(item->run == NULL);
+    item->run = run;
+    hg_list_push_back(&here->turn_ends, &item->link);
+}
+
+void hg_turn_end_hurry(struct hg_turn_end *item)
+{
+    hg_turn_end_fn run = item->run;
+    if (run == NULL)
+        return;
+    item->run = NULL;
+    hg_list_remove(&item->link);
+    run(item);
+}
+
 static void on_turn(uv_prepare_t *turn)
 {
     struct hg_loop *loop = turn->data;
+    while (!hg_list_is_empty(&loop->turn_ends))
+        hg_turn_end_hurry(hg_container_of(loop->turn_ends.next, struct hg_turn_end, link));
     atomic_store_explicit(&loop->turned_ms, hg_loop_now(loop), memory_order_relaxed);
 }
 
@@ -168,6 +188,7 @@ int hg_loop_init(struct hg_loop *loop, const char *name)
     loop->name = name;
     hg_list_init(&loop->list_inbox);
     hg_list_init(&loop->held_timers);
+    hg_list_init(&loop->turn_ends);
     atomic_init(&loop->inbox, NULL);
     atomic_init(&loop->stopping, false);
     loop->uv_now_seen = UINT64_MAX;

@@ -27,11 +27,20 @@ struct hg_loop;
 /* A list handed over by hg_loop_post_list (waiters); the receiver empties it. */
 typedef void (*hg_loop_list_fn)(struct hg_loop *loop, struct hg_list *list);
 
+/* Work for the end of a turn; zeroed: not due. */
+struct hg_turn_end;
+typedef void (*hg_turn_end_fn)(struct hg_turn_end *item); /* may free it */
+struct hg_turn_end {
+    struct hg_list link;
+    hg_turn_end_fn run;
+};
+
 struct hg_loop {
     uv_loop_t uv;
     int wakeup_fd; /* an eventfd */
     uv_poll_t wakeup;
-    uv_prepare_t turn; /* stamps turned_ms */
+    uv_prepare_t turn; /* the end of each turn */
+    struct hg_list turn_ends;
     _Atomic(struct hg_mail *) inbox;
     pthread_mutex_t list_lock;
     struct hg_list list_inbox;
@@ -77,6 +86,11 @@ void hg_loop_post_list(struct hg_loop *loop, struct hg_list *list);
 void hg_loop_post_together(struct hg_loop *loop, struct hg_mail *mail);
 void hg_loop_hold(struct hg_loop *here);
 void hg_loop_release(struct hg_loop *here);
+
+/* On `here`, the loop this thread runs: `run` once, when this turn is done and before the loop waits. */
+void hg_loop_at_turn_end(struct hg_loop *here, struct hg_turn_end *item, hg_turn_end_fn run);
+/* Now, where it is still due. */
+void hg_turn_end_hurry(struct hg_turn_end *item);
 
 /* The loop this thread runs, or NULL. */
 struct hg_loop *hg_loop_current(void);

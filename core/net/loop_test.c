@@ -124,6 +124,56 @@ static void *send_items(void *arg)
     return NULL;
 }
 
+struct turn_work {
+    struct hg_turn_end item;
+    struct hg_mail mail;
+    struct hg_loop *loop;
+    unsigned *next, number;
+};
+
+static void on_turn_work(struct hg_turn_end *item)
+{
+    struct turn_work *work = hg_container_of(item, struct turn_work, item);
+    work->number = ++*work->next;
+}
+
+/* Asks for the end of the turn, and is not there before. */
+static void on_turn_mail(struct hg_mail *mail)
+{
+    struct turn_work *work = hg_container_of(mail, struct turn_work, mail);
+    hg_loop_at_turn_end(work->loop, &work->item, on_turn_work);
+    assert_int_equal(work->number, 0);
+}
+
+static void test_work_for_the_end_of_a_turn(void **state)
+{
+    (void)state;
+    struct hg_loop loop;
+    unsigned next = 0;
+    struct turn_work works[3];
+    assert_int_equal(hg_loop_init(&loop, "turns"), HG_OK);
+    for (size_t i = 0; i < 3; i++) {
+        works[i] = (struct turn_work){.mail.deliver = on_turn_mail, .loop = &loop, .next = &next};
+        hg_loop_post(&loop, &works[i].mail);
+    }
+    while (next < 3)
+        hg_loop_turn(&loop);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(works[i].number, i + 1);
+
+    /* One that is hurried is done at once, and not again. */
+    struct hg_loop *outer = hg_loop_enter(&loop);
+    works[0].number = 0;
+    hg_loop_at_turn_end(&loop, &works[0].item, on_turn_work);
+    hg_turn_end_hurry(&works[0].item);
+    assert_int_equal(works[0].number, 4);
+    hg_turn_end_hurry(&works[0].item);
+    hg_loop_enter(outer);
+    hg_loop_turn(&loop);
+    assert_int_equal(next, 4);
+    assert_int_equal(hg_loop_finish(&loop), 0);
+}
+
 static void test_lists_are_handed_over_whole(void **state)
 {
     (void)state;
@@ -260,6 +310,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_mail_of_four_threads_arrives_in_order),
         cmocka_unit_test(test_held_mail_goes_to_each_loop_at_once),
+        cmocka_unit_test(test_work_for_the_end_of_a_turn),
         cmocka_unit_test(test_lists_are_handed_over_whole),
         cmocka_unit_test(test_finish_delivers_what_is_left),
         cmocka_unit_test(test_finish_counts_handles_left_open),

@@ -42,6 +42,7 @@ static struct hg_thread *pick_locked(struct hg_pool *pool)
         unsigned tasks = atomic_load_explicit(&thread->task_count, memory_order_relaxed);
         unsigned score = tasks < 0xffffffu ? tasks : 0xffffffu;
         score += atomic_load_explicit(&thread->wake_posted, memory_order_relaxed) ? 1 : 0;
+        score += atomic_load_explicit(&thread->waker_count, memory_order_relaxed);
         if (!is_idle(thread))
             score += atomic_load_explicit(&thread->is_blocked, memory_order_relaxed) ? 0x20000000u
                                                                                      : 0x10000000u;
@@ -53,9 +54,21 @@ static struct hg_thread *pick_locked(struct hg_pool *pool)
     return best;
 }
 
+static void wake(struct hg_thread *thread)
+{
+    hg_thread_wake(thread);
+    atomic_fetch_sub(&thread->waker_count, 1);
+}
+
+static void on_turn_end(struct hg_turn_end *item)
+{
+    wake(hg_container_of(item, struct hg_route_call, wake)->waking);
+}
+
 int hg_pool_post(struct hg_pool *pool, struct hg_task *task)
 {
     int err = HG_OK;
+    struct hg_route_call *call = task->call;
     bool is_call = task->kind == HG_TASK_ROUTE;
 
     pthread_mutex_lock(&pool->lock);
@@ -77,10 +90,15 @@ int hg_pool_post(struct hg_pool *pool, struct hg_task *task)
     pthread_mutex_unlock(&pool->lock);
     if (err < 0)
         return err;
-    /* Without the lock: the thread that wakes may well take this one's processor, and wants the lock itself. */
-    if (thread != NULL) {
-        hg_thread_wake(thread);
-        atomic_fetch_sub(&thread->waker_count, 1);
+    /*
+     * Without the lock: who wakes may well take this thread's processor, and wants the lock itself. For calls when this turn's
+     * requests are all read: then it takes them together.
+     */
+    if (thread != NULL && is_call && call->home == hg_loop_current()) {
+        call->waking = thread;
+        hg_loop_at_turn_end(call->home, &call->wake, on_turn_end);
+    } else if (thread != NULL) {
+        wake(thread);
     }
     hg_watchdog_poke(pool->runtime);
     return HG_OK;

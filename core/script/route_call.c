@@ -20,6 +20,7 @@
 static void on_answer(struct hg_mail *mail)
 {
     struct hg_route_call *call = hg_container_of(mail, struct hg_route_call, mail);
+    hg_turn_end_hurry(&call->wake);
     call->done(call);
 }
 
@@ -58,6 +59,7 @@ int hg_runtime_call(struct hg_runtime *runtime, struct hg_route_call *call)
     call->status = 502;
     call->has_type = call->has_cache_control = false;
     call->is_native = call->is_allowed = false;
+    call->wake.run = NULL;
     task->call = call;
     task->deadline_ms =
         hg_time_add(hg_clock_boot_ms(), call->timeout_ms > 0 ? call->timeout_ms : HG_FOREVER);

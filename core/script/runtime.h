@@ -129,7 +129,10 @@ struct hg_route_call {
     bool is_allowed;                 /* ORIGIN */
     char *stored_group;              /* not NULL: the body is this group's value of stored_key */
     struct hg_buf stored_key;
-    void *above;                     /* the runtime's own */
+    /* The runtime's own. */
+    void *above;
+    struct hg_turn_end wake;         /* of `waking`, once this turn of home is done */
+    struct hg_thread *waking;
 };
 /* HG_OK and done follows, or HG_ELIMIT (pool saturated), HG_EDRAINING. */
 int hg_runtime_call(struct hg_runtime *runtime, struct hg_route_call *call);
