@@ -33,7 +33,7 @@ struct hg_peer {
     _Atomic uint64_t http2_connections, http2_unprocessed, http2_refused;
     _Atomic int speech;              /* enum speech */
     _Atomic uint64_t http2_again_ms; /* auto: when to find out again */
-    enum hg_transport transport;     /* of the configuration; http where there is TLS */
+    enum hg_transport transport;
     uint64_t timeout_ms;
     char *base_url;
     char name[];
@@ -55,27 +55,16 @@ int hg_peer_create(struct hg_bytes name, const struct hg_peers_config *config,
     char shown[128];
     struct hg_bytes authority = name, scheme = HG_BYTES("http://");
 
-    if (hg_bytes_has_prefix(name, HG_BYTES("http://")) ||
-        hg_bytes_has_prefix(name, HG_BYTES("https://"))) {
-        scheme.len = (size_t)(strstr(name.data, "//") - name.data) + 2;
-        scheme.data = name.data;
+    if (hg_bytes_has_prefix(name, scheme))
         authority = hg_bytes(name.data + scheme.len, name.len - scheme.len);
-    }
     while (authority.len > 0 && authority.data[authority.len - 1] == '/')
         authority.len--;
     if (authority.len == 0 || name.len > NAME_MAX_BYTES || !is_plain(authority) ||
         memchr(authority.data, '/', authority.len) != NULL) {
-        snprintf(error, error_size, "bad peer \"%s\": expected http://host:port or host:port",
-                 hg_bytes_escape(name, shown, sizeof(shown)));
-        return HG_EINVAL;
-    }
-
-    bool is_tls = hg_bytes_eq(scheme, HG_BYTES("https://"));
-    if (is_tls && config->transport == HG_TRANSPORT_GRPC) {
-        snprintf(error, error_size,
-                 "bad peer \"%s\": cluster.transport = \"grpc\" has no TLS, \"auto\" and "
-                 "\"http\" ask it over HTTP/1.1",
-                 hg_bytes_escape(name, shown, sizeof(shown)));
+        bool is_tls = hg_bytes_has_prefix(name, HG_BYTES("https://"));
+        snprintf(error, error_size, "bad peer \"%s\": expected http://host:port or host:port%s",
+                 hg_bytes_escape(name, shown, sizeof(shown)),
+                 is_tls ? ", there is no TLS between nodes" : "");
         return HG_EINVAL;
     }
 
@@ -92,7 +81,7 @@ int hg_peer_create(struct hg_bytes name, const struct hg_peers_config *config,
     memcpy(base_url + scheme.len, authority.data, authority.len);
     base_url[scheme.len + authority.len] = '\0';
     peer->base_url = base_url;
-    peer->transport = is_tls ? HG_TRANSPORT_HTTP : config->transport;
+    peer->transport = config->transport;
     peer->timeout_ms = config->timeout_ms;
     pthread_mutex_init(&peer->lock, NULL);
     hg_health_init(&peer->health, config->timeout_ms, hg_clock_boot_ms());

@@ -262,24 +262,6 @@ static void test_peer_that_was_http1_is_found_again(void **state)
     world_close(world);
 }
 
-static void test_tls_is_asked_over_http1(void **state)
-{
-    (void)state;
-    struct hg_peers_config config = {.self = "a:1", .base_path = "/", .timeout_ms = 100};
-    struct hg_peer *peer;
-    char error[256];
-    config.transport = HG_TRANSPORT_AUTO;
-    assert_int_equal(hg_peer_create(HG_BYTES("https://a:1"), &config, &peer, error, sizeof(error)),
-                     HG_OK);
-    assert_string_equal(transport_of(peer), "http");
-    assert_false(hg_peer_is_http2(peer));
-    hg_peer_destroy(peer);
-    config.transport = HG_TRANSPORT_GRPC;
-    assert_int_equal(hg_peer_create(HG_BYTES("https://a:1"), &config, &peer, error, sizeof(error)),
-                     HG_EINVAL);
-    assert_non_null(strstr(error, "has no TLS"));
-}
-
 struct sent {
     unsigned calls;
     int err, status;
@@ -334,7 +316,6 @@ int main(void)
         cmocka_unit_test(test_leaving_peer_is_tried_a_few_times),
         cmocka_unit_test(test_garbage_fails_what_is_under_way),
         cmocka_unit_test(test_peer_that_was_http1_is_found_again),
-        cmocka_unit_test(test_tls_is_asked_over_http1),
         cmocka_unit_test(test_other_requests_survive_it_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@
  *
  * Transport  auto: HTTP/2 is tried first. A peer that answers its preface with something else, or closes, is talked to over HTTP/1.1
  * from then on; what waited for the connection goes there too. HTTP/2 is tried again, beside the requests, after a minute or when the
- * peer was down. grpc: HTTP/2 only. http: HTTP/1.1 only. https peers: HTTP/1.1.
+ * peer was down. grpc: HTTP/2 only. http: HTTP/1.1 only. There is no TLS between nodes.
  *
  * struct hg_peer is one member, shared by all loops: its health is decided by the pure cluster/health under a mutex.
  * struct hg_peer_client is one loop's connections.

@@ -97,6 +97,8 @@ static void test_a_function_is_asked_again_and_again_once_the_node_serves(void *
     world_stop(&world);
 }
 
+#define MEMBER "expected a member such as \"http://127.0.0.1:8001\" or \"127.0.0.1:8001\""
+
 static void test_what_is_no_list_is_a_failure_that_says_why(void **state)
 {
     static const struct {
@@ -106,12 +108,13 @@ static void test_what_is_no_list_is_a_failure_that_says_why(void **state)
         {"return nil", "the function returned nil"},
         {"error('broken', 0)", "broken"},
         {"return 'A'", "the function's list: expected a list of members, found a string"},
-        {"return { A, false }", "the function's list: [2]: expected a member such as "
-                                "\"http://127.0.0.1:8001\", found a boolean"},
+        {"return { A, false }", "the function's list: [2]: " MEMBER ", found a boolean"},
         {"return { A, x = B }",
          "the function's list: expected a list of members without holes and names"},
-        {"return { 'http://a b:1' }", "the function's list: [1]: expected a member such as "
-                                      "\"http://127.0.0.1:8001\", found \"http://a b:1\""},
+        {"return { 'http://a b:1' }",
+         "the function's list: [1]: " MEMBER ", found \"http://a b:1\""},
+        {"return { 'https://a:1' }", "the function's list: [1]: " MEMBER
+                                     " (there is no TLS between nodes), found \"https://a:1\""},
         {"local l = {} for i = 1, 1001 do l[i] = A end return l",
          "the function's list: 1001 members, at most 1000 are possible"},
     };
@@ -212,7 +215,8 @@ static void test_records_are_asked_for_beside_and_may_be_left_behind(void **stat
              "return { groups = { test = { getter = function(key)"
              " if key == 'name' then return (select(2, pcall(core.records, '', 'A'))) end"
              " if key == 'type' then return (select(2, pcall(core.records, 'a', 'MX'))) end"
-             " if key == 'server' then return table.concat({ select(2, core.records('a', 'A', 'x')) }, ' ') end"
+             " if key == 'server' then return table.concat({ select(2, core.records('a', 'A', "
+             "'x')) }, ' ') end"
              " local ok, why = core.records(key, 'SRV', server)"
              " return 'none: ' .. why end } } }",
              ntohs(in.sin_port));

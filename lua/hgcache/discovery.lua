@@ -39,8 +39,9 @@ function M.wrong(list)
         return "expected a list of members without holes and names"
     end
     for i, member in ipairs(list) do
-        if type(member) ~= "string" or #member > 255 or not schema.member_address(member) then
-            return ("[%d]: expected a member such as \"http://127.0.0.1:8001\", found %s"):format(i,
+        local expected = schema.member_expected(member)
+        if expected then
+            return ("[%d]: expected %s, found %s"):format(i, expected,
                 type(member) == "string" and ("%q"):format(member:sub(1, 60)) or "a " .. type(member))
         end
     end

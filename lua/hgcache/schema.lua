@@ -75,12 +75,22 @@ function M.member_address(member)
 end
 
 local MEMBER = 'a member such as "http://127.0.0.1:8001" or "127.0.0.1:8001"'
+
+--- What was expected where a value is no member; nil where it is one.
+function M.member_expected(value)
+    if type(value) ~= "string" or #value > 255 or not M.member_address(value) then
+        local is_tls = type(value) == "string" and value:find("^https://")
+        return is_tls and MEMBER .. " (there is no TLS between nodes)" or MEMBER
+    end
+end
+
 local member = {
     kind = "member",
     expected = MEMBER,
     check = function(value, at)
-        if type(value) ~= "string" or #value > 255 or not M.member_address(value) then
-            T.expect(MEMBER, value, at)
+        local expected = M.member_expected(value)
+        if expected then
+            T.expect(expected, value, at)
         end
         return value
     end,

@@ -171,6 +171,7 @@ describe("members of a file", function()
             { "", "the list of members is empty" },
             { names[1] .. "\n" .. names[1] .. "\n", "a member is listed twice" },
             { names[1] .. "\nhttp://elsewhere/path\n", "[2]: expected a member" },
+            { names[1] .. "\nhttps://elsewhere:443\n", "there is no TLS between nodes" },
             { names[2] .. "\n", "does not hold this node" },
             { ("#"):rep(1024 * 1024 + 1), "more than 1048576 bytes" },
         }

@@ -616,7 +616,8 @@ describe("a cluster", function()
         { "self", "http://localhost:8001",
         'cluster.self: "http://localhost:8001" is not in cluster.peers; it must stand there exactly' },
         { "self", "http://127.0.0.1:8001/", "is not in cluster.peers" },
-        { "self", "https://127.0.0.1:8001", "expected a member" },
+        { "self", "https://127.0.0.1:8001", 'expected a member such as "http://127.0.0.1:8001" or "127.0.0.1:8001" '
+            .. '(there is no TLS between nodes), found "https://127.0.0.1:8001"' },
         { "self", "http://127.0.0.1", "expected a member" },
         { "self", "http://127.0.0.1:8001/x", "expected a member" },
         { "peers", nil, "cluster: peers is missing" },
@@ -624,6 +625,7 @@ describe("a cluster", function()
         { "peers", { "http://127.0.0.1:8001", "http://127.0.0.1:8001" },
         'cluster.peers[2]: "http://127.0.0.1:8001" is listed twice' },
         { "peers", { "http://127.0.0.1:8001", 5 }, "cluster.peers[2]: expected a member" },
+        { "peers", { "http://127.0.0.1:8001", "https://a.example:443" }, "there is no TLS between nodes" },
         { "peers", { "http://127.0.0.1:8001", x = 1 }, "cluster.peers.x: expected a list without names" },
         { "peers", "http://127.0.0.1:8001", "expected a list of members" },
         { "peers", { __hgcache = "serve" }, "cluster.peers: expected a list of members, hg.etcd" },
