@@ -12,7 +12,8 @@
 #define MANY_AGAIN_MS                                                                              \
     60000 /* a peer that knows no messages of many keys may be another program by then */
 
-#define HTTP2_AGAIN_MS 60000 /* and one that spoke no HTTP/2 may do so */
+#define HTTP2_AGAIN_MS     60000 /* and one that spoke no HTTP/2 may do so */
+#define HTTP2_TRY_SLACK_MS 250   /* a try has the time of a connection and that of its SETTINGS */
 
 enum speech {
     SPEAKS_UNKNOWN,
@@ -33,6 +34,7 @@ struct hg_peer {
     _Atomic uint64_t http2_connections, http2_unprocessed, http2_refused;
     _Atomic int speech;              /* enum speech */
     _Atomic uint64_t http2_again_ms; /* auto: when to find out again */
+    _Atomic bool is_tried;           /* somebody is at it */
     enum hg_transport transport;
     uint64_t timeout_ms;
     char *base_url;
@@ -181,6 +183,7 @@ static void peer_unlock(struct hg_peer *peer)
 static void gone_down(struct hg_peer *peer, const char *why)
 {
     peer->http2_again_ms = 0; /* whoever comes back may speak something else */
+    peer->is_tried = false;
     hg_log(HG_LOG_WARN, "peer down name=%s err=\"%s\"", peer->name, why);
 }
 
@@ -305,10 +308,28 @@ bool hg_peer_is_http2(const struct hg_peer *peer)
 bool hg_peer_try_http2(struct hg_peer *peer, uint64_t now_ms)
 {
     uint64_t again_ms = peer->http2_again_ms;
-    return peer->transport == HG_TRANSPORT_AUTO && peer->speech == SPEAKS_HTTP1 &&
-           now_ms >= again_ms &&
-           atomic_compare_exchange_strong(&peer->http2_again_ms, &again_ms,
-                                          hg_time_add(now_ms, HTTP2_AGAIN_MS));
+    uint64_t settings_ms = hg_time_add(peer->timeout_ms, peer->timeout_ms);
+    uint64_t try_ms = hg_time_add(settings_ms, HTTP2_TRY_SLACK_MS);
+    if (peer->transport != HG_TRANSPORT_AUTO || peer->speech != SPEAKS_HTTP1 || !peer->is_up ||
+        now_ms < again_ms ||
+        !atomic_compare_exchange_strong(&peer->http2_again_ms, &again_ms,
+                                        hg_time_add(now_ms, try_ms)))
+        return false;
+    peer->is_tried = true;
+    return true;
+}
+
+/*
+ * When it is to be tried again. What loops find at the same time is one finding: only the first, and the
+ * outcome of a try, says when.
+ */
+static void found_no_http2(struct hg_peer *peer, uint64_t now_ms)
+{
+    int was = peer->speech;
+    if (was == SPEAKS_HTTP2) /* it may only have been closing */
+        peer->http2_again_ms = hg_time_add(now_ms, peer->timeout_ms);
+    else if (was == SPEAKS_UNKNOWN || atomic_exchange(&peer->is_tried, false))
+        peer->http2_again_ms = hg_time_add(now_ms, HTTP2_AGAIN_MS);
 }
 
 void hg_peer_found(struct hg_peer *peer, bool is_http2, uint64_t now_ms)
@@ -317,9 +338,10 @@ void hg_peer_found(struct hg_peer *peer, bool is_http2, uint64_t now_ms)
         count(&peer->http2_connections, 1);
     if (peer->transport != HG_TRANSPORT_AUTO)
         return;
-    if (!is_http2) /* one that spoke it may only have been closing */
-        peer->http2_again_ms =
-            hg_time_add(now_ms, peer->speech == SPEAKS_HTTP2 ? peer->timeout_ms : HTTP2_AGAIN_MS);
+    if (is_http2)
+        peer->is_tried = false;
+    else
+        found_no_http2(peer, now_ms);
     int now = is_http2 ? SPEAKS_HTTP2 : SPEAKS_HTTP1;
     if (atomic_exchange(&peer->speech, now) != now)
         hg_log(HG_LOG_INFO, "peer transport name=%s transport=%s", peer->name,

@@ -115,14 +115,89 @@ static void test_loops_find_out_together(void **state)
     }
     hg_peer_stats(peer, &stats);
     assert_int_equal(stats.http2_connections, 60);
+    hg_log_divert(NULL, HG_LOG_INFO);
+    hg_peer_destroy(peer);
+}
+
+static struct hg_peer *create_auto(struct hg_peers_config *config)
+{
+    struct hg_peer *peer;
+    char error[160];
+    *config = (struct hg_peers_config){.timeout_ms = 100, .transport = HG_TRANSPORT_AUTO};
+    assert_int_equal(hg_peer_create(HG_BYTES("a:1"), config, &peer, error, sizeof(error)), HG_OK);
+    hg_log_divert(ignore_line, HG_LOG_ERROR);
+    return peer;
+}
+
+static void destroy_auto(struct hg_peer *peer)
+{
+    hg_log_divert(NULL, HG_LOG_INFO);
+    hg_peer_destroy(peer);
+}
+
+static void test_peer_without_http2_is_tried_each_minute(void **state)
+{
+    (void)state;
+    struct hg_peers_config config;
+    struct hg_peer *peer = create_auto(&config);
     hg_peer_found(peer, false, 1000);
     assert_false(hg_peer_is_http2(peer));
-    hg_peer_found(peer, false, 1000);
+    hg_peer_found(peer, false, 1500); /* of another loop, at the same time */
     assert_false(hg_peer_try_http2(peer, 60999));
     assert_true(hg_peer_try_http2(peer, 61000));
     assert_false(hg_peer_try_http2(peer, 61000)); /* somebody is at it */
-    hg_log_divert(NULL, HG_LOG_INFO);
-    hg_peer_destroy(peer);
+    hg_peer_found(peer, false, 61050);
+    assert_false(hg_peer_try_http2(peer, 121049));
+    assert_true(hg_peer_try_http2(peer, 121050));
+    destroy_auto(peer);
+}
+
+/* Its old connections close on several loops while it begins anew. */
+static void test_peer_that_closed_is_tried_again_soon(void **state)
+{
+    (void)state;
+    struct hg_peers_config config;
+    struct hg_peer *peer = create_auto(&config);
+    hg_peer_found(peer, true, 900);
+    hg_peer_found(peer, false, 1000);
+    hg_peer_found(peer, false, 1001);
+    hg_peer_found(peer, false, 1090);
+    assert_false(hg_peer_is_http2(peer));
+    assert_false(hg_peer_try_http2(peer, 1099));
+    assert_true(hg_peer_try_http2(peer, 1100));
+    hg_peer_found(peer, true, 1101);
+    assert_true(hg_peer_is_http2(peer));
+    destroy_auto(peer);
+}
+
+/* A loop that hears late of what happened before the peer was down changes nothing. */
+static void test_peer_that_was_down_is_tried_at_once(void **state)
+{
+    (void)state;
+    struct hg_peers_config config;
+    struct hg_peer *peer = create_auto(&config);
+    hg_peer_found(peer, true, 900);
+    hg_peer_found(peer, false, 1000);
+    hg_peer_failed(peer, 1001, "a test");
+    hg_peer_found(peer, false, 1002);
+    assert_false(hg_peer_try_http2(peer, 1003)); /* nobody is there who could say */
+    hg_peer_heard(peer, 1004);
+    assert_true(hg_peer_try_http2(peer, 1005));
+    destroy_auto(peer);
+}
+
+static void test_try_that_found_nothing_is_made_again_soon(void **state)
+{
+    (void)state;
+    struct hg_peers_config config;
+    struct hg_peer *peer = create_auto(&config);
+    hg_peer_found(peer, true, 900);
+    hg_peer_found(peer, false, 1000);
+    assert_true(hg_peer_try_http2(peer, 1100));
+    assert_false(
+        hg_peer_try_http2(peer, 1549)); /* as long as a connection and its SETTINGS may take */
+    assert_true(hg_peer_try_http2(peer, 1550));
+    destroy_auto(peer);
 }
 
 static void test_each_failing_allocation_is_survived(void **state)
@@ -154,6 +229,10 @@ int main(void)
         cmocka_unit_test(test_names_of_peers),
         cmocka_unit_test(test_changes_between_up_and_down_are_counted_once),
         cmocka_unit_test(test_loops_find_out_together),
+        cmocka_unit_test(test_peer_without_http2_is_tried_each_minute),
+        cmocka_unit_test(test_peer_that_closed_is_tried_again_soon),
+        cmocka_unit_test(test_peer_that_was_down_is_tried_at_once),
+        cmocka_unit_test(test_try_that_found_nothing_is_made_again_soon),
         cmocka_unit_test(test_each_failing_allocation_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
