@@ -158,15 +158,20 @@ static void on_arrived(struct hg_stream *stream, int err)
         fail(link, err, err == HG_EPROTO ? "no HTTP/2" : hg_err_text(err));
         return;
     }
-    if (link->state == HG_HTTP2_GREETING && hg_http2_client_is_ready(link->client))
+    if (link->state == HG_HTTP2_GREETING && hg_http2_client_is_ready(link->client)) {
+        if (hg_http2_client_calls_max(link->client) == 0) {
+            fail(link, HG_EPROTO, "the server takes no streams");
+            return;
+        }
         on_greeting(link);
+    }
     hand_out(link);
     if (link->state == HG_HTTP2_CLOSING)
         return;
     collect(link);
-    if (hg_http2_client_is_leaving(link->client) &&
+    if (hg_http2_client_is_spent(link->client) &&
         !link->is_used) /* nor would the next one take anything */
-        hg_http2_pool_give_up_waiting(pool, HG_EPROTO, "the server is leaving", false, true);
+        hg_http2_pool_give_up_waiting(pool, HG_EPROTO, "the server takes no more", false, true);
     hg_http2_link_flush(link); /* windows, acknowledgements */
     hg_http2_pool_turn(pool);
 }
@@ -239,7 +244,7 @@ size_t hg_http2_link_room(const struct hg_http2_link *link)
 bool hg_http2_link_has_hope(const struct hg_http2_link *link)
 {
     return link->state < HG_HTTP2_READY ||
-           (link->state == HG_HTTP2_READY && !hg_http2_client_is_leaving(link->client));
+           (link->state == HG_HTTP2_READY && !hg_http2_client_is_spent(link->client));
 }
 
 int hg_http2_link_begin(struct hg_http2_link *link, struct hg_http2_fetch *fetch)

@@ -204,19 +204,33 @@ void hg_http2_pool_give_up_waiting(struct hg_http2_pool *pool, int err, const ch
         fail_first(pool, err, text, is_connect_error, is_unprocessed);
 }
 
-/* One at a time: a thousand requests to a dead server are one attempt. */
-static void open_another(struct hg_http2_pool *pool)
+struct links {
+    unsigned all, hopes, new; /* new: what they are good for is not known yet */
+};
+
+static struct links count_links(const struct hg_http2_pool *pool)
 {
-    unsigned hopes = 0;
+    struct links links = {0};
     hg_list_for_each(it, &pool->links)
     {
         struct hg_http2_link *link = hg_container_of(it, struct hg_http2_link, link);
-        if (link->state < HG_HTTP2_READY)
-            return;
-        hopes += hg_http2_link_has_hope(link);
+        links.all++;
+        links.hopes += hg_http2_link_has_hope(link);
+        links.new += link->state < HG_HTTP2_READY;
     }
-    if (hopes >= pool->config.connections_max)
+    return links;
+}
+
+/* One at a time: a thousand requests to a dead server are one attempt. */
+static void open_another(struct hg_http2_pool *pool)
+{
+    struct links links = count_links(pool);
+    if (links.new > 0 || links.hopes >= pool->config.connections_max)
         return;
+    if (links.all >= 2 * pool->config.connections_max) { /* one that always leaves gets no more */
+        hg_http2_pool_give_up_waiting(pool, HG_EPROTO, "the server leaves too often", false, true);
+        return;
+    }
     int err = hg_http2_link_open(pool);
     if (err < 0)
         hg_http2_pool_give_up_waiting(pool, err, hg_err_text(err), err == HG_EPEER, false);
@@ -351,10 +365,14 @@ void hg_http2_pool_drop(struct hg_http2_pool *pool, const char *why)
         hg_http2_link_close(hg_container_of(it, struct hg_http2_link, link), HG_EPEER, why);
 }
 
-void hg_http2_pool_try(struct hg_http2_pool *pool)
+bool hg_http2_pool_try(struct hg_http2_pool *pool)
 {
-    if (hg_list_is_empty(&pool->links) && !pool->is_closing)
+    struct links links = count_links(pool);
+    if (links.hopes > links.new)
+        return true;
+    if (links.new == 0 && links.all < 2 * pool->config.connections_max && !pool->is_closing)
         hg_http2_link_open(pool);
+    return false;
 }
 
 struct hg_http2_pool_stats hg_http2_pool_stats(const struct hg_http2_pool *pool)

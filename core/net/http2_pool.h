@@ -9,7 +9,8 @@
  * is told is_unprocessed: nothing has been done with the request.
  *
  * Time       connecting has 250 ms as in fetch; the SETTINGS have timeout_ms, and so has silence under calls (wire/http2_client.h).
- * Limits     streams by the server, connections, HG_HTTP2_WAITING_MAX requests that wait for a stream (HG_ELIMIT).
+ * Limits     streams by the server, none being no HTTP/2; connections_max that take requests, and with those that finish what
+ *            a leaving server has begun twice as many; HG_HTTP2_WAITING_MAX requests that wait for a stream (HG_ELIMIT).
  * Threads    all on the pool's loop.
  * Start contract: as in fetch.
  */
@@ -57,8 +58,8 @@ bool hg_http2_pool_is_ready(const struct hg_http2_pool *pool);
 void hg_http2_pool_ping(struct hg_http2_pool *pool);
 /* The server has failed: its connections are of no use any more. */
 void hg_http2_pool_drop(struct hg_http2_pool *pool, const char *why);
-/* Opens a connection if there is none, to find out what the server speaks. */
-void hg_http2_pool_try(struct hg_http2_pool *pool);
+/* True: a connection is of use, so the server speaks HTTP/2. Else one is opened, if none is, to find out. */
+bool hg_http2_pool_try(struct hg_http2_pool *pool);
 
 struct hg_http2_pool_stats {
     size_t connections, streams, waiting;

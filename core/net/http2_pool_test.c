@@ -1,5 +1,6 @@
-/* The pool against our own server over a socket. */
+/* The pool against our own server over a socket, and against servers that behave badly: raw sockets play them. */
 #include "net/http2_pool_impl.h"
+#include "wire/http2_client_impl.h"
 
 #include "net/listener.h"
 #include "net/server.h"
@@ -314,6 +315,150 @@ static void test_whoever_is_told_may_close_the_pool(void **state)
     world_close(world);
 }
 
+static struct hg_http2_link *last_link(struct world *world)
+{
+    assert_false(hg_list_is_empty(&world->pool->links));
+    return hg_container_of(world->pool->links.prev, struct hg_http2_link, link);
+}
+
+static void test_connection_without_stream_ids_is_replaced(void **state)
+{
+    (void)state;
+    struct world *world = world_open(1);
+    struct told first = {0}, last = {0}, next = {0};
+    start(world, "/x", 5000, &first);
+    test_wait(&world->loop, first.calls == 1);
+    assert_int_equal(
+        nghttp2_session_set_next_stream_id(last_link(world)->client->session, INT32_MAX), 0);
+    start(world, "/late", 5000, &last);
+    test_wait(&world->loop, world->late_count == 1);
+    start(world, "/x", 5000, &next);
+    test_wait(&world->loop, next.calls == 1);
+    assert_int_equal(next.err, HG_OK);
+    assert_int_equal(world->found, 2);
+    answer(world->late[0], "the last one");
+    test_wait(&world->loop, last.calls == 1);
+    assert_string_equal(last.body, "the last one");
+    test_wait(&world->loop, hg_http2_pool_stats(world->pool).connections == 1); /* it has gone */
+    world_close(world);
+}
+
+/* --- servers that behave badly --- */
+
+static const char SETTINGS[] = "\0\0\0\4\0\0\0\0\0";
+static const char NO_STREAMS[] = "\0\0\6\4\0\0\0\0\0\0\3\0\0\0\0"; /* MAX_CONCURRENT_STREAMS 0 */
+static const char GOAWAY[] = "\0\0\x08\7\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0";
+#define SAY(fd, frame) assert_int_equal(write(fd, frame, sizeof(frame) - 1), sizeof(frame) - 1)
+
+/* A world whose pool has to do with a raw socket. */
+static struct world *raw_open(unsigned connections_max, int *out_fd)
+{
+    struct world *world = world_open(connections_max);
+    uint16_t port;
+    pool_close(world);
+    world->pool_closed = false;
+    *out_fd = test_listen(&port);
+    snprintf(world->url, sizeof(world->url), "http://127.0.0.1:%u", (unsigned)port);
+    struct hg_http2_pool_config config = {
+        .url = world->url,
+        .timeout_ms = 20000,
+        .connections_max = connections_max,
+        .budget = &world->budget,
+        .ops = &pool_ops,
+        .ctx = world,
+    };
+    assert_int_equal(hg_http2_pool_create(&world->loop, &config, &world->pool), HG_OK);
+    return world;
+}
+
+static int raw_accept(struct world *world, int listener)
+{
+    int fd = -1;
+    test_wait(&world->loop, (fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0);
+    return fd;
+}
+
+/* It lets everything finish and finishes nothing. */
+static void test_server_that_always_leaves_gets_no_more_connections(void **state)
+{
+    enum { MAX = 2, COUNT = 2 * MAX };
+    struct told told[COUNT + 1] = {{0}};
+    int fds[COUNT], listener;
+    struct world *world = raw_open(MAX, &listener);
+    (void)state;
+    for (int i = 0; i < COUNT; i++) {
+        struct hg_http2_fetch *fetch = start(world, "/x", 20000, &told[i]);
+        fds[i] = raw_accept(world, listener);
+        SAY(fds[i], SETTINGS);
+        test_wait(&world->loop, hg_http2_fetch_is_sent(fetch));
+        SAY(fds[i], GOAWAY);
+        test_wait(&world->loop, !hg_http2_link_has_hope(last_link(world)));
+    }
+    start(world, "/x", 20000, &told[COUNT]);
+    test_wait(&world->loop, told[COUNT].calls == 1);
+    assert_true(told[COUNT].err == HG_EPROTO && told[COUNT].is_unprocessed);
+    assert_int_equal(hg_http2_pool_stats(world->pool).connections, COUNT);
+    assert_int_equal(world->found, COUNT);
+    close(fds[0]); /* one has gone, another may come */
+    test_wait(&world->loop, told[0].calls == 1);
+    struct told again = {0};
+    start(world, "/x", 20000, &again);
+    close(raw_accept(world, listener));
+    test_wait(&world->loop, again.calls == 1);
+    world_close(world);
+    for (int i = 1; i < COUNT; i++)
+        close(fds[i]);
+    close(listener);
+}
+
+static void test_server_that_takes_no_streams_speaks_no_http2(void **state)
+{
+    struct told told[3] = {{0}};
+    int listener;
+    struct world *world = raw_open(4, &listener);
+    (void)state;
+    for (size_t i = 0; i < HG_COUNT(told); i++)
+        start(world, "/x", 20000, &told[i]);
+    int fd = raw_accept(world, listener);
+    SAY(fd, NO_STREAMS);
+    for (size_t i = 0; i < HG_COUNT(told); i++) {
+        test_wait(&world->loop, told[i].calls == 1);
+        assert_true(told[i].err == HG_EPROTO && told[i].is_unprocessed);
+    }
+    assert_int_equal(world->found, 0);
+    assert_int_equal(world->found_other, 1);
+    world_close(world);
+    close(fd);
+    close(listener);
+}
+
+/* Who is to find out what it speaks is told what is known, or finds out. */
+static void test_try_looks_at_what_there_is(void **state)
+{
+    int listener;
+    struct told told = {0};
+    struct world *world = raw_open(4, &listener);
+    (void)state;
+    assert_false(hg_http2_pool_try(world->pool)); /* opens one */
+    int fd = raw_accept(world, listener);
+    assert_false(hg_http2_pool_try(world->pool)); /* one is at it */
+    SAY(fd, SETTINGS);
+    test_wait(&world->loop, world->found == 1);
+    assert_true(hg_http2_pool_try(world->pool));
+    struct hg_http2_fetch *fetch = start(world, "/x", 20000, &told);
+    test_wait(&world->loop, hg_http2_fetch_is_sent(fetch));
+    SAY(fd, GOAWAY);
+    test_wait(&world->loop, !hg_http2_link_has_hope(last_link(world)));
+    assert_false(hg_http2_pool_try(world->pool)); /* that one is of no use any more */
+    int next = raw_accept(world, listener);
+    SAY(next, SETTINGS);
+    test_wait(&world->loop, world->found == 2);
+    world_close(world);
+    close(fd);
+    close(next);
+    close(listener);
+}
+
 static void test_urls_are_read(void **state)
 {
     (void)state;
@@ -355,6 +500,10 @@ int main(void)
         cmocka_unit_test(test_server_that_drains_finishes_what_was_begun),
         cmocka_unit_test(test_dead_server_is_told_to_all_at_once),
         cmocka_unit_test(test_whoever_is_told_may_close_the_pool),
+        cmocka_unit_test(test_connection_without_stream_ids_is_replaced),
+        cmocka_unit_test(test_server_that_always_leaves_gets_no_more_connections),
+        cmocka_unit_test(test_server_that_takes_no_streams_speaks_no_http2),
+        cmocka_unit_test(test_try_looks_at_what_there_is),
         cmocka_unit_test(test_urls_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

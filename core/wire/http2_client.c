@@ -1,13 +1,11 @@
-#include "wire/http2_client.h"
-
 #include <assert.h>
-#include <nghttp2/nghttp2.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/hash.h"
 #include "wire/grpc.h"
+#include "wire/http2_client_impl.h"
 #include "wire/http2_head.h"
 #include "wire/http2_impl.h"
 
@@ -17,18 +15,6 @@
     65536 /* bytes of a header list beyond the maximum: then the connection is closed */
 #define CONTROL_FRAMES_MAX 1000 /* acknowledgements of ours that the server has not taken */
 #define LATE_SHARE         4 /* a check that comes this share of the time-out too late judges nothing */
-
-struct hg_http2_client {
-    nghttp2_session *session;
-    struct hg_list calls, arrived, ended;
-    size_t call_count;
-    uint64_t timeout_ms;
-    uint64_t heard_ms;  /* any byte */
-    uint64_t waits_ms;  /* since when something is under way */
-    uint64_t pinged_ms; /* the PING that is under way was sent */
-    uint64_t check_ms;  /* when the next check is due; HG_FOREVER: none */
-    bool is_pinging, is_ready, is_leaving, is_flooded;
-};
 
 /* --- calls --- */
 
@@ -141,9 +127,6 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     case NGHTTP2_PING:
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0)
             client->is_pinging = false;
-        return 0;
-    case NGHTTP2_GOAWAY:
-        client->is_leaving = true;
         return 0;
     case NGHTTP2_HEADERS:
     case NGHTTP2_DATA:
@@ -365,26 +348,31 @@ bool hg_http2_client_is_ready(const struct hg_http2_client *client)
     return client->is_ready;
 }
 
-bool hg_http2_client_is_leaving(const struct hg_http2_client *client)
+size_t hg_http2_client_calls_max(const struct hg_http2_client *client)
 {
-    return client->is_leaving;
+    size_t max = nghttp2_session_get_remote_settings(client->session,
+                                                     NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    return max < HG_HTTP2_CALLS_MAX ? max : HG_HTTP2_CALLS_MAX;
+}
+
+bool hg_http2_client_is_spent(const struct hg_http2_client *client)
+{
+    return !nghttp2_session_check_request_allowed(client->session) ||
+           hg_http2_client_calls_max(client) == 0;
 }
 
 bool hg_http2_client_is_over(const struct hg_http2_client *client)
 {
-    return !nghttp2_session_want_read(client->session) &&
-           !nghttp2_session_want_write(client->session);
+    return !nghttp2_session_want_write(client->session) &&
+           (!nghttp2_session_want_read(client->session) ||
+            (hg_http2_client_is_spent(client) && client->call_count == 0));
 }
 
 size_t hg_http2_client_room(const struct hg_http2_client *client)
 {
-    if (!client->is_ready || client->is_leaving ||
-        !nghttp2_session_check_request_allowed(client->session))
+    if (!client->is_ready || hg_http2_client_is_spent(client))
         return 0;
-    size_t max = nghttp2_session_get_remote_settings(client->session,
-                                                     NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-    if (max > HG_HTTP2_CALLS_MAX)
-        max = HG_HTTP2_CALLS_MAX;
+    size_t max = hg_http2_client_calls_max(client);
     return max > client->call_count ? max - client->call_count : 0;
 }
 

@@ -67,9 +67,11 @@ int hg_http2_client_feed(struct hg_http2_client *client, struct hg_bytes input, 
 int hg_http2_client_pull(struct hg_http2_client *client, struct hg_bytes *out_bytes);
 /* The server's SETTINGS have come: it speaks HTTP/2. Before that there is no room. */
 bool hg_http2_client_is_ready(const struct hg_http2_client *client);
-/* It takes no more calls: a GOAWAY has come. */
-bool hg_http2_client_is_leaving(const struct hg_http2_client *client);
-/* Nothing more will be read or sent. */
+/* How many calls the server takes at a time, at most HG_HTTP2_CALLS_MAX. */
+size_t hg_http2_client_calls_max(const struct hg_http2_client *client);
+/* It takes no more calls: a GOAWAY has come, there are no more stream ids, or the server takes none now. */
+bool hg_http2_client_is_spent(const struct hg_http2_client *client);
+/* Nothing more will be read or sent, or it is spent and has no calls. */
 bool hg_http2_client_is_over(const struct hg_http2_client *client);
 
 /* How many calls it takes now. */

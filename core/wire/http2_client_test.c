@@ -1,5 +1,5 @@
 /* The client against our own server, in memory. */
-#include "wire/http2_client.h"
+#include "wire/http2_client_impl.h"
 
 #include "base/testing.h"
 #include "wire/grpc.h"
@@ -266,7 +266,7 @@ static void test_goaway_lets_finish_what_was_begun(void **state)
     assert_int_equal(hg_http2_leave(ends.server), HG_OK);
     while (to_client(&ends))
         continue;
-    assert_true(hg_http2_client_is_leaving(ends.client));
+    assert_true(hg_http2_client_is_spent(ends.client));
     assert_int_equal(hg_http2_client_room(ends.client), 0);
     must_end(&ends, crossing, HG_EPROTO, 0);
     assert_true(crossing->is_unprocessed);
@@ -284,13 +284,73 @@ static void test_goaway_lets_finish_what_was_begun(void **state)
     ends_close(&ends);
 }
 
+static void test_connection_without_stream_ids_is_spent(void **state)
+{
+    (void)state;
+    struct ends ends;
+    struct hg_http2_call *call;
+    ends_open(&ends, 128);
+    turn(&ends);
+    assert_int_equal(nghttp2_session_set_next_stream_id(ends.client->session, INT32_MAX), 0);
+    assert_false(hg_http2_client_is_spent(ends.client));
+    struct hg_http2_call *last = must_start(&ends, "/late");
+    assert_true(hg_http2_client_is_spent(ends.client));
+    assert_int_equal(hg_http2_client_room(ends.client), 0);
+    assert_int_equal(start(&ends, "/late", HG_BYTES_NONE, 1, false, &call), HG_ELIMIT);
+    turn(&ends);
+    assert_false(hg_http2_client_is_over(ends.client)); /* the last one finishes */
+    answer_text(ends.pair.late[0], 200, HG_BYTES("done"));
+    turn(&ends);
+    must_end(&ends, last, HG_OK, 200);
+    hg_http2_call_free(last);
+    assert_true(hg_http2_client_is_over(ends.client));
+    ends_close(&ends);
+}
+
+static int feed_streams_max(struct ends *ends, char max)
+{
+    char settings[] = "\0\0\6\4\0\0\0\0\0" /* SETTINGS */
+                      "\0\3\0\0\0";        /* MAX_CONCURRENT_STREAMS */
+    settings[sizeof(settings) - 1] = max;
+    int err = hg_http2_client_feed(ends->client, hg_bytes(settings, sizeof(settings)), START_MS);
+    struct hg_bytes bytes;
+    while (hg_http2_client_pull(ends->client, &bytes) == HG_OK && bytes.len > 0)
+        continue; /* the server knows nothing of it */
+    return err;
+}
+
+static void test_server_that_takes_no_streams_is_of_no_use(void **state)
+{
+    (void)state;
+    struct ends ends;
+    ends_open(&ends, 128);
+    turn(&ends);
+    struct hg_http2_call *call = must_start(&ends, "/late");
+    turn(&ends);
+    assert_int_equal(feed_streams_max(&ends, 0), HG_OK);
+    assert_int_equal(hg_http2_client_calls_max(ends.client), 0);
+    assert_true(hg_http2_client_is_spent(ends.client));
+    assert_false(hg_http2_client_is_over(ends.client)); /* what was begun finishes */
+    assert_int_equal(feed_streams_max(&ends, 2), HG_OK);
+    assert_false(hg_http2_client_is_spent(ends.client));
+    assert_int_equal(hg_http2_client_room(ends.client), 1);
+    assert_int_equal(feed_streams_max(&ends, 0), HG_OK);
+    answer_text(ends.pair.late[0], 200, HG_BYTES("done"));
+    while (to_client(&ends))
+        continue;
+    must_end(&ends, call, HG_OK, 200);
+    hg_http2_call_free(call);
+    assert_true(hg_http2_client_is_over(ends.client));
+    ends_close(&ends);
+}
+
 /* An answer that has begun, and nonsense behind it in one read: nobody has taken what arrived when the connection goes. */
 static void test_a_call_outlives_its_connection(void **state)
 {
     static const char settings[] = "\0\0\0\4\0\0\0\0\0";
     static const char answer[] = "\0\0\1\1\4\0\0\0\1\x88" /* HEADERS: 200 */
-                                 "\0\0\1\0\0\0\0\0\1Z"     /* DATA */
-                                 "\0\0\1\7\0\0\0\0\1Z";    /* GOAWAY, malformed */
+                                 "\0\0\1\0\0\0\0\0\1Z"    /* DATA */
+                                 "\0\0\1\7\0\0\0\0\1Z";   /* GOAWAY, malformed */
     struct hg_http2_request request = {.method = HG_BYTES("POST"),
                                        .authority = HG_BYTES("a"),
                                        .path = HG_BYTES("/"),
@@ -463,6 +523,8 @@ int main(void)
         cmocka_unit_test(test_canceled_calls_are_reset_and_never_end),
         cmocka_unit_test(test_answers_over_a_limit_are_errors),
         cmocka_unit_test(test_goaway_lets_finish_what_was_begun),
+        cmocka_unit_test(test_connection_without_stream_ids_is_spent),
+        cmocka_unit_test(test_server_that_takes_no_streams_is_of_no_use),
         cmocka_unit_test(test_a_call_outlives_its_connection),
         cmocka_unit_test(test_calls_of_a_lost_connection_end),
         cmocka_unit_test(test_servers_of_something_else_are_told_apart),
