@@ -332,20 +332,29 @@ static void found_no_http2(struct hg_peer *peer, uint64_t now_ms)
         peer->http2_again_ms = hg_time_add(now_ms, HTTP2_AGAIN_MS);
 }
 
+static void set_speech(struct hg_peer *peer, enum speech speech)
+{
+    if (atomic_exchange(&peer->speech, (int)speech) != (int)speech)
+        hg_log(HG_LOG_INFO, "peer transport name=%s transport=%s", peer->name,
+               speech == SPEAKS_HTTP2 ? "grpc" : "http");
+}
+
+void hg_peer_speaks_http2(struct hg_peer *peer)
+{
+    peer->is_tried = false;
+    if (peer->transport == HG_TRANSPORT_AUTO)
+        set_speech(peer, SPEAKS_HTTP2);
+}
+
 void hg_peer_found(struct hg_peer *peer, bool is_http2, uint64_t now_ms)
 {
-    if (is_http2)
+    if (is_http2) {
         count(&peer->http2_connections, 1);
-    if (peer->transport != HG_TRANSPORT_AUTO)
-        return;
-    if (is_http2)
-        peer->is_tried = false;
-    else
+        hg_peer_speaks_http2(peer);
+    } else if (peer->transport == HG_TRANSPORT_AUTO) {
         found_no_http2(peer, now_ms);
-    int now = is_http2 ? SPEAKS_HTTP2 : SPEAKS_HTTP1;
-    if (atomic_exchange(&peer->speech, now) != now)
-        hg_log(HG_LOG_INFO, "peer transport name=%s transport=%s", peer->name,
-               is_http2 ? "grpc" : "http");
+        set_speech(peer, SPEAKS_HTTP1);
+    }
 }
 
 void hg_peer_count_unprocessed(struct hg_peer *peer)

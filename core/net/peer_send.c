@@ -50,8 +50,8 @@ bool hg_peer_member_is_http2(struct hg_peer_member *member, uint64_t now_ms)
 {
     if (hg_peer_try_http2(member->peer, now_ms)) {
         struct hg_http2_pool *pool = pool_get(member, HG_LANE_ASKS);
-        if (pool != NULL)
-            hg_http2_pool_try(pool);
+        if (pool != NULL && hg_http2_pool_try(pool))
+            hg_peer_speaks_http2(member->peer);
     }
     return hg_peer_is_http2(member->peer);
 }

@@ -262,6 +262,26 @@ static void test_peer_that_was_http1_is_found_again(void **state)
     world_close(world);
 }
 
+/* Another loop's connection closed; ours stands, and says that HTTP/2 is spoken. */
+static void test_connection_that_stands_shows_what_is_spoken(void **state)
+{
+    (void)state;
+    struct hg_peer_stats stats;
+    test_transport = HG_TRANSPORT_AUTO;
+    struct world *world = world_open();
+    must_be_told(world, ask(world, world->peer, "typed", 5000), HG_ASK_TYPED);
+    assert_string_equal(transport_of(world->peer), "grpc");
+    hg_peer_found(world->peer, false, hg_clock_boot_ms());
+    assert_string_equal(transport_of(world->peer), "http");
+    hg_peer_failed(world->peer, hg_clock_boot_ms(), "a test");
+    hg_peer_heard(world->peer, hg_clock_boot_ms());
+    must_be_told(world, ask(world, world->peer, "typed", 5000), HG_ASK_TYPED);
+    hg_peer_stats(world->peer, &stats);
+    assert_string_equal(stats.transport, "grpc");
+    assert_int_equal(stats.http2_connections, 1);
+    world_close(world);
+}
+
 struct sent {
     unsigned calls;
     int err, status;
@@ -316,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_leaving_peer_is_tried_a_few_times),
         cmocka_unit_test(test_garbage_fails_what_is_under_way),
         cmocka_unit_test(test_peer_that_was_http1_is_found_again),
+        cmocka_unit_test(test_connection_that_stands_shows_what_is_spoken),
         cmocka_unit_test(test_other_requests_survive_it_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,6 +39,8 @@ bool hg_peer_is_http2(const struct hg_peer *peer);
 bool hg_peer_try_http2(struct hg_peer *peer, uint64_t now_ms);
 /* What a new connection to it has shown. */
 void hg_peer_found(struct hg_peer *peer, bool is_http2, uint64_t now_ms);
+/* What an older one that is still of use shows. */
+void hg_peer_speaks_http2(struct hg_peer *peer);
 void hg_peer_count_unprocessed(struct hg_peer *peer);
 void hg_peer_count_refused(struct hg_peer *peer);
 
