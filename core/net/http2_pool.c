@@ -362,7 +362,7 @@ bool hg_http2_pool_is_ready(const struct hg_http2_pool *pool)
 void hg_http2_pool_drop(struct hg_http2_pool *pool, const char *why)
 {
     hg_list_for_each_safe(it, &pool->links)
-        hg_http2_link_close(hg_container_of(it, struct hg_http2_link, link), HG_EPEER, why);
+        hg_http2_link_close(hg_container_of(it, struct hg_http2_link, link), HG_ETIMEDOUT, why);
 }
 
 bool hg_http2_pool_try(struct hg_http2_pool *pool)

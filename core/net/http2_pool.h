@@ -56,7 +56,7 @@ bool hg_http2_fetch_is_sent(const struct hg_http2_fetch *fetch);
 bool hg_http2_pool_is_ready(const struct hg_http2_pool *pool);
 /* Asks the server, on each connection, for a sign of life: `heard`. */
 void hg_http2_pool_ping(struct hg_http2_pool *pool);
-/* The server has failed: its connections are of no use any more. */
+/* The server was silent: its connections are of no use any more. What was sent on them ends with HG_ETIMEDOUT. */
 void hg_http2_pool_drop(struct hg_http2_pool *pool, const char *why);
 /* True: a connection is of use, so the server speaks HTTP/2. Else one is opened, if none is, to find out. */
 bool hg_http2_pool_try(struct hg_http2_pool *pool);

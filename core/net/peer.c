@@ -22,11 +22,11 @@ enum speech {
 };
 
 struct hg_peer {
-    pthread_mutex_t lock; /* health, time, silence_number */
+    pthread_mutex_t lock; /* health, time */
     struct hg_health health;
     struct hg_histogram time;
-    uint64_t silence_number;
-    _Atomic bool is_up; /* health.is_up for readers without the lock */
+    _Atomic uint64_t silence_number; /* written under the lock */
+    _Atomic bool is_up;              /* health.is_up for readers without the lock */
     _Atomic bool is_destroyed;
     _Atomic unsigned refs;
     _Atomic uint64_t asks, asks_again, messages, many, many_keys, errors, probes;
@@ -267,10 +267,7 @@ enum hg_health_step hg_peer_tick(struct hg_peer *peer, uint64_t now_ms)
 
 uint64_t hg_peer_silence_number(struct hg_peer *peer)
 {
-    peer_lock(peer);
-    uint64_t number = peer->silence_number;
-    peer_unlock(peer);
-    return number;
+    return peer->silence_number;
 }
 
 void hg_peer_count_error(struct hg_peer *peer)

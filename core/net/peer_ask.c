@@ -180,6 +180,7 @@ static int call_start(struct hg_peer_member *member, struct hg_list *asks, size_
     hg_list_init(&call->link);
 
     int err = HG_ENOMEM;
+    hg_peer_member_look(member);
     bool over_http2 = hg_peer_member_is_http2(member, now_ms);
     size_t again = count_again(asks, &over_http2);
     if (count == 1) {

@@ -111,8 +111,12 @@ bool hg_peer_member_ping(struct hg_peer_member *member)
     return is_asked;
 }
 
-void hg_peer_member_drop(struct hg_peer_member *member)
+void hg_peer_member_look(struct hg_peer_member *member)
 {
+    uint64_t silence_number = hg_peer_silence_number(member->peer);
+    if (member->silence_number == silence_number)
+        return;
+    member->silence_number = silence_number;
     for (size_t i = 0; i < HG_LANE_COUNT; i++) {
         if (member->pools[i] != NULL)
             hg_http2_pool_drop(member->pools[i], "silence");

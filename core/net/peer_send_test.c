@@ -82,6 +82,31 @@ static void say_value_over_http1(struct raw *raw)
     hg_buf_finish(&body);
 }
 
+static void raw_say_frame(struct raw *raw, char type, char flags, int id, const char *payload,
+                          size_t len)
+{
+    const char head[] = {0, (char)(len >> 8), (char)(len & 255), type, flags, 0, 0, 0, (char)id};
+    raw_say(raw, head, sizeof(head));
+    raw_say(raw, payload, len);
+}
+
+/* To the first ask of its connection, once that is there. */
+static void say_value_over_grpc(struct raw *raw)
+{
+    char request[4096];
+    test_wait(&raw->world->loop, read(raw->fd, request, sizeof(request)) > 50);
+    static const char trailers[] = "\0\013grpc-status\0010";
+    char message[256];
+    struct hg_buf body;
+    encode_value(&body, "k", "found");
+    hg_grpc_prefix_write(body.len, message);
+    memcpy(message + HG_GRPC_PREFIX, body.data, body.len);
+    raw_say_frame(raw, 1, 4, 1, "\x88", 1); /* HEADERS: 200 */
+    raw_say_frame(raw, 0, 0, 1, message, HG_GRPC_PREFIX + body.len);
+    raw_say_frame(raw, 1, 5, 1, trailers, sizeof(trailers) - 1);
+    hg_buf_finish(&body);
+}
+
 /* The same ask comes over HTTP/1.1 then. */
 static void answer_over_http1(struct raw *raw)
 {
@@ -295,6 +320,49 @@ static void on_sent(void *ctx, const struct hg_fetch_response *response)
     sent->status = response->status;
 }
 
+/* Another loop has found silence and life since: that is nothing new about the peer, only about our connections. */
+static void test_silence_of_before_marks_nothing(void **state)
+{
+    (void)state;
+    struct hg_peer_stats stats;
+    struct sent sent = {0};
+    struct raw raw;
+    char rest[4096];
+    ssize_t len = 0;
+    struct hg_load_in_test *load = begin(&raw, HG_TRANSPORT_GRPC);
+    say_value_over_grpc(&raw);
+    must_be_told(raw.world, load, HG_ASK_TYPED);
+    int asks = raw.fd;
+    raw.fd = -1;
+    assert_int_equal(hg_peer_client_send(raw.world->client, raw.peer, "POST", "/x?changes",
+                                         HG_BYTES("the body"), 20000, on_sent, &sent),
+                     HG_OK);
+    raw_accept(&raw);
+    raw_say(&raw, SETTINGS, sizeof(SETTINGS) - 1);
+    while (len < 8 || memmem(rest, (size_t)len, "the body", 8) == NULL)
+        test_wait(&raw.world->loop, (len = read(raw.fd, rest, sizeof(rest))) > 0);
+    int sends = raw.fd;
+    raw.fd = -1;
+
+    hg_peer_probe_failed(raw.peer, hg_clock_boot_ms(), "a test");
+    hg_peer_heard(raw.peer, hg_clock_boot_ms());
+    load = ask(raw.world, raw.peer, "k", 20000);
+    raw_accept(&raw); /* another connection */
+    raw_say(&raw, SETTINGS, sizeof(SETTINGS) - 1);
+    test_wait(&raw.world->loop, read(asks, rest, sizeof(rest)) == 0);
+    test_wait(&raw.world->loop, read(sends, rest, sizeof(rest)) == 0);
+    say_value_over_grpc(&raw);
+    must_be_told(raw.world, load, HG_ASK_TYPED);
+    assert_int_equal(sent.calls, 1);
+    assert_int_equal(sent.err, HG_ETIMEDOUT);
+    assert_true(hg_peer_is_up(raw.peer));
+    hg_peer_stats(raw.peer, &stats);
+    assert_int_equal(stats.downs, 1); /* what the test did */
+    close(asks);
+    close(sends);
+    raw_close(&raw);
+}
+
 /* A write that the peer has not looked at is sent again, with its body. */
 static void test_other_requests_survive_it_too(void **state)
 {
@@ -337,6 +405,7 @@ int main(void)
         cmocka_unit_test(test_garbage_fails_what_is_under_way),
         cmocka_unit_test(test_peer_that_was_http1_is_found_again),
         cmocka_unit_test(test_connection_that_stands_shows_what_is_spoken),
+        cmocka_unit_test(test_silence_of_before_marks_nothing),
         cmocka_unit_test(test_other_requests_survive_it_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,6 +168,7 @@ int hg_peer_client_send(struct hg_peer_client *client, struct hg_peer *peer, con
         .done = done,
         .ctx = ctx,
     };
+    hg_peer_member_look(member);
     bool over_http2 = hg_peer_member_is_http2(member, now_ms);
     hg_buf_init(&sending->url, HG_PEER_URL_MAX + strlen(path));
     hg_buf_init(&sending->body, SIZE_MAX);
@@ -242,10 +243,7 @@ static bool member_tick(struct hg_peer_member *member, bool is_late, uint64_t no
             probe_start(member, is_up);
     }
     hg_peer_asks_check(member, now_ms);
-    uint64_t silence_number = hg_peer_silence_number(member->peer);
-    if (member->silence_number != silence_number)
-        hg_peer_member_drop(member);
-    member->silence_number = silence_number;
+    hg_peer_member_look(member);
     return !hg_list_is_empty(&member->calls) || member->probe != NULL ||
            !hg_peer_is_up(member->peer);
 }
