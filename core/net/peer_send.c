@@ -111,6 +111,16 @@ bool hg_peer_member_ping(struct hg_peer_member *member)
     return is_asked;
 }
 
+bool hg_peer_member_probe(struct hg_peer_member *member)
+{
+    struct hg_http2_pool *pool = pool_get(member, HG_LANE_ASKS);
+    if (pool == NULL)
+        return false;
+    if (hg_http2_pool_try(pool))
+        hg_http2_pool_ping(pool);
+    return true;
+}
+
 void hg_peer_member_look(struct hg_peer_member *member)
 {
     uint64_t silence_number = hg_peer_silence_number(member->peer);

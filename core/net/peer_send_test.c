@@ -204,6 +204,35 @@ static void test_grpc_only_does_not_fall_back(void **state)
     raw_close(&raw);
 }
 
+/* It is no slow peer and no other program: nothing comes from it. So it is down until HTTP/2 comes from it. */
+static void test_grpc_only_peer_that_closes_at_once_is_down(void **state)
+{
+    (void)state;
+    struct hg_peer_stats stats;
+    struct raw raw;
+    test_transport = HG_TRANSPORT_GRPC;
+    raw_open(&raw);
+    struct hg_load_in_test *load = ask(raw.world, raw.peer, "k", 20000);
+    raw_accept(&raw);
+    close(raw.fd), raw.fd = -1;
+    must_be_told(raw.world, load, HG_ASK_TRANSPORT);
+    assert_false(hg_peer_is_up(raw.peer));
+    for (int i = 0; i < 3; i++) { /* probes */
+        raw_accept(&raw);
+        assert_false(hg_peer_is_up(raw.peer));
+        close(raw.fd), raw.fd = -1;
+    }
+    raw_accept(&raw);
+    raw_say(&raw, SETTINGS, sizeof(SETTINGS) - 1);
+    test_wait(&raw.world->loop, hg_peer_is_up(raw.peer));
+    hg_peer_stats(raw.peer, &stats);
+    assert_int_equal(stats.downs, 1);
+    load = ask(raw.world, raw.peer, "k", 20000);
+    say_value_over_grpc(&raw);
+    must_be_told(raw.world, load, HG_ASK_TYPED);
+    raw_close(&raw);
+}
+
 /* A3: the connection stands, and nothing answers a PING. */
 static void test_silence_is_noticed_within_the_timeout(void **state)
 {
@@ -400,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_ask_survives_a_peer_that_speaks_something_else),
         cmocka_unit_test(test_peer_that_ignores_the_preface_is_asked_over_http1),
         cmocka_unit_test(test_grpc_only_does_not_fall_back),
+        cmocka_unit_test(test_grpc_only_peer_that_closes_at_once_is_down),
         cmocka_unit_test(test_silence_is_noticed_within_the_timeout),
         cmocka_unit_test(test_leaving_peer_is_tried_a_few_times),
         cmocka_unit_test(test_garbage_fails_what_is_under_way),

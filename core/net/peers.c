@@ -69,7 +69,9 @@ static void member_free(struct hg_peer_member *member)
 void hg_peer_member_note(struct hg_peer_member *member, const struct hg_fetch_response *response,
                          uint64_t now_ms)
 {
-    if (response->is_unprocessed)
+    /* It goes to the peer again, and says it then; over gRPC alone it does not. */
+    bool is_told_later = member->client->config->transport != HG_TRANSPORT_GRPC;
+    if (response->is_unprocessed && (is_told_later || response->err != HG_EPEER))
         return;
     switch (response->err) {
     case HG_OK:
@@ -211,6 +213,11 @@ static void probe_start(struct hg_peer_member *member, bool is_up)
     struct hg_buf url;
     if (is_up && hg_peer_member_ping(member))
         return;
+    if (!is_up && client->config->transport == HG_TRANSPORT_GRPC &&
+        hg_peer_member_probe(member)) { /* who closes whatever comes is not up */
+        hg_peer_probe_forget(member->peer);
+        return;
+    }
     hg_buf_init(&url, HG_PEER_URL_MAX);
     int err = HG_EINVAL;
     if (member->probe == NULL)

@@ -79,6 +79,8 @@ bool hg_peer_sent_has_left(const struct hg_peer_sent *sent);
 bool hg_peer_member_may_resend(const struct hg_peer_member *member, const struct hg_fetch_response *response);
 /* Asks for a sign of life over the connections there are; false: there is none. */
 bool hg_peer_member_ping(struct hg_peer_member *member);
+/* Asks for one over HTTP/2, on a connection there is or a new one: what comes is heard. False: no memory. */
+bool hg_peer_member_probe(struct hg_peer_member *member);
 /* Connections that are older than the peer's last silence are given up; for whoever begins something, and each tick. */
 void hg_peer_member_look(struct hg_peer_member *member);
 void hg_peer_member_close_pools(struct hg_peer_member *member);
