@@ -113,6 +113,20 @@ static int write_line(struct hg_http2_head *head, const struct pseudo *pseudo,
     return err;
 }
 
+/* A client of gRPC that was given several addresses (grpcio's "ipv4:a,b") names them all. */
+static bool is_authority(const struct hg_http2_head *head, struct hg_bytes authority)
+{
+    const char *comma;
+    while (head->is_grpc && authority.len > 0 &&
+           (comma = memchr(authority.data, ',', authority.len)) != NULL) {
+        size_t len = (size_t)(comma - authority.data);
+        if (!hg_http1_authority_is_valid(hg_bytes(authority.data, len)))
+            return false;
+        authority = hg_bytes(comma + 1, authority.len - len - 1);
+    }
+    return hg_http1_authority_is_valid(authority);
+}
+
 bool hg_http2_head_request(struct hg_http2_head *head, struct hg_bytes body,
                            struct hg_field *fields, struct hg_http1_request *out_request,
                            int *out_status, const char **out_text)
@@ -148,7 +162,7 @@ bool hg_http2_head_request(struct hg_http2_head *head, struct hg_bytes body,
         return refuse(400, "more than one Host", out_status, out_text);
     if (host.data == NULL && facts.host_count > 0)
         host = facts.host->value;
-    if (!hg_http1_authority_is_valid(host))
+    if (!is_authority(head, host))
         return refuse(400, "malformed :authority", out_status, out_text);
     if (facts.host_count > 0 && !hg_bytes_eq_nocase(facts.host->value, host))
         return refuse(400, "Host is not :authority", out_status, out_text);

@@ -78,6 +78,36 @@ static void test_crumbs_of_a_cookie_are_one_field(void **state)
     outcome_free(out);
 }
 
+/* Python's client with "ipv4:a,b" names all its addresses; nothing is decided by the host of a call. */
+static void test_a_call_of_grpc_may_name_several_hosts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *authority, *type;
+        bool is_fine;
+    } cases[] = {
+        {"10.0.0.1:80,10.0.0.2:80", "application/grpc", true},
+        {"[::1]:80,[::2]:80,h", "application/grpc+proto", true},
+        {"10.0.0.1:80,10.0.0.2:80", "application/json", false},
+        {"10.0.0.1:80,", "application/grpc", false},
+        {",10.0.0.1:80", "application/grpc", false},
+        {"a,,b", "application/grpc", false},
+        {"a,b c", "application/grpc", false},
+        {"a/b,c", "application/grpc", false},
+    };
+    for (size_t i = 0; i < HG_COUNT(cases); i++) {
+        struct outcome *out = READ(LINE("POST", "/s/m"), ":authority", cases[i].authority,
+                                   "content-type", cases[i].type);
+        if (out->is_request != cases[i].is_fine)
+            fail_msg("%s as %s", cases[i].authority, cases[i].type);
+        if (cases[i].is_fine)
+            must_be(out->request.host, cases[i].authority);
+        else
+            assert_string_equal(out->text, "malformed :authority");
+        outcome_free(out);
+    }
+}
+
 static void test_the_host_is_the_authority(void **state)
 {
     (void)state;
@@ -264,7 +294,8 @@ static void test_the_same_request_as_over_http_1(void **state)
 #define X(span)                                                                                    \
     assert_true(hg_bytes_eq(a->span, b->span) && (a->span.data == NULL) == (b->span.data == NULL));
                 X(target)
-                X(path) X(query) X(host) X(if_none_match) X(origin) X(authorization) X(peer_request)
+                X(path)
+                X(query) X(host) X(if_none_match) X(origin) X(authorization) X(peer_request)
 #undef X
                     assert_int_equal(a->origin_count, b->origin_count);
                 assert_int_equal(a->field_count, b->field_count + 1); /* Host */
@@ -317,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_a_request_is_what_its_fields_say),
         cmocka_unit_test(test_crumbs_of_a_cookie_are_one_field),
         cmocka_unit_test(test_the_host_is_the_authority),
+        cmocka_unit_test(test_a_call_of_grpc_may_name_several_hosts),
         cmocka_unit_test(test_what_is_noted_on_the_way),
         cmocka_unit_test(test_limits_hold_to_the_byte),
         cmocka_unit_test(test_there_are_no_more_fields_than_there_is_room_for),

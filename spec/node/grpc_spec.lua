@@ -109,6 +109,11 @@ describe("a gRPC client", function()
         assert.equal(0, metric(n, "http_http2_floods_total"))
     end)
 
+    it("may have been given several addresses", function()
+        local target = ("ipv4:127.0.0.1:%d,127.0.0.1:%d"):format(n.peer_port, n.peer_port)
+        assert.equal("630", grpc.calls(target, { { key = "Tom" } })[1].value)
+    end)
+
     it("gets a value of 8 MiB", function()
         local result = call { key = "big" }
         assert.same({ "OK", 8 * 1024 * 1024 }, { result.code, result.bytes })

@@ -1,9 +1,9 @@
 --- gRPC clients of the specs: Python's grpcio, and frames of HTTP/2 written by hand.
 --
 --   grpc.is_here()                   -> whether python3-grpcio is installed
---   grpc.calls(port, { call, ... })  -> list of results (spec/support/grpc_client.py)
+--   grpc.calls(to, { call, ... })    -> list of results (spec/support/grpc_client.py)
 --   grpc.serve(port, notes)          -> pid of a server
---   grpc.start(port, calls)          -> running: wait_paused, go_on, results
+--   grpc.start(to, calls)            -> running: wait_paused, go_on, results; to: a port, or a target as grpcio has them
 --   grpc.connect(port)               -> connection of spec/support/http.lua, preface and settings sent
 --   grpc.frame(type, flags, stream, payload), grpc.head{ { name, value }, ... }, grpc.frames(bytes)
 
@@ -43,12 +43,13 @@ local Running = {}
 Running.__index = Running
 
 --- Starts the client; it ends after its last call.
-function M.start(port, calls)
+function M.start(to, calls)
+    local target = type(to) == "number" and "127.0.0.1:" .. to or to
     local dir = posix.temp_dir()
     local self = setmetatable({ dir = dir, fifo = dir .. "/in" }, Running)
     posix.mkfifo(self.fifo)
     self.pid = posix.spawn {
-        argv = { "/bin/sh", "-c", ('exec %s spec/support/grpc_client.py %d <"%s"'):format(PYTHON, port, self.fifo) },
+        argv = { "/bin/sh", "-c", ('exec %s spec/support/grpc_client.py %s <"%s"'):format(PYTHON, target, self.fifo) },
         stdout = dir .. "/out", stderr = dir .. "/err",
     }
     self.input = assert(io.open(self.fifo, "w"))
@@ -93,8 +94,8 @@ function Running:results()
     return cjson.decode((assert(results, errors)))
 end
 
-function M.calls(port, calls)
-    return M.start(port, calls):results()
+function M.calls(to, calls)
+    return M.start(to, calls):results()
 end
 
 -- --- frames by hand ---

@@ -1,6 +1,6 @@
 """A gRPC client of the specs, with the messages of HgCache (Go) as it wrote them: group and key are strings.
 
-    grpc_client.py PORT < JSON      a list of calls: {"key", "group", "timeout", "times", "method", "token", "gzip", "at_once"}
+    grpc_client.py TARGET < JSON      a list of calls: {"key", "group", "timeout", "times", "method", "token", "gzip", "at_once"}
                                     "pause": true: writes a line and waits for one before it goes on
 
 Writes a JSON list: for each call {"code", "details", "value", "bytes", "response"}, with "times" the codes counted.
@@ -63,7 +63,7 @@ def run(channel, call):
 
 def main():
     calls = json.loads(sys.stdin.readline())
-    with grpc.insecure_channel("127.0.0.1:" + sys.argv[1], options=[
+    with grpc.insecure_channel(sys.argv[1], options=[
             ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
             ("grpc.use_local_subchannel_pool", 1)]) as channel:
         results = [run(channel, call) for call in calls]
