@@ -73,6 +73,15 @@ static void no_memory(struct hg_front *front, struct hg_exchange *exchange)
     fail(front, exchange, HG_GRPC_UNAVAILABLE, HG_BYTES("out of memory"), HG_BYTES_NONE);
 }
 
+/* The answer could not be made. */
+static void fail_err(struct hg_front *front, struct hg_exchange *exchange, int err)
+{
+    if (err == HG_ENOMEM)
+        no_memory(front, exchange);
+    else
+        fail(front, exchange, HG_GRPC_INTERNAL, hg_bytes_str(hg_err_text(err)), HG_BYTES_NONE);
+}
+
 static void refuse(struct hg_front *front, struct hg_exchange *exchange, enum hg_grpc_code code,
                    const char *why)
 {
@@ -91,7 +100,7 @@ static void fail_with_response(struct hg_front *front, struct hg_exchange *excha
     struct hg_buf message;
 
     if (err < 0) {
-        no_memory(front, exchange);
+        fail_err(front, exchange, err);
         return;
     }
     if (text.len > TEXT_MAX)
@@ -122,7 +131,7 @@ static void reply(struct hg_front *front, struct hg_exchange *exchange, struct h
         err = hg_answer_to_http(result, key, now_ms, hg_group_config(group)->expose_errors,
                                 minute_qps, &status, &front->body);
     if (err < 0) {
-        no_memory(front, exchange);
+        fail_err(front, exchange, err);
     } else if (!is_value) {
         fail_with_response(front, exchange, status);
     } else {
@@ -188,8 +197,10 @@ static void get(struct hg_front *front, struct hg_exchange *exchange,
         hg_request_get(front, exchange, group, &get, timeout_ms, reply, NULL);
     else if (err == HG_ECANCELED)
         fail(front, exchange, HG_GRPC_INVALID_ARGUMENT, HG_BYTES(HG_PEER_IS_MYSELF), HG_BYTES_NONE);
-    else
+    else if (err == HG_ENOMEM)
         no_memory(front, exchange);
+    else
+        refuse(front, exchange, HG_GRPC_INVALID_ARGUMENT, "a link of the chain is too long");
 }
 
 static void get_message(struct hg_front *front, struct hg_exchange *exchange, uint64_t timeout_ms)

@@ -7,17 +7,23 @@
 #include "node/node_impl.h"
 
 #define SCRATCH_MAX                                                                                \
-    (64u << 20) /* of header and body scratch: bounded by values and limits long before */
+    (64u << 20) /* of header and body scratch, beside a value: bounded by limits long before */
 #define SCRATCH_KEPT     (1u << 20)
 #define HEADERS_RESERVED (64u << 10) /* a route's 16 KiB, CORS and our own */
 #define TEXT_RESERVED    (4u << 10)
+
+/* An answer to another node has a value in it. */
+static void body_init(struct hg_front *front)
+{
+    hg_buf_init(&front->body, SCRATCH_MAX + front->node->config->limits.value);
+}
 
 int hg_front_init(struct hg_front *front, struct hg_node *node, struct hg_loop *loop)
 {
     front->node = node;
     front->loop = loop;
     hg_buf_init(&front->headers, SCRATCH_MAX);
-    hg_buf_init(&front->body, SCRATCH_MAX);
+    body_init(front);
     hg_hold_init(&front->hold);
     hg_list_init(&front->askings);
     front->key = hg_malloc(node->config->limits.key + 1);
@@ -47,7 +53,7 @@ void hg_front_trim(struct hg_front *front)
     if (front->body.capacity <= SCRATCH_KEPT)
         return;
     hg_buf_finish(&front->body);
-    hg_buf_init(&front->body, SCRATCH_MAX);
+    body_init(front);
 }
 
 void hg_front_finish(struct hg_front *front)

@@ -85,6 +85,7 @@ describe("a gRPC client", function()
             { { key = ("k"):rep(1025) }, "INVALID_ARGUMENT", "the key is too long" },
             { { key = "Tom", method = "/hgcache.cache.GroupCache/Put" }, "UNIMPLEMENTED", "no such method here" },
             { { key = "Tom", method = "/other.Service/Get" }, "UNIMPLEMENTED", "no such method here" },
+            { { key = "Tom", chain = 70000 }, "INVALID_ARGUMENT", "a link of the chain is too long" },
             { { key = ("a"):rep(1000), gzip = true }, "UNIMPLEMENTED", "compressed messages are not taken" },
         } do
             local result = call(row[1])
@@ -118,6 +119,19 @@ describe("a gRPC client", function()
         local result = call { key = "big" }
         assert.same({ "OK", 8 * 1024 * 1024 }, { result.code, result.bytes })
         assert.same({ OK = 20 }, call { key = "big", times = 20, timeout = 60 })
+    end)
+
+    it("gets whatever limits.value allows", function()
+        local size = 70 * 1024 * 1024
+        local one = node.start { config = ([[
+            return {
+                node = { listen = listen(), limits = { value = "80MiB" }, script = { memory = "1GiB" } },
+                groups = { test = { capacity = "200MiB", getter = function() return ("x"):rep(%d) end } },
+            }]]):format(size) }
+        local result = grpc.calls(one.peer_port, { { key = "huge", timeout = 60 } })[1]
+        assert.same({ "OK", size }, { result.code, result.bytes })
+        assert.equal(0, metric(one, "no_memory_total"))
+        assert.equal(0, one:stop())
     end)
 
     it("loses no call when the node drains", function()

@@ -1,6 +1,7 @@
 """A gRPC client of the specs, with the messages of HgCache (Go) as it wrote them: group and key are strings.
 
-    grpc_client.py TARGET < JSON      a list of calls: {"key", "group", "timeout", "times", "method", "token", "gzip", "at_once"}
+    grpc_client.py TARGET < JSON      a list of calls: {"key", "group", "timeout", "times", "method", "token", "gzip", "at_once",
+                                    "chain": bytes of a link of the chain}
                                     "pause": true: writes a line and waits for one before it goes on
 
 Writes a JSON list: for each call {"code", "details", "value", "bytes", "response"}, with "times" the codes counted.
@@ -45,8 +46,10 @@ def run(channel, call):
         print("paused", flush=True)
         sys.stdin.readline()
         return {}
+    link = call.get("chain", 0)  # field 13; its length as a varint of three bytes
+    chain = bytes((0x6a, link & 127 | 128, link >> 7 & 127 | 128, link >> 14)) + b"k" * link if link else b""
     method = channel.unary_unary(call.get("method", "/hgcache.cache.GroupCache/Get"),
-                                 request_serializer=Request.SerializeToString,
+                                 request_serializer=lambda request: request.SerializeToString() + chain,
                                  response_deserializer=Response.FromString)
     metadata = (("authorization", "Bearer " + call["token"]),) if "token" in call else ()
 
