@@ -1,8 +1,10 @@
 #include "cluster/mismatches.h"
 
+#include "base/hash.h"
+
 void hg_mismatches_init(struct hg_mismatches *mismatches)
 {
-    memset(mismatches->items, 0, sizeof(mismatches->items));
+    memset(mismatches->places, 0, sizeof(mismatches->places));
     pthread_mutex_init(&mismatches->lock, NULL);
     atomic_init(&mismatches->count, 0);
 }
@@ -12,41 +14,54 @@ void hg_mismatches_finish(struct hg_mismatches *mismatches)
     pthread_mutex_destroy(&mismatches->lock);
 }
 
-static struct hg_bytes name_of(const struct hg_mismatch *item)
+static uint64_t hash_of(struct hg_bytes name)
 {
-    return hg_bytes(item->name, item->name_len);
+    uint64_t hash = hg_xxh64(name);
+    return hash == 0 ? 1 : hash;
 }
 
-static struct hg_mismatch *find(struct hg_mismatches *mismatches, struct hg_bytes name)
+static struct hg_mismatch_place *find(struct hg_mismatches *mismatches, uint64_t hash)
 {
-    for (size_t i = 0; i < mismatches->count; i++) {
-        if (hg_bytes_eq(name_of(&mismatches->items[i]), name))
-            return &mismatches->items[i];
+    for (size_t i = 0; i < HG_MISMATCHES_MAX; i++) {
+        struct hg_mismatch_place *place = &mismatches->places[i];
+        if (atomic_load_explicit(&place->hash, memory_order_acquire) == hash)
+            return place;
     }
     return NULL;
 }
 
-static void drop(struct hg_mismatches *mismatches, struct hg_mismatch *item)
+static void drop(struct hg_mismatches *mismatches, struct hg_mismatch_place *place)
 {
-    *item = mismatches->items[mismatches->count - 1];
+    place->hash = 0;
     mismatches->count--;
 }
 
 /* A place for a name that is not there. */
-static struct hg_mismatch *add(struct hg_mismatches *mismatches, struct hg_bytes name)
+static struct hg_mismatch_place *add(struct hg_mismatches *mismatches, struct hg_bytes name,
+                                     uint64_t hash)
 {
-    struct hg_mismatch *item = &mismatches->items[0];
-    if (mismatches->count < HG_MISMATCHES_MAX) {
-        item = &mismatches->items[mismatches->count++];
+    struct hg_mismatch_place *place = find(mismatches, 0);
+    if (place != NULL) {
+        mismatches->count++;
     } else {
+        place = &mismatches->places[0];
         for (size_t i = 1; i < HG_MISMATCHES_MAX; i++) {
-            if (mismatches->items[i].last_ms < item->last_ms)
-                item = &mismatches->items[i];
+            if (mismatches->places[i].last_ms < place->last_ms)
+                place = &mismatches->places[i];
         }
+        place->hash = 0;
     }
-    *item = (struct hg_mismatch){.name_len = name.len};
-    memcpy(item->name, name.data, name.len);
-    return item;
+    place->fingerprint = place->count = 0;
+    place->name_len = name.len;
+    memcpy(place->name, name.data, name.len);
+    place->hash = hash;
+    return place;
+}
+
+static void count(struct hg_mismatch_place *place, uint64_t now_ms)
+{
+    atomic_fetch_add_explicit(&place->count, 1, memory_order_relaxed);
+    atomic_store_explicit(&place->last_ms, now_ms, memory_order_relaxed);
 }
 
 bool hg_mismatches_note(struct hg_mismatches *mismatches, struct hg_bytes name, uint64_t theirs,
@@ -54,21 +69,29 @@ bool hg_mismatches_note(struct hg_mismatches *mismatches, struct hg_bytes name, 
 {
     bool is_other = theirs != ours && theirs != 0 && name.len > 0;
     *out_is_news = false;
-    if (!is_other && atomic_load_explicit(&mismatches->count, memory_order_relaxed) == 0)
+    if (!is_other &&
+        (theirs == 0 || atomic_load_explicit(&mismatches->count, memory_order_relaxed) == 0))
         return false;
     if (name.len > HG_MISMATCH_NAME_MAX)
         name.len = HG_MISMATCH_NAME_MAX;
+    uint64_t hash = hash_of(name);
+    struct hg_mismatch_place *place = find(mismatches, hash);
+    if (is_other && place != NULL && place->fingerprint == theirs) {
+        count(place, now_ms);
+        return true;
+    }
+    if (!is_other && place == NULL)
+        return false;
     pthread_mutex_lock(&mismatches->lock);
-    struct hg_mismatch *item = find(mismatches, name);
+    place = find(mismatches, hash);
     if (is_other) {
-        if (item == NULL)
-            item = add(mismatches, name);
-        *out_is_news = item->fingerprint != theirs;
-        item->fingerprint = theirs;
-        item->count++;
-        item->last_ms = now_ms;
-    } else if (item != NULL && theirs == ours) {
-        drop(mismatches, item);
+        if (place == NULL)
+            place = add(mismatches, name, hash);
+        *out_is_news = place->fingerprint != theirs;
+        place->fingerprint = theirs;
+        count(place, now_ms);
+    } else if (place != NULL) {
+        drop(mismatches, place);
     }
     pthread_mutex_unlock(&mismatches->lock);
     return is_other;
@@ -79,12 +102,20 @@ size_t hg_mismatches_list(struct hg_mismatches *mismatches, uint64_t ours, uint6
 {
     size_t count = 0;
     pthread_mutex_lock(&mismatches->lock);
-    for (size_t i = mismatches->count; i-- > 0;) {
-        struct hg_mismatch *item = &mismatches->items[i];
-        if (item->last_ms + HG_MISMATCH_KEPT_MS < now_ms)
-            drop(mismatches, item);
-        else if (item->fingerprint != ours)
-            out_items[count++] = *item;
+    for (size_t i = 0; i < HG_MISMATCHES_MAX; i++) {
+        struct hg_mismatch_place *place = &mismatches->places[i];
+        if (place->hash == 0)
+            continue;
+        if (place->last_ms + HG_MISMATCH_KEPT_MS < now_ms) {
+            drop(mismatches, place);
+        } else if (place->fingerprint != ours) {
+            struct hg_mismatch *item = &out_items[count++];
+            *item = (struct hg_mismatch){.fingerprint = place->fingerprint,
+                                         .count = place->count,
+                                         .last_ms = place->last_ms,
+                                         .name_len = place->name_len};
+            memcpy(item->name, place->name, place->name_len);
+        }
     }
     pthread_mutex_unlock(&mismatches->lock);
     return count;

@@ -4,7 +4,8 @@
  *
  * Nothing is refused for it: two rings cost a load of a key twice (FAULTS A10), and lists differ for a moment whenever one changes.
  *
- * Threads    any; one mutex, a leaf. As long as nobody differs, noting takes none.
+ * Threads    any; one mutex, a leaf, for who comes, goes or sends another ring than before. What is known already is counted without
+ *            it: at the moment when one makes room, a request of it may be counted with the other. Names are told apart by XXH64.
  * Limits     HG_MISMATCHES_MAX nodes, the longest silent one makes room; names are cut at HG_MISMATCH_NAME_MAX bytes. Who was
  *            silent for HG_MISMATCH_KEPT_MS is forgotten.
  * Errors     none.
@@ -33,7 +34,12 @@ struct hg_mismatch {
 struct hg_mismatches {
     pthread_mutex_t lock;
     atomic_size_t count;
-    struct hg_mismatch items[HG_MISMATCHES_MAX];
+    struct hg_mismatch_place {
+        _Atomic uint64_t hash; /* of the name; 0: nobody is here */
+        _Atomic uint64_t fingerprint, count, last_ms;
+        size_t name_len; /* these under the lock */
+        char name[HG_MISMATCH_NAME_MAX];
+    } places[HG_MISMATCHES_MAX];
 };
 
 void hg_mismatches_init(struct hg_mismatches *mismatches);

@@ -2,6 +2,7 @@
 #include "cluster/mismatches.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #define OURS 7
 
@@ -123,6 +124,56 @@ static void test_the_longest_silent_one_makes_room(void **state)
     }
 }
 
+/* Each request between nodes whose rings differ is noted: they are not to wait for each other. */
+static void test_what_is_known_takes_no_lock(void **state)
+{
+    struct hg_mismatch items[HG_MISMATCHES_MAX];
+    (void)state;
+    note("a", 8, 10);
+    pthread_mutex_lock(&mismatches.lock);
+    alarm(30); /* it would wait for ever */
+    assert_false(note("a", 8, 11));
+    note("b", OURS, 12);
+    note("a", 0, 13);
+    note("c", 0, 14);
+    alarm(0);
+    pthread_mutex_unlock(&mismatches.lock);
+    assert_int_equal(list(OURS, 14, items), 1);
+    assert_int_equal(items[0].count, 2);
+    assert_int_equal(items[0].last_ms, 11);
+}
+
+#define ROUNDS 20000
+
+static void *note_often(void *ctx)
+{
+    const char *name = ctx;
+    for (uint64_t i = 1; i <= ROUNDS; i++) {
+        note("same", 8, i);
+        note(name, i % 100 == 0 ? OURS : 8 + i % 2, i);
+        if (i % 500 == 0) {
+            struct hg_mismatch items[HG_MISMATCHES_MAX];
+            list(OURS, i, items);
+        }
+    }
+    return NULL;
+}
+
+static void test_nothing_is_lost_between_threads(void **state)
+{
+    static char names[][4] = {"a", "b", "c"};
+    struct hg_mismatch items[HG_MISMATCHES_MAX];
+    pthread_t threads[HG_COUNT(names)];
+    (void)state;
+    for (size_t i = 0; i < HG_COUNT(names); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, note_often, names[i]), 0);
+    for (size_t i = 0; i < HG_COUNT(names); i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(list(OURS, ROUNDS, items), 1); /* the others sent our ring at last */
+    assert_memory_equal(items[0].name, "same", 4);
+    assert_int_equal(items[0].count, HG_COUNT(names) * ROUNDS);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -135,6 +186,8 @@ int main(void)
         TEST(test_who_is_as_we_have_become_differs_no_more),
         TEST(test_who_is_silent_for_long_is_forgotten),
         TEST(test_the_longest_silent_one_makes_room),
+        TEST(test_what_is_known_takes_no_lock),
+        TEST(test_nothing_is_lost_between_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
