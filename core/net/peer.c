@@ -12,7 +12,7 @@
 #define MANY_AGAIN_MS                                                                              \
     60000 /* a peer that knows no messages of many keys may be another program by then */
 
-#define HTTP2_AGAIN_MS     60000 /* and one that spoke no HTTP/2 may do so */
+#define HTTP2_AGAIN_MS     60000 /* and one that spoke no HTTP/2 may do so; at the latest */
 #define HTTP2_TRY_SLACK_MS 250   /* a try has the time of a connection and that of its SETTINGS */
 
 enum speech {
@@ -34,6 +34,7 @@ struct hg_peer {
     _Atomic uint64_t http2_connections, http2_unprocessed, http2_refused;
     _Atomic int speech;              /* enum speech */
     _Atomic uint64_t http2_again_ms; /* auto: when to find out again */
+    _Atomic uint64_t http2_wait_ms;  /* and then, where it does not */
     _Atomic bool is_tried;           /* somebody is at it */
     enum hg_transport transport;
     uint64_t timeout_ms;
@@ -183,6 +184,7 @@ static void peer_unlock(struct hg_peer *peer)
 static void gone_down(struct hg_peer *peer, const char *why)
 {
     peer->http2_again_ms = 0; /* whoever comes back may speak something else */
+    peer->http2_wait_ms = peer->timeout_ms;
     peer->is_tried = false;
     hg_log(HG_LOG_WARN, "peer down name=%s err=\"%s\"", peer->name, why);
 }
@@ -317,16 +319,20 @@ bool hg_peer_try_http2(struct hg_peer *peer, uint64_t now_ms)
 }
 
 /*
- * When it is to be tried again. What loops find at the same time is one finding: only the first, and the
- * outcome of a try, says when.
+ * When it is to be tried again: soon, for it may only have been beginning or ending, and ever more rarely. What
+ * loops find at the same time is one finding: only the first, and the outcome of a try, says when.
  */
 static void found_no_http2(struct hg_peer *peer, uint64_t now_ms)
 {
-    int was = peer->speech;
-    if (was == SPEAKS_HTTP2) /* it may only have been closing */
-        peer->http2_again_ms = hg_time_add(now_ms, peer->timeout_ms);
-    else if (was == SPEAKS_UNKNOWN || atomic_exchange(&peer->is_tried, false))
-        peer->http2_again_ms = hg_time_add(now_ms, HTTP2_AGAIN_MS);
+    if (peer->speech != SPEAKS_HTTP1)
+        peer->http2_wait_ms = peer->timeout_ms;
+    else if (!atomic_exchange(&peer->is_tried, false))
+        return;
+    uint64_t wait_ms = peer->http2_wait_ms;
+    if (wait_ms > HTTP2_AGAIN_MS)
+        wait_ms = HTTP2_AGAIN_MS;
+    peer->http2_wait_ms = 2 * wait_ms;
+    peer->http2_again_ms = hg_time_add(now_ms, wait_ms);
 }
 
 static void set_speech(struct hg_peer *peer, enum speech speech)

@@ -135,20 +135,23 @@ static void destroy_auto(struct hg_peer *peer)
     hg_peer_destroy(peer);
 }
 
-static void test_peer_without_http2_is_tried_each_minute(void **state)
+static void test_peer_without_http2_is_tried_ever_more_rarely(void **state)
 {
     (void)state;
     struct hg_peers_config config;
     struct hg_peer *peer = create_auto(&config);
-    hg_peer_found(peer, false, 1000);
-    assert_false(hg_peer_is_http2(peer));
-    hg_peer_found(peer, false, 1500); /* of another loop, at the same time */
-    assert_false(hg_peer_try_http2(peer, 60999));
-    assert_true(hg_peer_try_http2(peer, 61000));
-    assert_false(hg_peer_try_http2(peer, 61000)); /* somebody is at it */
-    hg_peer_found(peer, false, 61050);
-    assert_false(hg_peer_try_http2(peer, 121049));
-    assert_true(hg_peer_try_http2(peer, 121050));
+    uint64_t now = 1000, wait = config.timeout_ms;
+    for (int i = 0; i < 20; i++) {
+        hg_peer_found(peer, false, now);
+        assert_false(hg_peer_is_http2(peer));
+        hg_peer_found(peer, false, now + 1); /* of another loop, at the same time */
+        assert_false(hg_peer_try_http2(peer, now + wait - 1));
+        assert_true(hg_peer_try_http2(peer, now + wait));
+        assert_false(hg_peer_try_http2(peer, now + wait)); /* somebody is at it */
+        now += wait + 5;
+        wait = 2 * wait < 60000 ? 2 * wait : 60000;
+    }
+    assert_int_equal(wait, 60000);
     destroy_auto(peer);
 }
 
@@ -229,7 +232,7 @@ int main(void)
         cmocka_unit_test(test_names_of_peers),
         cmocka_unit_test(test_changes_between_up_and_down_are_counted_once),
         cmocka_unit_test(test_loops_find_out_together),
-        cmocka_unit_test(test_peer_without_http2_is_tried_each_minute),
+        cmocka_unit_test(test_peer_without_http2_is_tried_ever_more_rarely),
         cmocka_unit_test(test_peer_that_closed_is_tried_again_soon),
         cmocka_unit_test(test_peer_that_was_down_is_tried_at_once),
         cmocka_unit_test(test_try_that_found_nothing_is_made_again_soon),

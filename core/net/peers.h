@@ -4,8 +4,8 @@
  * that does not take such a message (an older node, a Go node) is asked key by key, for a minute; that is no mark on its health.
  *
  * Transport  auto: HTTP/2 is tried first. A peer that answers its preface with something else, or closes, is talked to over HTTP/1.1
- * from then on; what waited for the connection goes there too. HTTP/2 is tried again, beside the requests, after a minute, when the
- * peer was down, or after timeout_ms where it had spoken it before. grpc: HTTP/2 only. http: HTTP/1.1 only. There is no TLS between nodes.
+ * from then on; what waited for the connection goes there too. HTTP/2 is tried again, beside the requests, after timeout_ms, then
+ * after twice as long each time, up to a minute, and when the peer was down. grpc: HTTP/2 only. http: HTTP/1.1 only. There is no TLS between nodes.
  *
  * struct hg_peer is one member, shared by all loops: its health is decided by the pure cluster/health under a mutex.
  * struct hg_peer_client is one loop's connections.
