@@ -248,6 +248,42 @@ describe("nodes of several transports", function()
         assert.equal(0, one:stop())
     end)
 
+    it("are asked over HTTP/1.1 before they know their members, and soon over gRPC", function()
+        local ports, names, nodes = { posix.free_port(), posix.free_port() }, {}, {}
+        local path = node.dir() .. "/members"
+        for i = 1, 2 do
+            names[i] = "http://127.0.0.1:" .. ports[i]
+        end
+        for i = 1, 2 do
+            local config = CONFIG:gsub("cluster { ", i == 2 and "%0refresh = '50ms', peers = hg.file(hg.args.members), " or "%0")
+            nodes[i] = node.start { config = config, wait = false, peer_port = ports[i], args = { self = names[i],
+                peers = table.concat(names, ","), members = path, transport = "auto" } }
+        end
+        nodes[1]:wait_ready()
+        posix.until_true(function()
+            return http.get(nodes[2].admin_port, "/live", { timeout = 1 }).status == 200
+        end, 30, "a live node")
+        local round = 0
+        local function ask()
+            local keys = {}
+            round = round + 1
+            for i = 1, 50 do
+                keys[i] = "k" .. round .. "-" .. i
+            end
+            get_all(nodes[1], keys)
+        end
+        ask()
+        assert.equal("http", transports(nodes[1]))
+        node.write(path, table.concat(names, "\n"))
+        nodes[2]:wait_ready()
+        posix.until_true(function()
+            ask()
+            return transports(nodes[1]) == "grpc"
+        end, 20, "gRPC to a node that knows its members")
+        assert.equal(0, nodes[1]:stop())
+        assert.equal(0, nodes[2]:stop())
+    end)
+
     it("share a ring with nodes of HgCache v2, which know no more than Get", function()
         if not grpc.is_here() then
             pending("python3-grpcio is not installed")
