@@ -1,4 +1,4 @@
--- gRPC and HTTP/2 on real nodes: Python's client with HgCache's own messages, curl, and frames by hand.
+-- gRPC and HTTP/2 on real nodes: clients in Python and JavaScript with HgCache's own messages, curl, and frames by hand.
 
 local node = require "spec.support.node"
 local http = require "spec.support.http"
@@ -47,113 +47,124 @@ local function curl(args)
     return out
 end
 
+for client, name in pairs { python = "python3-grpcio", js = "grpc-js" } do
+    describe("a client with " .. name, function()
+        local n
+
+        setup(function()
+            n = node.start { config = CONFIG }
+        end)
+        teardown(function()
+            assert.equal(0, n:stop())
+            node.finish()
+        end)
+
+        local function calls(port, list)
+            return grpc.calls(port, list, client)
+        end
+        local function call(opts)
+            return calls(n.peer_port, { opts })[1]
+        end
+
+        if not grpc.is_here(client) then
+            pending(name .. " is not installed (scripts/setup.sh test): none of its calls")
+            return
+        end
+
+        it("gets values, with and without a group", function()
+            local results = calls(n.peer_port, { { key = "Tom" }, { key = "Tom", group = "test" }, { key = "empty" } })
+            assert.same({ "OK", "630", 3 }, { results[1].code, results[1].value, results[1].bytes })
+            assert.equal("630", results[2].value)
+            assert.same({ "OK", 0 }, { results[3].code, results[3].bytes })
+        end)
+
+        it("gets a status and a message for what is no value", function()
+            local rows, asked = {
+                { { key = "nobody" }, "NOT_FOUND", "no such key", 2 },
+                { { key = "Tom", group = "nope" }, "NOT_FOUND", "no such group", 4 },
+                { { key = "bad" }, "INTERNAL", "why", 3 },
+                { { key = "denied" }, "PERMISSION_DENIED", "not yours", 3 },
+                { { key = "full" }, "UNAVAILABLE", "come back", 3 },
+                { { key = "" }, "INVALID_ARGUMENT", "the key is empty" },
+                { { key = ("k"):rep(1025) }, "INVALID_ARGUMENT", "the key is too long" },
+                { { key = "Tom", method = "/hgcache.cache.GroupCache/Put" }, "UNIMPLEMENTED", "no such method here" },
+                { { key = "Tom", method = "/other.Service/Get" }, "UNIMPLEMENTED", "no such method here" },
+                { { key = ("a"):rep(1000), gzip = true }, "UNIMPLEMENTED", "compressed messages are not taken" },
+            }, {}
+            for i, row in ipairs(rows) do
+                asked[i] = row[1]
+            end
+            for i, result in ipairs(calls(n.peer_port, asked)) do
+                local row = rows[i]
+                assert.same({ row[2], row[3] }, { result.code, result.details })
+                local response = result.response:gsub("%x%x", function(hex)
+                    return string.char(tonumber(hex, 16))
+                end)
+                assert.equal(row[4], protobuf.decode(response)[10])
+            end
+        end)
+
+        it("gets DEADLINE_EXCEEDED, and the load goes on", function()
+            assert.equal("DEADLINE_EXCEEDED", call({ key = "slow2", timeout = 0.3 }).code)
+            assert.equal("late", call({ key = "slow2", timeout = 10 }).value)
+            assert.equal(1, n:count("search key slow2"))
+        end)
+
+        it("makes 5,000 calls at once on one connection", function()
+            local before = metric(n, "http_http2_connections_total")
+            assert.same({ OK = 5000 }, call { key = "any %d", times = 5000, timeout = 60 })
+            assert.equal(before + 1, metric(n, "http_http2_connections_total"))
+            assert.equal(0, metric(n, "http_http2_floods_total"))
+        end)
+
+        it("gets a value of 8 MiB", function()
+            local result = call { key = "big" }
+            assert.same({ "OK", 8 * 1024 * 1024 }, { result.code, result.bytes })
+            assert.same({ OK = 20 }, call { key = "big", times = 20, timeout = 60 })
+        end)
+
+        it("loses no call when the node drains", function()
+            local one = node.start { config = CONFIG }
+            local list = { { key = "Tom" } }
+            for i = 1, 20 do
+                list[#list + 1] = { key = "slow2 " .. i, at_once = true, timeout = 30 }
+            end
+            list[#list + 1] = { pause = true }
+            local running = grpc.start(one.peer_port, list, client)
+            running:wait_paused()
+            posix.until_true(function()
+                return one:stats("test").local_loads >= 2
+            end, 10, "loads")
+            one:signal(posix.SIGTERM)
+            running:go_on()
+            for i, result in ipairs(running:results()) do
+                if i <= 21 then
+                    assert.equal("OK", result.code, result.details)
+                end
+            end
+            assert.equal(0, one:wait_exit().code)
+        end)
+    end)
+end
+
 describe("a gRPC client", function()
-    local n
-
-    setup(function()
-        n = node.start { config = CONFIG }
-    end)
-    teardown(function()
-        assert.equal(0, n:stop())
-        node.finish()
-    end)
-
-    local function call(opts)
-        return grpc.calls(n.peer_port, { opts })[1]
-    end
+    after_each(node.finish)
 
     if not grpc.is_here() then
-        pending("python3-grpcio is not installed: no calls of a gRPC client")
+        pending("python3-grpcio is not installed (scripts/setup.sh test): no tokens and no default groups over gRPC")
         return
     end
 
-    it("gets values, with and without a group", function()
-        local results = grpc.calls(n.peer_port, { { key = "Tom" }, { key = "Tom", group = "test" }, { key = "empty" } })
-        assert.same({ "OK", "630", 3 }, { results[1].code, results[1].value, results[1].bytes })
-        assert.equal("630", results[2].value)
-        assert.same({ "OK", 0 }, { results[3].code, results[3].bytes })
-    end)
-
-    it("gets a status and a message for what is no value", function()
-        for _, row in ipairs {
-            { { key = "nobody" }, "NOT_FOUND", "no such key", 2 },
-            { { key = "Tom", group = "nope" }, "NOT_FOUND", "no such group", 4 },
-            { { key = "bad" }, "INTERNAL", "why", 3 },
-            { { key = "denied" }, "PERMISSION_DENIED", "not yours", 3 },
-            { { key = "full" }, "UNAVAILABLE", "come back", 3 },
-            { { key = "" }, "INVALID_ARGUMENT", "the key is empty" },
-            { { key = ("k"):rep(1025) }, "INVALID_ARGUMENT", "the key is too long" },
-            { { key = "Tom", method = "/hgcache.cache.GroupCache/Put" }, "UNIMPLEMENTED", "no such method here" },
-            { { key = "Tom", method = "/other.Service/Get" }, "UNIMPLEMENTED", "no such method here" },
-            { { key = "Tom", chain = 70000 }, "INVALID_ARGUMENT", "a link of the chain is too long" },
-            { { key = ("a"):rep(1000), gzip = true }, "UNIMPLEMENTED", "compressed messages are not taken" },
-        } do
-            local result = call(row[1])
-            assert.same({ row[2], row[3] }, { result.code, result.details })
-            local response = result.response:gsub("%x%x", function(hex)
-                return string.char(tonumber(hex, 16))
-            end)
-            assert.equal(row[4], protobuf.decode(response)[10])
-        end
-    end)
-
-    it("gets DEADLINE_EXCEEDED, and the load goes on", function()
-        assert.equal("DEADLINE_EXCEEDED", call({ key = "slow2", timeout = 0.3 }).code)
-        assert.equal("late", call({ key = "slow2", timeout = 10 }).value)
-        assert.equal(1, n:count("search key slow2"))
-    end)
-
-    it("makes 5,000 calls at once on one connection", function()
-        local before = metric(n, "http_http2_connections_total")
-        assert.same({ OK = 5000 }, call { key = "any %d", times = 5000, timeout = 60 })
-        assert.equal(before + 1, metric(n, "http_http2_connections_total"))
-        assert.equal(0, metric(n, "http_http2_floods_total"))
-    end)
-
     it("may have been given several addresses", function()
+        local n = node.start { config = CONFIG }
         local target = ("ipv4:127.0.0.1:%d,127.0.0.1:%d"):format(n.peer_port, n.peer_port)
         assert.equal("630", grpc.calls(target, { { key = "Tom" } })[1].value)
     end)
 
-    it("gets a value of 8 MiB", function()
-        local result = call { key = "big" }
-        assert.same({ "OK", 8 * 1024 * 1024 }, { result.code, result.bytes })
-        assert.same({ OK = 20 }, call { key = "big", times = 20, timeout = 60 })
-    end)
-
-    it("gets whatever limits.value allows", function()
-        local size = 70 * 1024 * 1024
-        local one = node.start { config = ([[
-            return {
-                node = { listen = listen(), limits = { value = "80MiB" }, script = { memory = "1GiB" } },
-                groups = { test = { capacity = "200MiB", getter = function() return ("x"):rep(%d) end } },
-            }]]):format(size) }
-        local result = grpc.calls(one.peer_port, { { key = "huge", timeout = 60 } })[1]
-        assert.same({ "OK", size }, { result.code, result.bytes })
-        assert.equal(0, metric(one, "no_memory_total"))
-        assert.equal(0, one:stop())
-    end)
-
-    it("loses no call when the node drains", function()
-        local one = node.start { config = CONFIG }
-        local calls = { { key = "Tom" } }
-        for i = 1, 20 do
-            calls[#calls + 1] = { key = "slow2 " .. i, at_once = true, timeout = 30 }
-        end
-        calls[#calls + 1] = { pause = true }
-        local running = grpc.start(one.peer_port, calls)
-        running:wait_paused()
-        posix.until_true(function()
-            return one:stats("test").local_loads >= 2
-        end, 10, "loads")
-        one:signal(posix.SIGTERM)
-        running:go_on()
-        for i, result in ipairs(running:results()) do
-            if i <= 21 then
-                assert.equal("OK", result.code, result.details)
-            end
-        end
-        assert.equal(0, one:wait_exit().code)
+    it("is refused a link of the chain that is too long", function()
+        local n = node.start { config = CONFIG }
+        local result = grpc.calls(n.peer_port, { { key = "Tom", chain = 70000 } })[1]
+        assert.same({ "INVALID_ARGUMENT", "a link of the chain is too long" }, { result.code, result.details })
     end)
 
     it("needs a token where there are some", function()

@@ -1,11 +1,13 @@
---- gRPC clients of the specs: Python's grpcio, and frames of HTTP/2 written by hand.
+--- gRPC clients of the specs: Python's grpcio, grpc-js, and frames of HTTP/2 written by hand.
 --
---   grpc.is_here()                   -> whether python3-grpcio is installed
---   grpc.calls(to, { call, ... })    -> list of results (spec/support/grpc_client.py)
---   grpc.serve(port, notes)          -> pid of a server
---   grpc.start(to, calls)            -> running: wait_paused, go_on, results; to: a port, or a target as grpcio has them
+--   grpc.is_here(client)                   -> whether that client is installed (scripts/setup.sh test)
+--   grpc.calls(to, { call, ... }, client)  -> list of results (spec/support/grpc_client.py has what calls and results are)
+--   grpc.serve(port, notes)                -> pid of a server
+--   grpc.start(to, calls, client)          -> running: wait_paused, go_on, results
+--   to: a port, or a target as grpcio has them; client: "python" (default) | "js"
 --   grpc.connect(port)               -> connection of spec/support/http.lua, preface and settings sent
 --   grpc.frame(type, flags, stream, payload), grpc.head{ { name, value }, ... }, grpc.frames(bytes)
+--   grpc.begin(stream), grpc.data(stream, bytes), grpc.trailers(stream, code), grpc.reply(stream, message)   of an answer
 
 local posix = require "spec.support.posix"
 local http = require "spec.support.http"
@@ -16,12 +18,23 @@ local M = {}
 local PYTHON = "/usr/bin/python3" -- Debian's: the first one on PATH may be another
 local PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-local here
-function M.is_here()
-    if here == nil then
-        here = os.execute(PYTHON .. " -c 'import grpc, google.protobuf' 2>/dev/null") == 0
+local CLIENTS = {
+    python = {
+        run = PYTHON .. " spec/support/grpc_client.py",
+        probe = PYTHON .. " -c 'import grpc, google.protobuf'",
+    },
+    js = {
+        run = "env NODE_PATH=build/grpc_js/node_modules node spec/support/grpc_js/client.js",
+        probe = "cmp spec/support/grpc_js/package-lock.json build/grpc_js/installed && node --version",
+    },
+}
+
+function M.is_here(client)
+    local one = CLIENTS[client or "python"]
+    if one.is_here == nil then
+        one.is_here = os.execute("(" .. one.probe .. ") >/dev/null 2>&1") == 0
     end
-    return here
+    return one.is_here
 end
 
 --- A node of HgCache v2 in Python (spec/support/grpc_server.py), serving; ended by posix.kill of its pid.
@@ -43,13 +56,13 @@ local Running = {}
 Running.__index = Running
 
 --- Starts the client; it ends after its last call.
-function M.start(to, calls)
+function M.start(to, calls, client)
     local target = type(to) == "number" and "127.0.0.1:" .. to or to
     local dir = posix.temp_dir()
     local self = setmetatable({ dir = dir, fifo = dir .. "/in" }, Running)
     posix.mkfifo(self.fifo)
     self.pid = posix.spawn {
-        argv = { "/bin/sh", "-c", ('exec %s spec/support/grpc_client.py %s <"%s"'):format(PYTHON, target, self.fifo) },
+        argv = { "/bin/sh", "-c", ('exec %s %s <"%s"'):format(CLIENTS[client or "python"].run, target, self.fifo) },
         stdout = dir .. "/out", stderr = dir .. "/err",
     }
     self.input = assert(io.open(self.fifo, "w"))
@@ -94,8 +107,8 @@ function Running:results()
     return cjson.decode((assert(results, errors)))
 end
 
-function M.calls(to, calls)
-    return M.start(to, calls):results()
+function M.calls(to, calls, client)
+    return M.start(to, calls, client):results()
 end
 
 -- --- frames by hand ---
@@ -144,16 +157,45 @@ local function number_at(bytes, at, size)
     return number
 end
 
---- All whole frames in it: list of { type, flags, stream, payload }.
+-- The parts of an answer.
+function M.begin(stream)
+    return M.frame(M.HEADERS, 4, stream, M.head { { ":status", "200" }, { "content-type", "application/grpc" } })
+end
+
+function M.message(bytes)
+    return "\0" .. big_endian(#bytes, 4) .. bytes
+end
+
+--- At most 16 KiB a frame.
+function M.data(stream, bytes)
+    local out = {}
+    for from = 1, #bytes, 16384 do
+        out[#out + 1] = M.frame(M.DATA, 0, stream, bytes:sub(from, from + 16383))
+    end
+    return table.concat(out)
+end
+
+function M.trailers(stream, code)
+    return M.frame(M.HEADERS, 5, stream, M.head { { "grpc-status", tostring(code) } })
+end
+
+function M.reply(stream, message)
+    return M.begin(stream) .. M.data(stream, M.message(message)) .. M.trailers(stream, 0)
+end
+
+--- All whole frames in it: list of { type, flags, stream, payload }, and how many bytes they are.
 function M.frames(bytes)
     local list, at = {}, 1
     while at + 8 <= #bytes do
         local len = number_at(bytes, at, 3)
+        if at + 8 + len > #bytes then
+            break
+        end
         list[#list + 1] = { type = bytes:byte(at + 3), flags = bytes:byte(at + 4), stream = number_at(bytes, at + 5, 4),
             payload = bytes:sub(at + 9, at + 8 + len) }
         at = at + 9 + len
     end
-    return list
+    return list, at - 1
 end
 
 --- The error code of the GOAWAY in it, or nil.
