@@ -97,6 +97,7 @@ void hg_http2_link_flush(struct hg_http2_link *link)
             return;
         }
     }
+    collect(link); /* a reset that leaves ends its call */
     if (link->state != HG_HTTP2_CLOSING && link->state != HG_HTTP2_CONNECTING &&
         !link->is_writing && hg_http2_client_is_over(link->client))
         fail(link, HG_EPROTO, "HTTP/2 ended");
@@ -168,7 +169,6 @@ static void on_arrived(struct hg_stream *stream, int err)
     hand_out(link);
     if (link->state == HG_HTTP2_CLOSING)
         return;
-    collect(link);
     if (hg_http2_client_is_spent(link->client) &&
         !link->is_used) /* nor would the next one take anything */
         hg_http2_pool_give_up_waiting(pool, HG_EPROTO, "the server takes no more", false, true);

@@ -294,6 +294,31 @@ static void test_garbage_fails_what_is_under_way(void **state)
     raw_close(&raw);
 }
 
+/* A6, A8: our reset ends the ask; nothing else comes from the peer. */
+static void test_answer_that_cannot_become_right_fails_at_once(void **state)
+{
+    (void)state;
+    static const char head[] = "\0\0\1\1\4\0\0\0\1\x88"; /* :status 200 */
+    static const char *const messages[] = {"\0\0\5\0\0\0\0\0\1\0\xff\xff\xff\xff", /* 4 GiB */
+                                           "\0\0\5\0\0\0\0\0\1\1\0\0\0\0"}; /* compressed */
+    for (size_t i = 0; i < HG_COUNT(messages); i++) {
+        struct raw raw;
+        char request[4096];
+        ssize_t len = 0;
+        struct hg_load_in_test *load = begin(&raw, HG_TRANSPORT_GRPC);
+        while (len < 60) { /* its SETTINGS, then the ask */
+            ssize_t more = -1;
+            test_wait(&raw.world->loop, (more = read(raw.fd, request, sizeof(request))) > 0);
+            len += more;
+        }
+        raw_say(&raw, head, sizeof(head) - 1);
+        raw_say(&raw, messages[i], 14);
+        must_be_told(raw.world, load, HG_ASK_TRANSPORT);
+        assert_true(hg_peer_is_up(raw.peer));
+        raw_close(&raw);
+    }
+}
+
 static void test_peer_that_was_http1_is_found_again(void **state)
 {
     (void)state;
@@ -433,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_silence_is_noticed_within_the_timeout),
         cmocka_unit_test(test_leaving_peer_is_tried_a_few_times),
         cmocka_unit_test(test_garbage_fails_what_is_under_way),
+        cmocka_unit_test(test_answer_that_cannot_become_right_fails_at_once),
         cmocka_unit_test(test_peer_that_was_http1_is_found_again),
         cmocka_unit_test(test_connection_that_stands_shows_what_is_spoken),
         cmocka_unit_test(test_silence_of_before_marks_nothing),
