@@ -219,14 +219,15 @@ describe("HTTP/2", function()
         pipe:close()
     end)
 
+    local function post(headers, body)
+        local file = n.dir .. "/body"
+        node.write(file, body or "\0\0\0\0\5" .. protobuf.bytes(2, "Tom"))
+        return curl(("-i --data-binary @%s -H 'te: trailers' %s %s"):format(file, headers,
+            url("/hgcache.cache.GroupCache/Get", n.peer_port)))
+    end
+
     -- F10
     it("refuses what is no call of gRPC in the client's own words", function()
-        local path = url("/hgcache.cache.GroupCache/Get", n.peer_port)
-        local function post(headers, body)
-            local file = n.dir .. "/body"
-            node.write(file, body or "\0\0\0\0\5" .. protobuf.bytes(2, "Tom"))
-            return curl(("-i --data-binary @%s -H 'te: trailers' %s %s"):format(file, headers, path))
-        end
         local type = "-H 'content-type: application/grpc' "
         assert.matches("^HTTP/2 415", post "-H 'content-type: text/plain'")
         assert.matches("^HTTP/2 415", post "-H 'content-type: application/grpc+json'")
@@ -235,19 +236,26 @@ describe("HTTP/2", function()
         end
         assert.matches("grpc%-status: 4", post(type .. "-H 'grpc-timeout: 0S'"))
         assert.matches("grpc%-status: 0", post(type .. "-H 'grpc-timeout: 20S'"))
-        -- A6
-        assert.matches("grpc%-status: 8", post(type, "\0\255\255\255\255"))
-        assert.matches("grpc%-status: 12", post(type, "\1\0\0\0\1x"))
-        assert.matches("grpc%-status: 13", post(type, "\0\0\0\0\9x"))
-        assert.matches("grpc%-status: 13", post(type, "\0\0\0\0\1xx"))
-        assert.matches("grpc%-status: 3", post(type, "\0\0\0\0\1\255"))
         assert.matches("^HTTP/2 200.-grpc%-status: 12", curl("-i -d x " .. type .. url "/api"))
     end)
+
+    for _, row in ipairs {
+        { "A5: a message that is none", "\0\0\0\0\1\255", 3 },
+        { "A6: a message that declares 4 GiB", "\0\255\255\255\255", 8 },
+        { "A8: a compressed message", "\1\0\0\0\1x", 12 },
+        { "A8: a message that is cut off", "\0\0\0\0\9x", 13 },
+        { "A8: more than one message", "\0\0\0\0\1xx", 13 },
+    } do
+        it(row[1] .. " in a call of Get is refused and counted", function()
+            local before = metric(n, "peer_bad_requests_total")
+            assert.matches("grpc%-status: " .. row[3], post("-H 'content-type: application/grpc' ", row[2]))
+            assert.equal(before + 1, metric(n, "peer_bad_requests_total"))
+        end)
+    end
 end)
 
--- A6
 describe("a message that declares 4 GiB", function()
-    it("is answered at its prefix, and the rest is not wanted", function()
+    it("A6: is answered at its prefix, and the rest is not wanted", function()
         local n = node.start { config = CONFIG }
         local connection = grpc.connect(n.peer_port)
         connection:send(grpc.frame(grpc.HEADERS, 4, 1, grpc.request_head("POST", "/hgcache.cache.GroupCache/Get")
