@@ -26,6 +26,7 @@ struct replaced {
 
 struct hg_node_members {
     pthread_mutex_t turn; /* of who proposes */
+    char refused[256];    /* why the last list was, as it was logged; its turn's */
     /* Of the next three. While it builds discovery reads them without it. */
     pthread_mutex_t lock;
     struct hg_list replaced;
@@ -163,10 +164,14 @@ static int replace(struct hg_node *node, const struct hg_bytes *items, size_t co
             snprintf(error, error_size, "%s", hg_err_text(err));
         hg_free(next);
         HG_COUNT_UP(node->members->counters.refused);
-        hg_log_limited(&limit, 2, HG_LOG_WARN, "members refused source=%s err=\"%s\"",
-                       source_of(node), error);
+        if (strncmp(error, node->members->refused, sizeof(node->members->refused) - 1) != 0) {
+            hg_log_limited(&limit, 2, HG_LOG_WARN, "members refused source=%s err=\"%s\"",
+                           source_of(node), error);
+            snprintf(node->members->refused, sizeof(node->members->refused), "%s", error);
+        }
         return err;
     }
+    node->members->refused[0] = '\0';
     publish(node, view, next);
     HG_COUNT_UP(node->members->counters.changes);
     hg_log(HG_LOG_INFO, "members changed source=%s count=%zu fingerprint=%016llx",

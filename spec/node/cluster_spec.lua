@@ -206,55 +206,8 @@ for _, transport in ipairs { "auto", "http" } do
     end)
 end
 
-describe("a cluster that disagrees", function()
+describe("a cluster with tokens", function()
     after_each(node.finish)
-
-    it("A10: two ring views: no hang, at most two loads of a key", function()
-        local nodes = node.cluster { count = 2, config = [[
-return {
-    node = { listen = listen() },
-    cluster = cluster { ring = hg.args.index == "1" and "default" or "hgcache" },
-    groups = { test = { getter = function(key)
-        hg.log.info("[SlowDB] search key %s", key)
-        hg.sleep(0.05)
-        return "value of " .. key
-    end } },
-}
-]] }
-        local items = {}
-        for i = 1, 100 do
-            items[#items + 1] = { nodes[1].api_port, { path = "/api?key=k" .. i } }
-            items[#items + 1] = { nodes[2].api_port, { path = "/api?key=k" .. i } }
-        end
-        for i, r in ipairs(http.many(items, 20)) do
-            assert.equal(200, r.status)
-            assert.equal("value of k" .. math.ceil(i / 2), r.body)
-        end
-        for i = 1, 100 do
-            assert.is_true((loads_of(nodes, "k" .. i)) <= 2)
-        end
-        assert.equal(0, nodes[1]:stop())
-        assert.equal(0, nodes[2]:stop())
-    end)
-
-    it("A16: a dead peer is tried little, and nobody pays for long", function()
-        local dead = posix.free_port()
-        local own = posix.free_port()
-        local n = node.start { config = CONFIG, peer_port = own, args = {
-            self = "http://127.0.0.1:" .. own, peers = ("http://127.0.0.1:%d,http://127.0.0.1:%d"):format(own, dead),
-        } }
-        local items = {}
-        for i = 1, 500 do
-            items[i] = { n.api_port, { path = "/api?key=k" .. i } }
-        end
-        local started = posix.now()
-        for _, r in ipairs(http.many(items, 30)) do
-            assert.equal(200, r.status)
-        end
-        assert.is_true(posix.now() - started < 5)
-        assert.equal(1, n:count("peer down"))
-        assert.equal(0, n:stop())
-    end)
 
     it("G4: tokens: peers that do not know one are refused, and two are known while they change", function()
         local config = [[

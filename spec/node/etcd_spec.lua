@@ -154,7 +154,7 @@ describe("members in etcd", function()
         end
     end)
 
-    it("find each other, and one that is killed is gone with its lease, without a failed request", function()
+    it("A1: find each other, and one that is killed is gone with its lease, without a failed request", function()
         local nodes = start(server, 3, { refresh = "1h" }) -- what changes is watched
         for _, one in ipairs(nodes) do
             one:wait_log("registered in etcd", 30)

@@ -7,7 +7,7 @@ local proxy = require "spec.support.proxy"
 
 local CONFIG = [[
 return {
-    node = { listen = listen(), limits = { value = "8MiB" } },
+    node = { listen = listen(), workers = tonumber(hg.args.workers), limits = { value = "8MiB" } },
     cluster = cluster { timeout = hg.args.timeout or "500ms", lease = "1s", transport = hg.args.transport },
     groups = { test = { deadline = "3s", ttl = "10m", capacity = "64MiB", getter = function(key)
         hg.log.info("[Source] asked for %s", key)
@@ -23,10 +23,13 @@ local function value_of(key)
     return key:find("^big") and key .. (" 0123456789abcdef"):rep(4096) or "value of " .. key
 end
 
+local MIB = 1024 * 1024
+local SLACK = 0.25 -- seconds, for a build with sanitizers on a machine that has other work
+
 local proxies = {}
 
 -- Nodes whose names are their proxies' addresses. -> nodes; nodes[i].proxy
-local function start(count, transport, timeout)
+local function start(count, transport, timeout, workers)
     local ports, behind, members, nodes = {}, {}, {}, {}
     for i = 1, count do
         ports[i], behind[i] = posix.free_port(), posix.free_port()
@@ -36,6 +39,7 @@ local function start(count, transport, timeout)
     for i = 1, count do
         nodes[i] = node.start { config = CONFIG, wait = false, peer_port = behind[i], args = {
             self = members[i], peers = table.concat(members, ","), transport = transport, index = i, timeout = timeout,
+            workers = workers,
         } }
         nodes[i].proxy = proxies[#proxies - count + i]
     end
@@ -87,6 +91,22 @@ local function none_failed(items, seconds)
     assert(took < seconds, took .. " s")
 end
 
+-- New keys that the member owns.
+local function of_owner(one, member, count)
+    local items = {}
+    while #items < count do
+        local item = new_keys(one, 1)[1]
+        local explained = one:admin("/explain?group=test&" .. item[2].path:match("key=.*$")).body
+        items[#items + 1] = node.json.decode(explained).owner == member and item or nil
+    end
+    return items
+end
+
+local function memory_of(one)
+    local peak = node.read("/proc/" .. one.pid .. "/status"):match("VmHWM:%s+(%d+)") * 1024
+    return peak, tonumber(one:admin("/metrics").body:match("\nhgcache_memory_live_bytes (%d+)"))
+end
+
 local function changes(one)
     return one:count("peer down") + one:count("peer up")
 end
@@ -101,17 +121,38 @@ for _, transport in ipairs { "http", "grpc" } do
             proxies = {}
         end)
 
+        -- That the ring is right again when its lease has ended: etcd_spec.
+        it("A1: an owner that is killed while nothing is asked costs the next who asks no more than a connect", function()
+            local nodes = node.cluster { count = 2, config = CONFIG, args = { transport = transport } }
+            meet(nodes)
+            local items = of_owner(nodes[1], nodes[2].member, 10)
+            nodes[2]:kill()
+            local before = nodes[1]:stats("test").local_loads
+            for _, item in ipairs(items) do
+                none_failed({ item }, 0.25 + SLACK)
+            end
+            assert.equal(before + 10, nodes[1]:stats("test").local_loads)
+            nodes[1]:wait_log("peer down name=" .. nodes[2].member)
+            assert.equal(1, changes(nodes[1]))
+        end)
+
         it("A2: an answer that ends in the middle is no value, and costs one load here", function()
             local nodes = start(2, transport)
             meet(nodes)
             nodes[2].proxy:set "cut 20000"
+            local first = serial + 1
             for _ = 1, 10 do
-                none_failed(new_keys(nodes[1], 4, "big"), 5)
+                local items = new_keys(nodes[1], 4, "big")
+                for i = 1, 12 do -- each key has four who wait for it
+                    items[#items + 1] = items[i]
+                end
+                none_failed(items, 5)
             end
             assert(nodes[1]:stats("test").fallbacks > 0)
             nodes[2].proxy:set "pass"
-            -- What was cut is whole in every store.
-            for i = serial - 39, serial do
+            -- What was cut is whole in every store, and was loaded once here.
+            for i = first, serial do
+                assert(nodes[1]:count("asked for big" .. i .. "\n") <= 1, "big" .. i)
                 for _, one in ipairs(nodes) do
                     assert.equal(value_of("big" .. i), one:get("/api?key=big" .. i).body)
                 end
@@ -142,7 +183,9 @@ for _, transport in ipairs { "http", "grpc" } do
             for _ = 1, 10 do
                 none_failed(new_keys(nodes[1], 10), 3)
             end
-            assert(nodes[1]:stats("test").fallbacks > 0)
+            local stats = nodes[1]:stats("test")
+            assert(stats.fallbacks > 0 and stats.peer_errors >= stats.fallbacks, stats.peer_errors .. " errors")
+            assert(nodes[2].proxy:accepted() > 0) -- what spoke it was dropped
             nodes[2].proxy:set "pass"
             node.until_true(function()
                 local before = nodes[2]:stats("test").peer_requests
@@ -197,27 +240,37 @@ for _, transport in ipairs { "http", "grpc" } do
         it("A15: a peer of one byte a second is waited for until the caller's deadline, and no longer", function()
             local nodes = start(2, transport)
             meet(nodes)
+            local before = { { memory_of(nodes[1]) }, { memory_of(nodes[2]) } }
             nodes[2].proxy:set "slow 1"
             local failed, took = ask(new_keys(nodes[1], 20, "big"), 20)
-            assert(took < 3 + 1, took .. " s") -- the group's deadline
+            assert(took < 3 + SLACK, took .. " s") -- the group's deadline
             assert(failed < 20) -- its own keys
-            local status = node.read("/proc/" .. nodes[1].pid .. "/status")
-            local kib = tonumber(status:match("VmRSS:%s+(%d+)"))
-            assert(kib < 1024 * 1024, kib .. " KiB")
+            -- 20 values of 70 KB, and what the sanitizers keep of what was freed.
+            for i, one in ipairs(nodes) do
+                local peak, live = memory_of(one)
+                assert(peak - before[i][1] < 16 * MIB, peak - before[i][1] .. " bytes more")
+                assert(live - before[i][2] < 4 * MIB, live - before[i][2] .. " bytes more")
+            end
             nodes[2].proxy:set "pass"
             node.until_true(function()
                 return (ask(new_keys(nodes[1], 10))) == 0
             end, 20, "a peer that answers again")
         end)
 
-        it("A16: a thousand misses at once at a peer that is dead cost a few connections", function()
-            local nodes = start(2, transport)
-            nodes[2]:kill()
-            nodes[2].proxy:set "drop"
-            none_failed(new_keys(nodes[1], 1000), 10)
-            local count = nodes[2].proxy:accepted()
-            assert(count <= 20, count .. " connections")
-            assert(nodes[1]:count("peer down") >= 1)
-        end)
+        -- Of one worker, beside the probes, which are made off the path of requests. Over HTTP/2 one is for the asks; what nodes tell
+        -- each other each quarter lease has its own. HTTP/1.1 has none to wait for: what is asked in later turns, before the peer is
+        -- known to be dead, has its own.
+        for mode, most in pairs { reset = transport == "grpc" and 4 or 8, drop = 8 } do
+            it(("A16: a thousand misses at once at a peer in mode %s cost at most %d connections"):format(mode, most), function()
+                local nodes = start(2, transport, nil, 1)
+                nodes[2]:kill()
+                nodes[2].proxy:set(mode)
+                none_failed(new_keys(nodes[1], 1000), 10)
+                local count = nodes[2].proxy:accepted()
+                local probes = tonumber(nodes[1]:admin("/metrics").body:match("\nhgcache_peer_probes_total{[^\n]*} (%d+)"))
+                assert(count >= 1 and count <= most + probes, ("%d connections, %d probes"):format(count, probes))
+                assert.equal(1, nodes[1]:count("peer down"))
+            end)
+        end
     end)
 end

@@ -11,6 +11,7 @@
 --   slow N        N bytes a second of what the target answers
 --   loss P        each piece is lost with P percent and sent again as TCP would: 200 ms later, then 400, ...
 --   garbage       what the target answers is other bytes
+--   reset         whoever connects is reset
 
 local node = require "spec.support.node"
 local posix = require "spec.support.posix"
@@ -113,12 +114,14 @@ local function loop(listener, target, control, notes)
         local ready = posix.poll(fds, STEP) or {}
         if (ready[1] or 0) ~= 0 then
             local client = posix.accept(listener)
-            local server = client and posix.connect_start(target)
-            if server then
-                posix.set_nonblocking(client)
+            local server = client and mode ~= "reset" and posix.connect_start(target)
+            if client then
                 local out = assert(io.open(notes, "ab"))
                 out:write(".")
                 out:close()
+            end
+            if server then
+                posix.set_nonblocking(client)
                 links[#links + 1] = {
                     { from = client, to = server, pieces = {}, sent = 0 },
                     { from = server, to = client, pieces = {}, sent = 0, is_answer = true },
