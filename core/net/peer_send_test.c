@@ -298,9 +298,9 @@ static void test_garbage_fails_what_is_under_way(void **state)
 static void test_answer_that_cannot_become_right_fails_at_once(void **state)
 {
     (void)state;
-    static const char head[] = "\0\0\1\1\4\0\0\0\1\x88"; /* :status 200 */
+    static const char head[] = "\0\0\1\1\4\0\0\0\1\x88";                           /* :status 200 */
     static const char *const messages[] = {"\0\0\5\0\0\0\0\0\1\0\xff\xff\xff\xff", /* 4 GiB */
-                                           "\0\0\5\0\0\0\0\0\1\1\0\0\0\0"}; /* compressed */
+                                           "\0\0\5\0\0\0\0\0\1\1\0\0\0\0"};        /* compressed */
     for (size_t i = 0; i < HG_COUNT(messages); i++) {
         struct raw raw;
         char request[4096];

@@ -6,12 +6,15 @@
 #include "node/node.h"
 #include "node/node_impl.h"
 
+/* In `holders`: whoever comes is turned away. One word, so that nobody is while somebody else holds it. */
+#define CLOSED (SIZE_MAX / 2 + 1)
+
 bool hg_generation_hold(struct hg_generation *generation)
 {
     if (generation == NULL)
         return false;
-    atomic_fetch_add(&generation->holders, 1);
-    if (atomic_load(&generation->state) == HG_GENERATION_LIVE)
+    size_t before = atomic_fetch_add(&generation->holders, 1);
+    if ((before & CLOSED) == 0 && atomic_load(&generation->state) == HG_GENERATION_LIVE)
         return true;
     atomic_fetch_sub(&generation->holders, 1);
     return false;
@@ -30,6 +33,22 @@ struct hg_generation *hg_generation_now(struct hg_node *node)
         generation = atomic_load(&node->generation);
     while (!hg_generation_hold(generation)); /* another one serves by now */
     return generation;
+}
+
+void hg_generation_open(struct hg_generation *generation)
+{
+    atomic_fetch_and(&generation->holders, ~CLOSED);
+    atomic_store(&generation->state, HG_GENERATION_LIVE);
+}
+
+bool hg_generation_close(struct hg_generation *generation)
+{
+    size_t nobody = 0;
+    if (atomic_load(&generation->state) != HG_GENERATION_LIVE ||
+        !atomic_compare_exchange_strong(&generation->holders, &nobody, CLOSED))
+        return false;
+    atomic_store(&generation->state, HG_GENERATION_CLOSING);
+    return true;
 }
 
 static bool has_group(const struct hg_generation *generation, const struct hg_group *group)
@@ -197,7 +216,7 @@ int hg_generation_make(struct hg_node *node, const struct hg_node_options *optio
     }
     err = hg_node_scripts_start(node, options, generation, out_error);
     if (err == HG_OK)
-        atomic_store(&generation->state, HG_GENERATION_LIVE);
+        hg_generation_open(generation);
     return err;
 }
 

@@ -56,6 +56,10 @@ struct hg_generation {
 /* NULL is fine. False: it is not there any more. */
 bool hg_generation_hold(struct hg_generation *generation);
 void hg_generation_release(struct hg_generation *generation);
+/* -> LIVE */
+void hg_generation_open(struct hg_generation *generation);
+/* LIVE -> CLOSING, where nobody holds it: from then on nobody can. Else false, and who asks meanwhile gets it. */
+bool hg_generation_close(struct hg_generation *generation);
 
 /* The one that serves, held. */
 struct hg_generation *hg_generation_now(struct hg_node *node);

@@ -15,7 +15,7 @@ static struct hg_node *make_node(void)
 {
     struct hg_node *node = hg_calloc(1, sizeof(*node));
     assert_non_null(node);
-    atomic_store(&node->generations[0].state, HG_GENERATION_LIVE);
+    hg_generation_open(&node->generations[0]);
     atomic_store(&node->generation, &node->generations[0]);
     return node;
 }
@@ -32,12 +32,21 @@ static void test_only_what_is_there_can_be_held(void **state)
     assert_true(hg_generation_hold(first));
     assert_ptr_equal(hg_generation_now(node), first);
     assert_int_equal(atomic_load(&first->holders), 2);
+    assert_false(hg_generation_close(first));
+    hg_generation_release(first);
+    assert_false(hg_generation_close(first));
+    assert_true(hg_generation_hold(first)); /* nothing came of it */
     hg_generation_release(first);
     hg_generation_release(first);
     hg_generation_release(NULL);
-    atomic_store(&first->state, HG_GENERATION_CLOSING);
+    assert_true(hg_generation_close(first));
+    assert_int_equal(atomic_load(&first->state), HG_GENERATION_CLOSING);
     assert_false(hg_generation_hold(first));
-    assert_int_equal(atomic_load(&first->holders), 0);
+    assert_false(hg_generation_close(first));
+    hg_generation_open(first);
+    assert_true(hg_generation_hold(first));
+    assert_int_equal(atomic_load(&first->holders), 1);
+    hg_generation_release(first);
     hg_free(node);
 }
 
@@ -70,7 +79,7 @@ static void test_a_group_is_found_in_the_one_that_serves_or_another(void **state
     before->group_list = list[1];
     now->group_count = before->group_count = 2;
     assert_null(hg_generation_of(node, b)); /* not there yet */
-    atomic_store(&before->state, HG_GENERATION_LIVE);
+    hg_generation_open(before);
     assert_ptr_equal(hg_generation_of(node, a), now);
     assert_ptr_equal(hg_generation_of(node, b), before);
     assert_int_equal(atomic_load(&now->holders), 1);
@@ -117,17 +126,12 @@ static void test_nobody_holds_what_is_cleared(void **state)
         if (atomic_load(&next->state) == HG_GENERATION_LIVE)
             continue; /* still held */
         next->number = turn;
-        atomic_store(&next->state, HG_GENERATION_LIVE);
+        hg_generation_open(next);
         atomic_store(&node->generation, next);
         for (size_t i = 0; i < HG_GENERATIONS_MAX; i++) {
             struct hg_generation *old = &node->generations[i];
-            if (old == next || atomic_load(&old->state) != HG_GENERATION_LIVE)
+            if (old == next || !hg_generation_close(old))
                 continue;
-            atomic_store(&old->state, HG_GENERATION_CLOSING);
-            if (atomic_load(&old->holders) > 0) {
-                atomic_store(&old->state, HG_GENERATION_LIVE);
-                continue;
-            }
             old->number = GONE;
             atomic_store(&old->state, HG_GENERATION_EMPTY);
             cleared++;
@@ -143,12 +147,50 @@ static void test_nobody_holds_what_is_cleared(void **state)
     hg_free(node);
 }
 
+static void *hold_on(void *arg)
+{
+    struct race *race = arg;
+    while (!atomic_load(&race->is_over)) {
+        if (!hg_generation_hold(&race->node->generations[0]))
+            return race;
+        hg_generation_release(&race->node->generations[0]);
+        atomic_fetch_add(&race->reads, 1);
+    }
+    return NULL;
+}
+
+/* Calls of a generation that somebody else still needs are no reason to be turned away from it. */
+static void test_a_close_in_vain_turns_nobody_away(void **state)
+{
+    struct race race = {.node = make_node()};
+    struct hg_generation *held = &race.node->generations[0];
+    pthread_t threads[READERS];
+
+    (void)state;
+    assert_true(hg_generation_hold(held));
+    for (size_t i = 0; i < READERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, hold_on, &race), 0);
+    for (unsigned turn = 0; turn < 10 * TURNS || atomic_load(&race.reads) < 1000; turn++)
+        if (hg_generation_close(held))
+            break;
+    atomic_store(&race.is_over, true);
+    for (size_t i = 0; i < READERS; i++) {
+        void *turned_away;
+        pthread_join(threads[i], &turned_away);
+        assert_null(turned_away);
+    }
+    assert_int_equal(atomic_load(&held->state), HG_GENERATION_LIVE);
+    assert_int_equal(atomic_load(&held->holders), 1);
+    hg_free(race.node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_what_is_there_can_be_held),
         cmocka_unit_test(test_a_group_is_found_in_the_one_that_serves_or_another),
         cmocka_unit_test(test_nobody_holds_what_is_cleared),
+        cmocka_unit_test(test_a_close_in_vain_turns_nobody_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -410,12 +410,16 @@ static bool is_over(struct hg_node *node, struct hg_generation *generation, uint
 static void clear_one(struct hg_node *node, uint64_t now_ms)
 {
     struct aside *clear = &node->reload->clear;
-    for (size_t i = 0; i < HG_GENERATIONS_MAX && !clear->is_running; i++) {
+    struct hg_generation *next = clear->generation; /* closed, and there was no thread for it */
+    if (clear->is_running)
+        return;
+    for (size_t i = 0; i < HG_GENERATIONS_MAX && next == NULL; i++) {
         struct hg_generation *generation = &node->generations[i];
-        if (is_over(node, generation, now_ms) && hg_node_scripts_close(node, generation) &&
-            aside_start(clear, node, generation, run_clear) < 0)
-            atomic_store(&generation->state, HG_GENERATION_LIVE); /* no thread: the next time */
+        if (is_over(node, generation, now_ms) && hg_node_scripts_close(node, generation))
+            next = generation;
     }
+    if (next != NULL)
+        aside_start(clear, node, next, run_clear); /* fails: the next time */
 }
 
 static bool is_shared(const struct hg_node *node, const struct hg_generation *generation,

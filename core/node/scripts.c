@@ -113,15 +113,12 @@ bool hg_node_scripts_close(struct hg_node *node, struct hg_generation *generatio
     struct hg_runtime_stats stats;
 
     pthread_mutex_lock(&node->past_lock);
-    atomic_store(&generation->state, HG_GENERATION_CLOSING);
-    bool is_free = atomic_load(&generation->holders) == 0;
+    bool is_free = hg_generation_close(generation);
     if (is_free) {
         hg_runtime_stats(generation->runtime, &stats);
         stats.threads = stats.running = stats.memory_bytes = stats.sockets = 0;
         stats.postgres_connections = stats.fetch.running = 0;
         add(&node->past, &stats);
-    } else {
-        atomic_store(&generation->state, HG_GENERATION_LIVE);
     }
     pthread_mutex_unlock(&node->past_lock);
     return is_free;
