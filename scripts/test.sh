@@ -182,7 +182,7 @@ step_nodes() {
 
 # Whatever starts threads in its tests: three floors, and the tables that scripts share.
 step_tsan() {
-    local pattern='((net|script|group)_[a-z0-9_]+|base_(shared|metrics|mutex)|node_generation)' targets
+    local pattern='((net|script|group)_[a-z0-9_]+|base_(shared|metrics|mutex)|node_(generation|reload|publish|scripts))' targets
     run configure-tsan 300 cmake --preset tsan "${cmake_options[@]}" || { count "build tsan" 0 0 1; return; }
     targets=$(ninja -C build/tsan -t targets all | grep -oE "^${pattern}_test: phony" | cut -d: -f1)
     # shellcheck disable=SC2086

@@ -22,7 +22,7 @@
 #define GUARD_FAILED   5 /* loads of a group: fewer failures say nothing, unless they open its breaker */
 #define CHANGES_LOGGED 50
 #define BODY_MAX       (1u << 20)
-#define WAIT_MS        10000 /* for a place, while earlier generations end */
+#define WAIT_MS        10000 /* for a place, and for workers that answer with an earlier generation */
 
 /* A thread that does one thing and says that it is done. */
 struct aside {
@@ -263,11 +263,14 @@ static void begin(struct hg_node *node)
     /* A group that is still to be dropped may be in the way of one of its name. */
     if (reload->wanted_ms == 0)
         reload->wanted_ms = now_ms;
-    if (reload->has_to_drop || (place == NULL && now_ms < reload->wanted_ms + WAIT_MS))
+    if ((reload->has_to_drop || place == NULL) && now_ms < reload->wanted_ms + WAIT_MS)
         return;
     reload->wanted_ms = 0;
-    if (place == NULL) {
-        refuse(reload, 503, "too many earlier configurations are still at work, try again later");
+    if (reload->has_to_drop || place == NULL) {
+        refuse(reload, 503,
+               place == NULL
+                   ? "too many earlier configurations are still at work, try again later"
+                   : "a worker still answers with an earlier configuration, try again later");
         return;
     }
     reload->started_ms = now_ms;

@@ -472,8 +472,12 @@ describe("node.reload_guard", function()
     it("rolls back to the configuration before where getters fail more than that", function()
         local n = start([[old = { getter = function() return "old" end },]], GUARD)
         assert.equal("one:1", value(n, "1"))
+        assert.equal("old", value(n, "1", "old"))
         n:configure(failing("two"))
         reloaded(n)
+        posix.until_true(function()
+            return n:stats().groups.old == nil
+        end, 10, "the end of the dropped group")
         local i = 100
         posix.until_true(function()
             i = i + 1
@@ -490,6 +494,7 @@ describe("node.reload_guard", function()
         posix.until_true(function()
             return n:get("/api?group=gone&key=1").status == 404
         end, 10, "the end of the added group")
+        assert.equal(0, n:stats("old").entries) -- nobody told it what changed meanwhile
         assert.equal("old", value(n, "1", "old"))
         assert.equal(3, n:stats().reload.generation)
         -- And it may be reloaded again.
