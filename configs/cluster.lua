@@ -1,6 +1,6 @@
 -- A cluster of equal nodes, one file for all of them:
 --
---   hgcache run configs/cluster.lua hosts=10.0.0.1:8001,10.0.0.2:8001 self=10.0.0.1:8001 token=...
+--   HGCACHE_TOKEN=... hgcache run configs/cluster.lua hosts=10.0.0.1:8001,10.0.0.2:8001 self=10.0.0.1:8001
 --
 -- Without arguments it is three nodes on this machine, of which this is the first.
 
@@ -27,7 +27,7 @@ return {
     cluster = {
         self = "http://" .. (hg.args.self or hosts[1]),
         peers = members,
-        tokens = { hg.args.token }, -- needed as soon as a peer listener is not on loopback
+        tokens = { os.getenv "HGCACHE_TOKEN" }, -- needed as soon as a peer listener is not on loopback
     },
     groups = {
         pages = {

@@ -1,8 +1,9 @@
 -- A node as the package, the container, configs/compose.yaml and configs/kubernetes.yaml start it. Replace groups and routes by
--- yours; the rest is told by arguments, each of which may be left out:
+-- yours; the rest is told by arguments, each of which may be left out, and secrets by the environment, since whoever lists
+-- processes sees arguments:
 --
---   hgcache run node.lua name=n1 api=0.0.0.0:8791 admin=0.0.0.0:8792 admin_token=... \
---       self=10.0.0.1:8001 peer=0.0.0.0:8001 token=... etcd=http://etcd:2379
+--   HGCACHE_TOKEN=... HGCACHE_ADMIN_TOKEN=... hgcache run node.lua name=n1 api=0.0.0.0:8791 admin=0.0.0.0:8792 \
+--       self=10.0.0.1:8001 peer=0.0.0.0:8001 etcd=http://etcd:2379
 --
 -- Without `self` it is a cluster of one. Who the members are: peers=HOST:PORT,HOST:PORT or etcd=URL,URL or dns=NAME
 -- (with SRV records: _SERVICE._tcp.NAME).
@@ -36,12 +37,12 @@ return {
             admin = hg.args.admin or "127.0.0.1:8792",
             peer = hg.args.self and hg.args.peer,
         },
-        admin = { tokens = { hg.args.admin_token } },
+        admin = { tokens = { os.getenv "HGCACHE_ADMIN_TOKEN" } },
     },
     cluster = hg.args.self and {
         self = hg.args.self,
         peers = members(),
-        tokens = { hg.args.token },
+        tokens = { os.getenv "HGCACHE_TOKEN" },
     } or nil,
     groups = {
         scores = {

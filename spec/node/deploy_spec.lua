@@ -41,16 +41,18 @@ local function yaml(path)
     return cjson.decode(text)
 end
 
--- Arguments of the image are arguments of hgcache; the configuration is the one that it holds.
-local function check_arguments(arguments, values)
+-- Arguments of the image are arguments of hgcache; the configuration is the one that it holds. None is a secret: the environment
+-- (env) has those.
+local function check_arguments(arguments, values, env)
     local words = {}
     for i, word in ipairs(arguments) do
         words[i] = word == "/etc/hgcache/config.lua" and "configs/node.lua" or word:gsub("%$[({]([%w_]+)[^)}]*[)}]", values)
         assert.is_nil(words[i]:find("$", 1, true), words[i])
+        assert.is_nil(word:lower():find("token", 1, true), word)
     end
     assert.equal("run", words[1])
     words[1] = "check"
-    local r = node.run(words)
+    local r = node.run(words, { env = env })
     assert.equal(0, r.code, table.concat(words, " ") .. "\n" .. r.err)
     return r.out
 end
@@ -67,7 +69,7 @@ describe("configs/node.lua", function()
         assert.equal(0, node.run({ "check", "configs/node.lua" }).code)
         for i = 1, 2 do
             nodes[i] = node.start { file = "configs/node.lua", wait = false, peer_port = ports[i], args = {
-                name = "n" .. i, self = "127.0.0.1:" .. ports[i], peers = peers, token = "secret" } }
+                name = "n" .. i, self = "127.0.0.1:" .. ports[i], peers = peers }, env = { HGCACHE_TOKEN = "secret" } }
         end
         for i = 1, 2 do
             nodes[i]:wait_ready()
@@ -88,7 +90,7 @@ describe("configs/node.lua", function()
         for i = 1, 4 do
             local port = posix.free_port()
             nodes[i] = node.start { file = "configs/node.lua", wait = false, peer_port = port, args = {
-                name = "n" .. i, self = "localhost:" .. port, etcd = server.url, token = "secret" } }
+                name = "n" .. i, self = "localhost:" .. port, etcd = server.url }, env = { HGCACHE_TOKEN = "secret" } }
         end
         for i = 1, 4 do
             nodes[i]:wait_ready()
@@ -226,7 +228,8 @@ describe("configs/compose.yaml", function()
         local nodes = 0
         for name, service in pairs(services) do
             if name ~= "etcd" then
-                local out = check_arguments(service.command, { HGCACHE_TOKEN = "secret" })
+                assert.is_truthy(service.environment.HGCACHE_TOKEN:find("^%${HGCACHE_TOKEN:%?[^}]+}$"))
+                local out = check_arguments(service.command, {}, { HGCACHE_TOKEN = "secret" })
                 assert.is_truthy(out:find(name .. ":8001", 1, true), out)
                 assert.is_truthy(table.concat(service.command, " "):find("etcd=http://etcd:2379", 1, true))
                 assert.equal("service_healthy", service.depends_on.etcd.condition)
@@ -286,11 +289,13 @@ describe("configs/kubernetes.yaml", function()
     end)
 
     it("has arguments that hold, and probes of pages that there are", function()
-        local values = { POD_IP = "10.0.0.1" }
+        local values, secrets = { POD_IP = "10.0.0.1" }, {}
         for _, variable in ipairs(container.env) do
-            values[variable.name] = values[variable.name] or "value"
+            local is_secret = variable.valueFrom.secretKeyRef ~= nil
+            local into = is_secret and secrets or values
+            into[variable.name] = into[variable.name] or "value"
         end
-        local out = check_arguments(container.args, values)
+        local out = check_arguments(container.args, values, secrets)
         local all = table.concat(container.args, " ")
         assert.is_truthy(all:find("dns=" .. set.spec.serviceName, 1, true))
         assert.is_truthy(out:find("10.0.0.1:" .. port_of "peer", 1, true), out)
