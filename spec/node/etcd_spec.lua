@@ -219,7 +219,7 @@ describe("members in etcd", function()
         assert.equal(1, one:count("members kept"))
     end)
 
-    it("stay while etcd is away, and register anew when it was for longer than their leases", function()
+    it("B2: stay while etcd is away", function()
         local nodes = start(server, 3)
         wait_all(nodes)
         server:kill()
@@ -232,7 +232,11 @@ describe("members in etcd", function()
             return counter(nodes[1], "membership_stale_seconds") < 2
         end)
         assert.equal(names_of(nodes), members_of(nodes[1]))
+    end)
 
+    it("B3: register anew within 5 s of an etcd that stood still for longer than their leases", function()
+        local nodes = start(server, 3)
+        wait_all(nodes)
         server:signal(posix.SIGSTOP)
         local stopped = posix.now()
         until_true(nodes, 30, "longer than a lease", function()
@@ -240,7 +244,7 @@ describe("members in etcd", function()
         end)
         assert.equal(names_of(nodes), members_of(nodes[1]))
         server:signal(posix.SIGCONT)
-        until_true(nodes, 20, "three registered nodes", function()
+        until_true(nodes, 5, "three registered nodes", function()
             local count = 0
             for _ in pairs(server:keys("cache-")) do
                 count = count + 1
@@ -253,7 +257,7 @@ describe("members in etcd", function()
         end
     end)
 
-    it("come back after a lease was revoked, or the prefix wiped, and lose no ring meanwhile", function()
+    it("B4: come back after a lease was revoked, and serve meanwhile", function()
         local nodes = start(server, 3)
         wait_all(nodes)
         local _, entry = next(server:keys("cache-"))
@@ -265,6 +269,11 @@ describe("members in etcd", function()
                 end
             end
         end)
+        wait_all(nodes)
+    end)
+
+    it("B8: come back after the prefix was wiped, and lose no ring meanwhile", function()
+        local nodes = start(server, 3)
         wait_all(nodes)
         local changes = counter(nodes[1], "membership_changes_total")
         server:ctl("del", "--prefix", "cache-")
@@ -279,7 +288,7 @@ describe("members in etcd", function()
         assert.equal(changes, counter(nodes[1], "membership_changes_total"))
     end)
 
-    it("see what changed while history was compacted, and nothing but members", function()
+    it("B9, B10: are those with a name of this prefix and an address, and nothing else", function()
         local nodes = start(server, 2)
         wait_all(nodes)
         local uuid = "-00000000-0000-4000-8000-00000000000"
@@ -298,6 +307,11 @@ describe("members in etcd", function()
         wait_all(nodes, 20, names_of { { member = "127.0.0.1:1" }, nodes[1], nodes[2] })
         server:ctl("del", "cache" .. uuid .. "8")
         wait_all(nodes)
+    end)
+
+    it("B5: see what changed while history was compacted", function()
+        local nodes = start(server, 2)
+        wait_all(nodes)
         -- All history goes while this node cannot look.
         nodes[1]:signal(posix.SIGSTOP)
         for i = 1, 20 do
@@ -306,34 +320,35 @@ describe("members in etcd", function()
         local revision = server:call("/v3/kv/range", { key = "eA==" }).header.revision
         server:ctl("compact", revision)
         nodes[1]:signal(posix.SIGCONT)
-        server:ctl("put", "cache" .. uuid .. "9", "127.0.0.1:2")
+        server:ctl("put", "cache-00000000-0000-4000-8000-000000000009", "127.0.0.1:2")
         wait_all(nodes, 20, names_of { { member = "127.0.0.1:2" }, nodes[1], nodes[2] })
     end)
 
-    it("are another list under another prefix", function()
+    it("B9: are another list under another prefix", function()
         local a = start(server, 1, { prefix = "a" })
         local b = start(server, 1, { prefix = "a-b" })
         wait_all(a)
         wait_all(b)
     end)
 
-    it("need no etcd to start, and are not ready without one", function()
+    it("B1: need no etcd to start, and are not ready without one", function()
         server:kill()
         local one = start_one(server)
         one:wait_log("members not known", 30)
         assert.equal(503, one:admin("/ready").status)
+        assert.equal(200, one:admin("/live").status)
         assert.equal(200, one:get("/api?key=alone").status)
         server:launch()
         wait_all { one }
         assert.equal(0, one:stop())
     end)
 
-    it("use another endpoint where one is gone", function()
+    it("B11: use another endpoint where one is gone", function()
         local nodes = start(server, 1, { etcd = "http://127.0.0.1:" .. posix.free_port(), etcd2 = server.url })
         wait_all(nodes)
     end)
 
-    it("may not be two of one address; who was killed comes back at once", function()
+    it("A17: may not be two of one address; who was killed comes back at once", function()
         local one = start_one(server)
         wait_all { one }
         local port = one.peer_port
@@ -378,7 +393,7 @@ describe("members in etcd", function()
         wait_all(nodes)
     end)
 
-    it("speak TLS with an authority and a certificate of their own, and never without", function()
+    it("B12: speak TLS with an authority and a certificate of their own, and never without", function()
         local pki = tls.pki()
         local name = { names = "DNS:localhost,IP:127.0.0.1" }
         local there, ours, strange = pki:issue("there", name), pki:issue("ours", name), tls.pki()
@@ -452,7 +467,7 @@ end
 describe("an etcd that compacts, lags, stops and forgets", function()
     after_each(node.finish)
 
-    it("is followed as far as it makes sense", function()
+    it("B5, B6, B7, B8: is followed as far as it makes sense", function()
         local port, own = posix.free_port(), posix.free_port()
         local server = fake.http(port, node.dir() .. "/notes", pretend("127.0.0.1:" .. own))
         finally(function()
@@ -477,7 +492,7 @@ describe("an etcd that compacts, lags, stops and forgets", function()
         assert.equal(0, one:stop())
     end)
 
-    it("is not taken for one that forgot us where its list is older than our registration", function()
+    it("B7: is not taken for one that forgot us where its list is older than our registration", function()
         local port, own = posix.free_port(), posix.free_port()
         local lists, key = 0, nil
         local function reply(text)

@@ -1,4 +1,4 @@
--- A19, scaled to a laptop: many clients, one cold key, one load in the whole cluster.
+-- Scaled to a laptop: many clients, one cold key, one load in the whole cluster.
 
 local node = require "spec.support.node"
 local http = require "spec.support.http"
@@ -22,7 +22,7 @@ return {
 describe("a stampede", function()
     after_each(node.finish)
 
-    it("of 1,000 clients on one cold key over three nodes is one load and 1,000 answers", function()
+    it("A19: of 1,000 clients on one cold key over three nodes is one load and 1,000 answers", function()
         local nodes = node.cluster { config = CONFIG }
         local items = {}
         for i = 1, 1000 do
