@@ -19,9 +19,10 @@ struct call {
     struct hg_generation *generation; /* held: route and script are of it, and so is the answer */
     struct hg_exchange *exchange; /* outlives its client: the script reads the request */
     struct hg_node_route *route;  /* of a route's function; else NULL */
-    char remote[HG_PEER_TEXT_MAX], name[24];
-    char message[600];     /* of an error */
-    struct hg_buf headers; /* whole lines that an error had */
+    struct hg_buf headers;        /* whole lines that an error had */
+    char remote[HG_PEER_TEXT_MAX];
+    /* From here on not zeroed: most calls need nothing of it. */
+    char name[24], message[600]; /* of an error */
     /* For a stored value: what hg.serve would say, with the script's headers. */
     struct hg_node_route stored;
     struct hg_config_route stored_config;
@@ -180,13 +181,14 @@ static void on_gone(struct hg_pending *pending, struct hg_exchange *exchange)
 static struct call *call_create(struct hg_front *front, struct hg_exchange *exchange,
                                 struct hg_node_route *route)
 {
-    struct call *call = hg_calloc(1, sizeof(*call));
+    struct call *call = hg_malloc(sizeof(*call));
     struct hg_exchange *kept = call == NULL ? NULL : hg_exchange_keep(exchange);
     if (kept == NULL) {
         hg_free(call);
         HG_COUNT_UP(front->node->counters.no_memory);
         return NULL;
     }
+    memset(call, 0, offsetof(struct call, name));
     hg_buf_init(&call->headers, SIZE_MAX);
     call->pending.gone = on_gone;
     call->front = front;
@@ -195,13 +197,11 @@ static struct call *call_create(struct hg_front *front, struct hg_exchange *exch
     call->exchange = kept;
     call->route = route;
     hg_exchange_remote(kept, call->remote);
-    call->call = (struct hg_route_call){
-        .request = kept->request,
-        .remote = call->remote,
-        .timeout_ms = PAGE_TIMEOUT_MS,
-        .home = front->loop,
-        .done = on_done,
-    };
+    call->call.request = kept->request;
+    call->call.remote = call->remote;
+    call->call.timeout_ms = PAGE_TIMEOUT_MS;
+    call->call.home = front->loop;
+    call->call.done = on_done;
     return call;
 }
 

@@ -310,35 +310,37 @@ static void take_stored(lua_State *L, struct hg_route_call *call, int index)
 
     lua_pushliteral(L, "group");
     lua_rawget(L, index);
+    if (lua_type(L, -1) != LUA_TSTRING) {
+        lua_pop(L, 1);
+        return;
+    }
     lua_pushliteral(L, "key");
     lua_rawget(L, index);
-    const char *group = lua_type(L, -2) == LUA_TSTRING ? lua_tolstring(L, -2, &group_len) : NULL;
+    const char *group = lua_tolstring(L, -2, &group_len);
     const char *key = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &key_len) : NULL;
-    if (group != NULL) {
-        if (key == NULL)
-            luaL_error(L, "hg.reply: group without a key");
-        if (call->kind == HG_CALL_ERROR)
-            luaL_error(L, "a page of an error cannot be a stored value");
-        if (strlen(group) != group_len)
-            luaL_error(L, "hg.reply: no such group");
-        int err = hg_buf_append(&call->stored_key, key, key_len);
-        call->stored_group = err == HG_OK ? hg_strndup(group, group_len) : NULL;
-        if (call->stored_group == NULL)
-            luaL_error(L, "the key: %s", hg_err_text(err == HG_OK ? HG_ENOMEM : err));
-    }
+    if (key == NULL)
+        luaL_error(L, "hg.reply: group without a key");
+    if (call->kind == HG_CALL_ERROR)
+        luaL_error(L, "a page of an error cannot be a stored value");
+    if (strlen(group) != group_len)
+        luaL_error(L, "hg.reply: no such group");
+    int err = hg_buf_append(&call->stored_key, key, key_len);
+    call->stored_group = err == HG_OK ? hg_strndup(group, group_len) : NULL;
+    if (call->stored_group == NULL)
+        luaL_error(L, "the key: %s", hg_err_text(err == HG_OK ? HG_ENOMEM : err));
     lua_pop(L, 2);
 }
 
-static bool is_kind(lua_State *L, int index, const char *wanted)
+/* What a description from the library is of, at index; "" for anything else. The text is the library's own. */
+static const char *kind_of(lua_State *L, int index)
 {
     if (!lua_istable(L, index))
-        return false;
+        return "";
     lua_pushliteral(L, "__hgcache");
     lua_rawget(L, index);
-    const char *kind = lua_tostring(L, -1);
-    bool is = kind != NULL && strcmp(kind, wanted) == 0;
-    lua_pop(L, 1);
-    return is;
+    const char *kind = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    lua_pop(L, 1); /* the table has it still */
+    return kind;
 }
 
 struct conversion {
@@ -364,11 +366,12 @@ static int convert(lua_State *L)
         call->is_allowed = lua_toboolean(L, 1);
         return 0;
     }
-    if (call->may_serve && is_kind(L, 1, "native")) {
+    const char *kind = kind_of(L, 1);
+    if (call->may_serve && strcmp(kind, "native") == 0) {
         call->is_native = true;
         return 0;
     }
-    if (is_kind(L, 1, "reply")) {
+    if (strcmp(kind, "reply") == 0) {
         take_stored(L, call, 1);
         spread_reply(L, call, 1);
         lua_remove(L, 1);
