@@ -110,7 +110,7 @@ static void push_meta(lua_State *L, const struct hg_result *result, uint64_t now
 }
 
 /* value, meta, or nil, message, code.   [-0, +2|+3, m] */
-int hg_lib_push_result(lua_State *L, const struct hg_result *result)
+int hg_lib_push_result(lua_State *L, const struct hg_result *result, uint64_t now_ms)
 {
     const struct hg_value *value = result->value;
 
@@ -120,7 +120,7 @@ int hg_lib_push_result(lua_State *L, const struct hg_result *result)
     switch (hg_value_status(value)) {
     case HG_STATUS_VALUE:
         lua_pushlstring(L, data.len > 0 ? data.data : "", data.len);
-        push_meta(L, result, hg_clock_boot_ms());
+        push_meta(L, result, now_ms);
         return 2;
     case HG_STATUS_NOT_FOUND:
         lua_pushnil(L);
@@ -150,6 +150,25 @@ struct get_op {
     struct hg_hold stale; /* what on_timeout = "stale" found */
 };
 
+/* Most gets need none after all: then it is kept for the next one. */
+static struct get_op *take_op(struct hg_thread *thread)
+{
+    struct get_op *op = thread->spare_get;
+    thread->spare_get = NULL;
+    if (op == NULL)
+        op = hg_malloc(sizeof(*op));
+    if (op != NULL)
+        *op = (struct get_op){.thread = thread};
+    return op;
+}
+
+static void give_op_back(struct get_op *op)
+{
+    struct hg_thread *thread = op->thread;
+    hg_free(thread->spare_get);
+    thread->spare_get = op;
+}
+
 static bool get_give_up(struct hg_op *op)
 {
     struct get_op *get = hg_container_of(op, struct get_op, op);
@@ -167,7 +186,7 @@ static void get_destroy(struct hg_op *op)
 static int push_answer(lua_State *L, struct hg_task *task, void *ud)
 {
     (void)task;
-    return hg_lib_push_result(L, ud);
+    return hg_lib_push_result(L, ud, hg_clock_boot_ms());
 }
 
 static void get_expired(struct hg_op *op, struct hg_task *task)
@@ -219,18 +238,17 @@ static int l_get(lua_State *L)
     struct hg_task *task = hg_task_check_wait(L, "group:get");
     struct hg_result result = {0};
 
-    struct get_op *op = hg_calloc(1, sizeof(*op));
+    struct get_op *op = take_op(thread);
     if (op == NULL)
         return push_failure(L, HG_ENOMEM);
     op->op.give_up = get_give_up;
     op->op.expired = get_expired;
     op->op.destroy = get_destroy;
-    op->thread = thread;
     op->waiter.loop = &thread->loop;
     op->waiter.answer = on_answer;
     hg_hold_init(&op->stale);
     if (!hg_thread_enter_core(thread, task)) {
-        hg_free(op);
+        give_op_back(op);
         return luaL_error(L, "this load is over");
     }
     uint64_t now_ms = hg_clock_boot_ms();
@@ -249,10 +267,10 @@ static int l_get(lua_State *L)
     hg_thread_leave_core(thread);
     if (rc == HG_PENDING)
         return hg_task_wait(L, task, &op->op, deadline_ms);
-    hg_free(op);
+    give_op_back(op);
     if (rc < 0 && result.value == NULL)
         return push_failure(L, rc);
-    return hg_lib_push_result(L, &result);
+    return hg_lib_push_result(L, &result, now_ms);
 }
 
 /*
@@ -279,7 +297,7 @@ static int l_peek(lua_State *L)
         lua_pushliteral(L, "not_found");
         return 3;
     }
-    return rc < 0 && result.value == NULL ? push_failure(L, rc) : hg_lib_push_result(L, &result);
+    return rc < 0 && result.value == NULL ? push_failure(L, rc) : hg_lib_push_result(L, &result, get.now_ms);
 }
 
 /* A write that waits for the cluster. */

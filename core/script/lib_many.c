@@ -77,7 +77,7 @@ static int push_all(lua_State *L, struct hg_task *task, void *ud)
     int values = lua_gettop(L) - 1, errors = values + 1;
     for (size_t i = 0; i < many->count; i++) {
         struct one *one = &many->ones[i];
-        int pushed = hg_lib_push_result(L, &one->result);
+        int pushed = hg_lib_push_result(L, &one->result, hg_clock_boot_ms());
         bool is_found = pushed == 2;
         bool is_absent = !is_found && one->result.value != NULL &&
                          hg_value_status(one->result.value) == HG_STATUS_NOT_FOUND;

@@ -131,6 +131,7 @@ struct hg_thread {
     atomic_bool has_returned;   /* dead, and its loop has been told to stop */
     atomic_bool has_stopped;    /* told to stop and did */
     atomic_size_t memory_bytes; /* of the VM, as its loop last saw it */
+    void *spare_get;            /* lib_group.c */
     bool is_taking;             /* tasks of its pool, one after the other; its own thread only */
     atomic_uint change_count;   /* writes under way that will come back to the loop */
     struct hg_mail wake, stop;
@@ -462,7 +463,7 @@ const char *hg_convert_duration(lua_State *L, int index, uint64_t *out_ms);
 /* lib_group.c, for the other files of hg.group: the group and its thread, or raises. */
 struct hg_group *hg_lib_check_group(lua_State *L, const char *method, struct hg_thread **out_thread);
 /* value, meta, or nil, message, code.   [-0, +2|+3, m] */
-int hg_lib_push_result(lua_State *L, const struct hg_result *result);
+int hg_lib_push_result(lua_State *L, const struct hg_result *result, uint64_t now_ms);
 /* opts.timeout of a call, or HG_FOREVER; raises. */
 uint64_t hg_lib_check_timeout(lua_State *L, int index);
 int hg_lib_get_many(lua_State *L); /* lib_many.c */

@@ -387,6 +387,7 @@ bool hg_thread_destroy(struct hg_thread *thread)
     hg_tls_context_destroy(thread->tls);
     hg_vm_destroy(thread->vm);
     pthread_mutex_destroy(&thread->lock);
+    hg_free(thread->spare_get);
     hg_free(thread);
     return true;
 }
