@@ -8,6 +8,8 @@ local tls = require "spec.support.tls"
 local fake = require "spec.support.fake"
 local digest = require "hgcache.digest"
 
+local STOPPED_SECONDS = tonumber(os.getenv "HGCACHE_ETCD_STOPPED_SECONDS" or 5)
+
 if not etcd.is_there() then
     print("etcd_spec: no etcd here: scripts/setup.sh test")
     return
@@ -239,8 +241,8 @@ describe("members in etcd", function()
         wait_all(nodes)
         server:signal(posix.SIGSTOP)
         local stopped = posix.now()
-        until_true(nodes, 30, "longer than a lease", function()
-            return posix.now() - stopped > 5
+        until_true(nodes, STOPPED_SECONDS + 30, "longer than a lease", function()
+            return posix.now() - stopped > STOPPED_SECONDS
         end)
         assert.equal(names_of(nodes), members_of(nodes[1]))
         server:signal(posix.SIGCONT)
