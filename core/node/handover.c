@@ -18,6 +18,7 @@
 #define KEYS_MAX  262144 /* of a node, all groups together */
 #define BYTES_MAX ((size_t)64 << 20) /* gathered for one member */
 #define ROUND_MS  5000   /* of one message; the drain's own limit ends all of it */
+#define DOWN_MS   1000   /* of one to a member that was down when last seen: it may be the one that has just come back */
 
 struct member {
     struct hg_buf asks; /* gathered */
@@ -124,8 +125,7 @@ static void add_key(void *ctx, struct hg_bytes key)
     struct member *member = &handover->members[index];
     struct hg_peer_request ask = {
         .group = hg_bytes_str(hg_group_name(group)), .key = key, .takes_over = true};
-    if (!member->is_lost && hg_peer_is_up(view->peers[index]) &&
-        hg_peer_asks_append(&ask, &member->asks) == HG_OK)
+    if (!member->is_lost && hg_peer_asks_append(&ask, &member->asks) == HG_OK)
         member->count++;
     else
         HG_COUNT_UP(handover->node->counters.handover_left_out);
@@ -179,6 +179,7 @@ static int tell(struct handover *handover, size_t index)
 {
     struct member *member = &handover->members[index];
     struct hg_worker *worker = worker_of(handover);
+    struct hg_peer *peer = handover->view->peers[index];
     struct hg_bytes all = hg_buf_bytes(&member->asks), part;
     struct hg_bytes rest = hg_bytes(all.data + member->told, all.len - member->told), from = rest;
     struct message *message = hg_malloc(sizeof(*message));
@@ -203,9 +204,9 @@ static int tell(struct handover *handover, size_t index)
         *message = (struct message){handover, index, count};
         err = worker->client == NULL
                   ? HG_ECANCELED
-                  : hg_peer_client_send(worker->client, handover->view->peers[index], "POST",
-                                        path.data, hg_bytes(from.data, len), ROUND_MS, on_answer,
-                                        message);
+                  : hg_peer_client_send(worker->client, peer, "POST", path.data,
+                                        hg_bytes(from.data, len),
+                                        hg_peer_is_up(peer) ? ROUND_MS : DOWN_MS, on_answer, message);
     }
     hg_buf_finish(&path);
     if (err < 0)

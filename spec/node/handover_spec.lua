@@ -8,7 +8,7 @@ local CONFIG = [[
 return {
     node = { listen = listen(), drain_delay = "200ms", workers = tonumber(hg.args.workers or "2") },
     cluster = { self = "http://127.0.0.1:" .. hg.args.peer_port, peers = hg.file(hg.args.members),
-        timeout = "500ms", lease = hg.args.lease or "2s" },
+        timeout = hg.args.timeout or "500ms", transport = hg.args.transport, lease = hg.args.lease or "2s" },
     groups = { test = { ttl = "10m", capacity = "64MiB", policy = hg.args.policy, getter = function(key)
         return key .. (" value"):rep(10), { tags = { "t" .. #key } }
     end } },
@@ -142,5 +142,38 @@ describe("a newcomer", function()
             ask_all(nodes, asked, asked + 9)
             return peeks(nodes) > now
         end, 20, "peeks")
+    end)
+end)
+
+describe("a node that leaves", function()
+    after_each(node.finish)
+
+    it("tells its keys to a member that it takes for down but is there again", function()
+        local members = node.dir() .. "/members-down"
+        local ports, nodes = { { peer_port = posix.free_port() }, { peer_port = posix.free_port() } }, {}
+        write_members(members, ports)
+        local function start(i) -- after a failure it is not probed before the test is over
+            nodes[i] = node.start { config = CONFIG, wait = false, peer_port = ports[i].peer_port,
+                args = { peer_port = ports[i].peer_port, members = members, timeout = "60s", transport = "http" } }
+            nodes[i].peer_port = ports[i].peer_port
+        end
+        start(1)
+        start(2)
+        wait_members(nodes, 2)
+        ask_all({ nodes[1] }, 1, 200)
+        nodes[2]:signal(posix.SIGKILL)
+        nodes[2]:wait_exit()
+        ask_all({ nodes[1] }, 201, 400)
+        node.until_true(function()
+            return nodes[1]:log():find("peer down", 1, true)
+        end, 20, "a peer that is down")
+        nodes[1]:signal(posix.SIGSTOP) -- it hears nothing of the other's return
+        start(2)
+        wait_members({ nodes[2] }, 2)
+        nodes[1]:signal(posix.SIGTERM)
+        nodes[1]:signal(posix.SIGCONT)
+        assert.equal(0, nodes[1]:wait_exit().code)
+        local handed = tonumber(nodes[1]:settled_log():match("keys handed over name=%S+ keys=(%d+)"))
+        assert(handed > 100, "handed over " .. tostring(handed)) -- about half of what there is is its own
     end)
 end)
