@@ -51,7 +51,6 @@ int hg_node_scripts_start(struct hg_node *node, const struct hg_node_options *op
         .budget_ms = config->script_budget_ms,
         .pools = config->pools,
         .pool_count = config->pool_count,
-        .groups = node->groups,
         .group_list = generation->group_list,
         .group_pools = group_pools,
         .group_count = generation->group_count,

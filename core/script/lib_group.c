@@ -24,6 +24,18 @@ static struct box *check_box(lua_State *L)
     return luaL_checkudata(L, 1, HG_MT_GROUP);
 }
 
+/* Of this configuration, which holds it: another one's may go while the handle stays. */
+static struct hg_group *find_group(const struct hg_runtime *runtime, const struct box *box)
+{
+    struct hg_bytes name = hg_bytes(box->name, box->name_len);
+
+    for (size_t i = 0; i < runtime->group_count; i++)
+        if (runtime->group_list[i] != NULL &&
+            hg_bytes_eq(hg_bytes_str(runtime->group_names[i]), name))
+            return runtime->group_list[i];
+    return NULL;
+}
+
 /* The group and its thread, or raises. */
 struct hg_group *hg_lib_check_group(lua_State *L, const char *method, struct hg_thread **out_thread)
 {
@@ -33,8 +45,7 @@ struct hg_group *hg_lib_check_group(lua_State *L, const char *method, struct hg_
     if (vm->is_loading || vm->thread == NULL || vm->thread->resuming == NULL)
         luaL_error(L, "%s cannot be used while the configuration is loading", method);
     if (box->group == NULL && hg_thread_enter_core(vm->thread, NULL)) {
-        box->group =
-            hg_groups_find(vm->thread->runtime->groups, hg_bytes(box->name, box->name_len));
+        box->group = find_group(vm->thread->runtime, box);
         hg_thread_leave_core(vm->thread);
     }
     if (box->group == NULL)

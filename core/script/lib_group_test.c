@@ -66,6 +66,26 @@ static void test_depth_is_bounded(void **state)
     world_finish(&world);
 }
 
+/* It may be freed while this configuration serves, which does not hold it. */
+static void test_a_group_of_another_configuration_is_none(void **state)
+{
+    struct world world;
+    struct hg_group *other;
+    (void)state;
+    start(&world, CHUNK("k.any = function() return select(2, pcall(hg.group('third').peek, "
+                        "hg.group('third'), 'k')) end"));
+    struct hg_group_config config = world.group_config;
+    config.name = "third";
+    assert_int_equal(hg_groups_add(world.groups_all, &config, &other), HG_OK);
+    struct answer answer = get(&world, "there");
+    assert_non_null(strstr(answer.data, "no such group 'third'"));
+    hg_groups_drop(world.groups_all, other);
+    hg_group_destroy(other);
+    answer = get(&world, "gone");
+    assert_non_null(strstr(answer.data, "no such group 'third'"));
+    world_finish(&world);
+}
+
 static void test_nested_get_has_its_own_timeout(void **state)
 {
     struct world world;
@@ -267,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_getter_gets_other_keys),
         cmocka_unit_test(test_recursive_loads_are_errors),
         cmocka_unit_test(test_depth_is_bounded),
+        cmocka_unit_test(test_a_group_of_another_configuration_is_none),
         cmocka_unit_test(test_nested_get_has_its_own_timeout),
         cmocka_unit_test(test_task_that_dies_leaves_the_flight_it_waited_on),
         cmocka_unit_test(test_misuse_raises_at_the_callers_line),

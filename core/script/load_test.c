@@ -482,7 +482,6 @@ static void test_data_that_differs_between_states_is_refused(void **state)
         .vm = {.file = world.file, .memory_bytes = 64 << 20},
         .pools = &pool_config,
         .pool_count = 1,
-        .groups = world.groups_all,
         .group_list = (struct hg_group *[]){hg_groups_at(world.groups_all, 0)},
         .group_pools = pools,
         .group_count = 1,

@@ -145,7 +145,6 @@ int hg_runtime_create(const struct hg_runtime_config *config, struct hg_runtime 
         return HG_ENOMEM;
     runtime->budget_ms = config->budget_ms > 0 ? config->budget_ms : 100;
     runtime->is_inline = config->is_inline;
-    runtime->groups = config->groups;
     runtime->control = config->control;
     runtime->change = config->change;
     runtime->change_ctx = config->change_ctx;

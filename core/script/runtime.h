@@ -54,7 +54,6 @@ struct hg_runtime_config {
     uint64_t budget_ms;                /* default 100 */
     const struct hg_pool_config *pools;
     size_t pool_count;
-    struct hg_groups *groups;          /* borrowed */
     /* The groups of this configuration, borrowed, and the name of each one's pool, by hg_group_index; NULL: none of that index. */
     struct hg_group *const *group_list;
     const char *const *group_pools;

@@ -199,7 +199,6 @@ struct hg_runtime {
     struct hg_vm_config vm_config; /* everything in it is ours */
     uint64_t budget_ms;
     bool is_inline;
-    struct hg_groups *groups;
     struct hg_vm *control;
     uint64_t fingerprint;
     struct hg_group **group_list; /* by index; NULL, and so are the next two: there is none */

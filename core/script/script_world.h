@@ -210,7 +210,6 @@ static UNUSED void world_start(struct world *world, const char *text)
         .budget_ms = world->budget_ms,
         .pools = pool_config,
         .pool_count = 2,
-        .groups = world->groups_all,
         .group_list = list,
         .group_pools = pools,
         .group_count = count,
