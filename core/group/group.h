@@ -279,7 +279,10 @@ uint64_t hg_groups_standstills(const struct hg_groups *groups); /* a counter */
 /* Nothing is stored and nothing flies. */
 bool hg_groups_is_empty(struct hg_groups *groups);
 
-/* Frees expired entries, at most max_rows rows of each shard's table. Call a few times a second. Returns entries freed. */
+/*
+ * Frees expired entries in at most max_rows rows of its tables together, each shard's share of them and at least one. Call a
+ * few times a second. Returns entries freed.
+ */
 size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_rows);
 
 void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats);

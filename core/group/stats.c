@@ -34,13 +34,13 @@ void hg_group_stats(struct hg_group *group, struct hg_group_stats *out_stats)
 
 size_t hg_group_expire_step(struct hg_group *group, uint64_t now_ms, size_t max_rows)
 {
-    size_t freed = 0;
+    size_t freed = 0, share = max_rows / group->shard_count;
 
     hg_group_saw(group, now_ms);
     for (unsigned i = 0; i < group->shard_count; i++) {
         struct hg_shard *shard = &group->shards[i];
         hg_shard_lock(shard);
-        freed += hg_store_expire_step(&shard->store, now_ms, max_rows);
+        freed += hg_store_expire_step(&shard->store, now_ms, share > 0 ? share : 1);
         hg_shard_unlock(shard);
     }
     return freed;

@@ -52,6 +52,35 @@ static void test_expired_entries_are_swept(void **state)
     fake_finish(&fake);
 }
 
+/* What a step looks at does not grow with the number of shards; the next one goes on where it ended. */
+static void test_shards_share_the_rows_of_a_step(void **state)
+{
+    struct fake fake;
+    char key[16];
+
+    (void)state;
+    fake_init(&fake);
+    fake.config.shards = 16;
+    fake.config.capacity_bytes = 1 << 20;
+    fake_start(&fake);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        fill(&fake, key, "v");
+    }
+    fake.now_ms += 60000;
+    size_t freed = hg_group_expire_step(fake.group, fake.now_ms, 16);
+    assert_in_range(freed, 16, 400);
+    for (int i = 0; i < 100 && freed < 2000; i++)
+        freed += hg_group_expire_step(fake.group, fake.now_ms, 16);
+    assert_int_equal(freed, 2000);
+    fill(&fake, "late", "v");
+    fake.now_ms += 60000;
+    for (int i = 0; i < 100 && freed < 2001; i++)
+        freed += hg_group_expire_step(fake.group, fake.now_ms, 1); /* each has a row at least */
+    assert_int_equal(freed, 2001);
+    fake_finish(&fake);
+}
+
 static void test_evictions_are_counted(void **state)
 {
     struct fake fake;
@@ -183,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counters_add_up_and_gauges_follow),
         cmocka_unit_test(test_expired_entries_are_swept),
+        cmocka_unit_test(test_shards_share_the_rows_of_a_step),
         cmocka_unit_test(test_evictions_are_counted),
         cmocka_unit_test(test_explain_tells_entry_flight_and_owner),
         cmocka_unit_test(test_explain_tells_what_became_of_a_key),

@@ -17,7 +17,9 @@
 #define LAST_REQUEST_MS                                                                            \
     1000 /* for the request of a connection that was accepted last; idle ones are closed before */
 #define LEAVE_MS    3000 /* for discovery to take our name back; a lease does it later */
-#define EXPIRE_ROWS 512  /* of each shard, each time: a bounded step, of about 4,000 entries */
+/* A bounded step of the search for what has expired: of a shard about 4,000 entries, of a group 130,000, some 5 ms. */
+#define EXPIRE_ROWS_SHARD 512
+#define EXPIRE_ROWS_MAX   16384
 
 void hg_node_exit_now(struct hg_node *node, const char *why)
 {
@@ -216,7 +218,8 @@ static void on_housekeeping(uv_timer_t *timer)
         struct hg_group *group = hg_groups_at(node->groups, i);
         if (group == NULL)
             continue;
-        hg_group_expire_step(group, now_ms, EXPIRE_ROWS);
+        size_t rows = EXPIRE_ROWS_SHARD * (size_t)hg_group_shard_count(group);
+        hg_group_expire_step(group, now_ms, rows < EXPIRE_ROWS_MAX ? rows : EXPIRE_ROWS_MAX);
         hg_group_trim(group, now_ms);
     }
     hg_node_members_tick(node);
