@@ -220,6 +220,8 @@ static void on_built(struct hg_mail *mail)
     pthread_join(build->thread, NULL);
     build->is_running = false;
     build->generation = NULL;
+    if (reload->wanted_ms != 0) /* its wait begins here */
+        reload->wanted_ms = hg_clock_boot_ms();
     if (err < 0)
         atomic_store(&next->state, HG_GENERATION_CLOSING); /* its guards are still to go */
     else

@@ -142,6 +142,33 @@ static void test_a_reload_does_not_wait_for_ever_for_who_answers_with_another(vo
     stop(node);
 }
 
+/* The time that a build took is none that a signal meanwhile has waited for a place. */
+static void test_a_signal_during_a_long_build_has_its_whole_wait(void **state)
+{
+    struct hg_node *node = start(GROUP("a", "10m") "," GROUP("b", "10m"));
+    struct asked asked;
+
+    (void)state;
+    uint64_t now_ms = hg_clock_boot_ms();
+    hg_clock_hold(now_ms, now_ms);
+    atomic_fetch_add(&node->generations[0].holders, 1);
+    atomic_fetch_add(&node->generations[0].fronts, 1);
+    write_file(GROUP("a", "10m"));
+    ask(node, &asked);
+    turn(node);
+    hg_reload_by_signal(node);
+    hg_clock_hold(now_ms + WAIT_MS, now_ms);
+    must_be_answered(node, &asked, 200, "groups.b: dropped");
+    for (int i = 0; i < 10; i++)
+        turn(node);
+    assert_int_equal(stats_of(node).refused, 0);
+    atomic_fetch_sub(&node->generations[0].fronts, 1);
+    atomic_fetch_sub(&node->generations[0].holders, 1);
+    turn_until(node, stats_of(node).generation == 3);
+    hg_clock_release();
+    stop(node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +176,7 @@ int main(void)
         cmocka_unit_test(test_a_broken_file_changes_nothing),
         cmocka_unit_test(test_one_at_a_time_and_a_signal_meanwhile_is_done_afterwards),
         cmocka_unit_test(test_a_reload_does_not_wait_for_ever_for_who_answers_with_another),
+        cmocka_unit_test(test_a_signal_during_a_long_build_has_its_whole_wait),
     };
     return cmocka_run_group_tests(tests, test_node_begin, test_node_end);
 }
