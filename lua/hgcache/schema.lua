@@ -387,7 +387,7 @@ M.group = {
     field("capacity", T.size(), { default = "64MiB", help = "bytes an entry really costs, main and hot together" }),
     field("shards", T.integer { min = 1, max = 1024, auto = 0 },
         { default = "auto",
-            help = "lock shards; 1 = one exact order; auto: 512 for each worker, at most 1024, each of at least 1 MiB" }),
+            help = "lock shards; 1 = one exact order; auto: 1 for one worker, else 512 for each, up to 1024, of at least 1 MiB" }),
     field("policy", policy, { default = "lru", help = "what is evicted first" }),
     field("ttl", T.duration { forever = true }, { default = false, help = "lifetime; 0 = do not store" }),
     field("ttl_jitter", T.number(0, 1),

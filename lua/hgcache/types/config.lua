@@ -95,7 +95,7 @@
 
 ---@class hgcache.config.group
 ---@field capacity? integer|string # bytes an entry really costs, main and hot together, default `"64MiB"`
----@field shards? integer|"auto" # lock shards; 1 = one exact order; auto: 512 for each worker, at most 1024, each of at least 1 MiB, default `"auto"`
+---@field shards? integer|"auto" # lock shards; 1 = one exact order; auto: 1 for one worker, else 512 for each, up to 1024, of at least 1 MiB, default `"auto"`
 ---@field policy? "lru"|"fifo"|"random"|"clock"|"sampled-lru"|"lfu"|"sieve"|"s3-fifo"|"w-tinylfu"|"arc"|hgcache.policy # what is evicted first, default `"lru"`
 ---@field ttl? number|string|false # lifetime; 0 = do not store, default `false`
 ---@field ttl_jitter? number # share of the lifetime by which it is shortened at random, default `0.1`
