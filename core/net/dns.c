@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "net/clock.h"
 
@@ -18,9 +19,12 @@
 
 struct asked {
     bool is_done;
-    int err, status; /* status: c-ares's */
-    struct hg_bytes message;
+    int err, status;       /* status: c-ares's */
+    struct hg_bytes found; /* owned: the message, or the addresses */
 };
+
+typedef void (*begin_fn)(ares_channel channel, const struct hg_dns_question *question,
+                         struct asked *asked);
 
 static int err_from_ares(int status)
 {
@@ -62,7 +66,58 @@ static void on_answer(void *ctx, int status, int timeouts, unsigned char *data, 
         return;
     }
     memcpy(copy, data, (size_t)len);
-    asked->message = hg_bytes(copy, (size_t)len);
+    asked->found = hg_bytes(copy, (size_t)len);
+}
+
+static void begin_records(ares_channel channel, const struct hg_dns_question *question,
+                          struct asked *asked)
+{
+    if (question->searches)
+        ares_search(channel, question->name, ns_c_in, (int)question->type, on_answer, asked);
+    else
+        ares_query(channel, question->name, ns_c_in, (int)question->type, on_answer, asked);
+}
+
+static int add_address(struct hg_buf *buf, const struct sockaddr *address)
+{
+    char text[INET6_ADDRSTRLEN];
+    const void *bytes = address->sa_family == AF_INET6
+                            ? (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr
+                            : (const void *)&((const struct sockaddr_in *)address)->sin_addr;
+
+    inet_ntop(address->sa_family, bytes, text, sizeof(text));
+    return hg_buf_append(buf, text, strlen(text) + 1);
+}
+
+static void on_addresses(void *ctx, int status, int timeouts, struct ares_addrinfo *found)
+{
+    struct asked *asked = ctx;
+    struct hg_buf buf;
+    (void)timeouts;
+
+    asked->is_done = true;
+    asked->status = status;
+    asked->err = err_from_ares(status);
+    if (asked->err < 0)
+        return;
+    hg_buf_init(&buf, HG_DNS_ADDRESSES_BYTES);
+    for (const struct ares_addrinfo_node *it = found->nodes; it != NULL && asked->err == HG_OK;
+         it = it->ai_next)
+        asked->err = add_address(&buf, it->ai_addr);
+    ares_freeaddrinfo(found);
+    if (asked->err == HG_OK)
+        asked->found.data = hg_buf_take(&buf, &asked->found.len);
+    hg_buf_finish(&buf);
+}
+
+static void begin_addresses(ares_channel channel, const struct hg_dns_question *question,
+                            struct asked *asked)
+{
+    struct ares_addrinfo_hints hints = {
+        .ai_flags = ARES_AI_NOSORT,
+        .ai_family = question->type == HG_DNS_AAAA ? AF_INET6 : AF_INET,
+    };
+    ares_getaddrinfo(channel, question->name, NULL, &hints, on_addresses, asked);
 }
 
 /* Until c-ares wants to be called, something arrives, or STEP_MS. */
@@ -95,15 +150,11 @@ static void turn(ares_channel channel)
     ares_process_fd(channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD); /* what took too long */
 }
 
-static int ask(ares_channel channel, struct hg_dns_question *question, struct asked *asked)
+static int wait_for(ares_channel channel, struct hg_dns_question *question, struct asked *asked)
 {
     uint64_t until_ms = hg_clock_boot_ms() + HG_DNS_PATIENCE_MS;
     bool is_late = false;
 
-    if (question->searches)
-        ares_search(channel, question->name, ns_c_in, (int)question->type, on_answer, asked);
-    else
-        ares_query(channel, question->name, ns_c_in, (int)question->type, on_answer, asked);
     while (!asked->is_done) {
         is_late = hg_clock_boot_ms() >= until_ms;
         if (is_late || atomic_load(&question->is_over))
@@ -118,7 +169,7 @@ static const char *text_of(int err, int status)
 {
     if (err == HG_ETIMEDOUT)
         return "no DNS server answered in time";
-    if (err == HG_ENOMEM)
+    if (err == HG_ENOMEM || err == HG_ETOOBIG)
         return hg_err_text(err);
     /* c-ares has one code for both where it asked several. */
     if (status == ARES_ECONNREFUSED)
@@ -126,8 +177,8 @@ static const char *text_of(int err, int status)
     return ares_strerror(status);
 }
 
-int hg_dns_ask(struct hg_dns_question *question, struct hg_bytes *out_message, char *error,
-               size_t error_size)
+static int ask(struct hg_dns_question *question, begin_fn begin, struct hg_bytes *out_found,
+               char *error, size_t error_size)
 {
     bool is_named = question->server[0] != '\0';
     struct ares_options options = {.timeout = ATTEMPT_MS, .tries = ATTEMPTS};
@@ -148,13 +199,26 @@ int hg_dns_ask(struct hg_dns_question *question, struct hg_bytes *out_message, c
         snprintf(error, error_size, "%s is no address of a DNS server", question->server);
         return HG_EADDR;
     }
-    int err = ask(channel, question, &asked);
+    begin(channel, question, &asked);
+    int err = wait_for(channel, question, &asked);
     ares_destroy(channel);
     if (err < 0)
         snprintf(error, error_size, "%s", text_of(err, asked.status));
     else
-        *out_message = asked.message;
+        *out_found = asked.found;
     return err;
+}
+
+int hg_dns_resolve(struct hg_dns_question *question, struct hg_bytes *out_addresses, char *error,
+                   size_t error_size)
+{
+    return ask(question, begin_addresses, out_addresses, error, error_size);
+}
+
+int hg_dns_ask(struct hg_dns_question *question, struct hg_bytes *out_message, char *error,
+               size_t error_size)
+{
+    return ask(question, begin_records, out_message, error, error_size);
 }
 
 /* As it is compared: DNS does not tell great letters from small ones. */

@@ -285,6 +285,24 @@ static int ask(struct hg_dns_question *question, struct told *told, char *error,
     return err;
 }
 
+/* Likewise its addresses, each with a blank behind it. */
+static int resolve(struct hg_dns_question *question, char *out, size_t size, char *error,
+                   size_t error_size)
+{
+    struct hg_bytes found;
+    error[0] = out[0] = '\0';
+    int err = hg_dns_resolve(question, &found, error, error_size);
+    if (err < 0)
+        return err;
+    assert_true(found.len < size);
+    memcpy(out, found.data, found.len);
+    out[found.len] = '\0';
+    for (size_t i = 0; i < found.len; i++)
+        out[i] = out[i] == '\0' ? ' ' : out[i];
+    hg_free((void *)found.data);
+    return HG_OK;
+}
+
 static void test_records_are_told_with_the_addresses_that_came_along(void **state)
 {
     struct server server;
@@ -444,6 +462,57 @@ static void test_search_domains_are_those_of_the_system(void **state)
     server_stop(&server);
 }
 
+static void test_addresses_are_those_of_the_file_and_then_of_dns(void **state)
+{
+    struct server server;
+    struct hg_dns_question question;
+    char text[128], error[128];
+    (void)state;
+    server_start(&server);
+    atomic_store(&server.mood, MOOD_SEARCH);
+    setenv("LOCALDOMAIN", "ns.svc.local svc.local", 1);
+    ask_for(&question, &server, HG_DNS_A, "hgcache");
+    assert_int_equal(resolve(&question, text, sizeof(text), error, sizeof(error)), HG_OK);
+    assert_string_equal(text, "10.0.0.9 ");
+    ask_for(&question, &server, HG_DNS_AAAA, "hgcache");
+    assert_int_equal(resolve(&question, text, sizeof(text), error, sizeof(error)), HG_OK);
+    assert_string_equal(text, "fd00::9 ");
+    snprintf(question.name, sizeof(question.name), "hgcache."); /* whole */
+    assert_int_equal(resolve(&question, text, sizeof(text), error, sizeof(error)), HG_ENOENT);
+    assert_string_equal(error, "Domain name not found");
+    unsetenv("LOCALDOMAIN");
+    unsigned asked = atomic_load(&server.udp_count);
+    snprintf(question.name, sizeof(question.name), "fd00::7"); /* nobody is asked */
+    assert_int_equal(resolve(&question, text, sizeof(text), error, sizeof(error)), HG_OK);
+    assert_string_equal(text, "fd00::7 ");
+    ask_for(&question, &server, HG_DNS_A, "localhost");
+    assert_int_equal(resolve(&question, text, sizeof(text), error, sizeof(error)), HG_OK);
+    assert_memory_equal(text, "127.0.0.1 ", 10);
+    assert_int_equal(atomic_load(&server.udp_count), asked);
+    server_stop(&server);
+}
+
+static void test_a_look_up_ends_in_time_and_by_another_thread(void **state)
+{
+    struct server server;
+    struct hg_dns_question question;
+    char text[128], error[128];
+    pthread_t thread;
+    (void)state;
+    server_start(&server);
+    atomic_store(&server.mood, MOOD_CUT_MUM); /* the system's resolver hangs there */
+    ask_for(&question, &server, HG_DNS_A, "hgcache.x");
+    uint64_t from_ms = hg_clock_boot_ms();
+    assert_int_equal(resolve(&question, text, sizeof(text), error, sizeof(error)), HG_ETIMEDOUT);
+    assert_string_equal(error, "no DNS server answered in time");
+    assert_true(hg_clock_boot_ms() - from_ms < HG_DNS_PATIENCE_MS + 2000);
+    assert_true(atomic_load(&server.tcp_count) > 0);
+    pthread_create(&thread, NULL, end_soon, &question);
+    assert_int_equal(resolve(&question, text, sizeof(text), error, sizeof(error)), HG_ECANCELED);
+    pthread_join(thread, NULL);
+    server_stop(&server);
+}
+
 static int read_bytes(const struct message *message, size_t len, enum hg_dns_type type,
                       struct told *told)
 {
@@ -505,6 +574,8 @@ int main(void)
         cmocka_unit_test(test_another_thread_ends_it),
         cmocka_unit_test(test_a_server_that_is_none_and_a_name_that_is_none),
         cmocka_unit_test(test_search_domains_are_those_of_the_system),
+        cmocka_unit_test(test_addresses_are_those_of_the_file_and_then_of_dns),
+        cmocka_unit_test(test_a_look_up_ends_in_time_and_by_another_thread),
         cmocka_unit_test(test_what_is_broken_is_refused_wherever_it_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,44 +1,18 @@
 /*
- * core.resolve: the addresses of a name, as the system knows them (/etc/hosts, DNS), looked up by a thread of libuv's.
- * core.records: the records of a name, as DNS servers have them (net/dns.h), by such a thread too.
+ * core.resolve: the addresses of a name, as the system knows them (/etc/hosts, DNS).
+ * core.records: the records of a name, as DNS servers have them.
  *
- *   resolve -> uv_getaddrinfo ... on_resolved -> the task goes on, or it is gone and nobody is told
- *   records -> uv_queue_work  ... on_asked    -> likewise
+ *   either -> uv_queue_work: net/dns.h on a thread of libuv's ... on_asked -> the task goes on, or it is gone and nobody is told
  *
- * The system's resolver has the time-out of the first, net/dns.h that of the second; the thread of the task outlives the look-up
- * (resolve_count).
+ * net/dns.h has the time-out; the thread of the task outlives the look-up (resolve_count).
  */
 #include "script/runtime_impl.h"
 
-#include <netdb.h>
 #include "base/alloc.h"
 #include "net/dns.h"
 
 /* One more than a ring takes: too many are refused there, not cut here. */
 #define ADDRESSES_MAX (HG_RING_MEMBERS_MAX + 1)
-
-struct lookup {
-    struct hg_op op;
-    uv_getaddrinfo_t request;
-    struct hg_thread *thread;
-};
-
-struct found {
-    int status;
-    const struct addrinfo *addresses;
-};
-
-/* It cannot be called back: on_resolved comes and frees it. */
-static bool give_up(struct hg_op *op)
-{
-    (void)op;
-    return false;
-}
-
-static void destroy(struct hg_op *op)
-{
-    hg_free(hg_container_of(op, struct lookup, op));
-}
 
 /* The name at index, or raises. */
 static const char *check_name(lua_State *L, int index)
@@ -50,86 +24,18 @@ static const char *check_name(lua_State *L, int index)
     return name;
 }
 
-static int push_found(lua_State *L, struct hg_task *task, void *ud)
-{
-    const struct found *found = ud;
-    char text[64];
-    int count = 0;
-    (void)task;
-
-    if (found->status < 0) {
-        lua_pushnil(L);
-        lua_pushstring(L, uv_strerror(found->status));
-        return 2;
-    }
-    lua_newtable(L);
-    for (const struct addrinfo *it = found->addresses; it != NULL && count < ADDRESSES_MAX;
-         it = it->ai_next) {
-        int rc = it->ai_family == AF_INET6
-                     ? uv_ip6_name((const struct sockaddr_in6 *)it->ai_addr, text, sizeof(text))
-                     : uv_ip4_name((const struct sockaddr_in *)it->ai_addr, text, sizeof(text));
-        if (rc != 0)
-            continue;
-        lua_pushstring(L, text);
-        lua_rawseti(L, -2, ++count);
-    }
-    return 1;
-}
-
-static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *addresses)
-{
-    struct lookup *lookup = hg_container_of(request, struct lookup, request);
-    struct hg_thread *thread = lookup->thread;
-    struct found found = {status, addresses};
-
-    hg_thread_resolved(thread);
-    struct hg_task *task = hg_task_answered(thread, &lookup->op);
-    if (task != NULL)
-        hg_task_resume(task, push_found, &found);
-    uv_freeaddrinfo(addresses);
-    destroy(&lookup->op);
-}
-
-/* resolve(name, family: 4 | 6) -> list of addresses | nil, message      [-2, +1|+2, v] */
-static int l_resolve(lua_State *L)
-{
-    const char *name = check_name(L, 1);
-    lua_Integer family = luaL_checkinteger(L, 2);
-    luaL_argcheck(L, family == 4 || family == 6, 2, "expected 4 or 6");
-    struct hg_task *task = hg_task_check_wait(L, "resolve");
-    struct addrinfo hints = {.ai_family = family == 6 ? AF_INET6 : AF_INET,
-                             .ai_socktype = SOCK_STREAM};
-    struct lookup *lookup = hg_calloc(1, sizeof(*lookup));
-    int rc = UV_ENOMEM;
-
-    if (lookup != NULL) {
-        lookup->op.give_up = give_up;
-        lookup->op.destroy = destroy;
-        lookup->thread = task->thread;
-        rc = uv_getaddrinfo(&task->thread->loop.uv, &lookup->request, on_resolved, name, NULL,
-                            &hints);
-    }
-    if (rc < 0) {
-        hg_free(lookup);
-        lua_pushnil(L);
-        lua_pushstring(L, uv_strerror(rc));
-        return 2;
-    }
-    atomic_fetch_add(&task->thread->resolve_count, 1);
-    return hg_task_wait(L, task, &lookup->op, HG_FOREVER);
-}
-
 struct asking {
     struct hg_op op;
     uv_work_t request;
     struct hg_thread *thread;
     struct hg_dns_question question;
+    bool is_resolve;
     int err;
-    struct hg_bytes message; /* owned */
+    struct hg_bytes found; /* owned: the addresses, or the message */
     char error[128];
 };
 
-/* The same, but it ends soon. */
+/* It cannot be called back, but ends soon: on_asked comes and frees it. */
 static bool stop_asking(struct hg_op *op)
 {
     atomic_store(&hg_container_of(op, struct asking, op)->question.is_over, true);
@@ -139,7 +45,7 @@ static bool stop_asking(struct hg_op *op)
 static void destroy_asking(struct hg_op *op)
 {
     struct asking *asking = hg_container_of(op, struct asking, op);
-    hg_free((void *)asking->message.data);
+    hg_free((void *)asking->found.data);
     hg_free(asking);
 }
 
@@ -147,8 +53,8 @@ static void destroy_asking(struct hg_op *op)
 static void on_work(uv_work_t *request)
 {
     struct asking *asking = hg_container_of(request, struct asking, request);
-    asking->err =
-        hg_dns_ask(&asking->question, &asking->message, asking->error, sizeof(asking->error));
+    asking->err = (asking->is_resolve ? hg_dns_resolve : hg_dns_ask)(
+        &asking->question, &asking->found, asking->error, sizeof(asking->error));
 }
 
 /* The list is on top of the stack. */
@@ -168,6 +74,27 @@ static void push_record(void *ctx, const struct hg_dns_record *record)
     lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
 }
 
+static int push_addresses(lua_State *L, struct hg_task *task, void *ud)
+{
+    const struct asking *asking = ud;
+    struct hg_bytes rest = asking->found;
+    (void)task;
+
+    if (asking->err < 0) {
+        lua_pushnil(L);
+        lua_pushstring(L, asking->error);
+        return 2;
+    }
+    lua_newtable(L);
+    for (int count = 1; rest.len > 0 && count <= ADDRESSES_MAX; count++) {
+        size_t len = strlen(rest.data);
+        lua_pushlstring(L, rest.data, len);
+        lua_rawseti(L, -2, count);
+        rest = hg_bytes(rest.data + len + 1, rest.len - len - 1);
+    }
+    return 1;
+}
+
 static int push_records(lua_State *L, struct hg_task *task, void *ud)
 {
     const struct asking *asking = ud;
@@ -177,7 +104,7 @@ static int push_records(lua_State *L, struct hg_task *task, void *ud)
 
     lua_newtable(L);
     if (err == HG_OK) {
-        err = hg_dns_read(asking->message, asking->question.type, push_record, L);
+        err = hg_dns_read(asking->found, asking->question.type, push_record, L);
         why = "the answer of the DNS server is broken";
     }
     if (err == HG_OK)
@@ -197,8 +124,36 @@ static void on_asked(uv_work_t *request, int status)
     hg_thread_resolved(thread);
     struct hg_task *task = hg_task_answered(thread, &asking->op);
     if (task != NULL)
-        hg_task_resume(task, push_records, asking);
+        hg_task_resume(task, asking->is_resolve ? push_addresses : push_records, asking);
     destroy_asking(&asking->op);
+}
+
+/* Takes over asking, which has its question. */
+static int start(lua_State *L, struct hg_task *task, struct asking *asking)
+{
+    asking->op.give_up = stop_asking;
+    asking->op.destroy = destroy_asking;
+    asking->thread = task->thread;
+    uv_queue_work(&task->thread->loop.uv, &asking->request, on_work, on_asked);
+    atomic_fetch_add(&task->thread->resolve_count, 1);
+    return hg_task_wait(L, task, &asking->op, HG_FOREVER);
+}
+
+/* resolve(name, family: 4 | 6) -> list of addresses | nil, message      [-2, +1|+2, v] */
+static int l_resolve(lua_State *L)
+{
+    const char *name = check_name(L, 1);
+    lua_Integer family = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, family == 4 || family == 6, 2, "expected 4 or 6");
+    struct hg_task *task = hg_task_check_wait(L, "resolve");
+    struct asking *asking = hg_calloc(1, sizeof(*asking));
+
+    if (asking == NULL)
+        return luaL_error(L, "out of memory");
+    asking->is_resolve = true;
+    asking->question.type = family == 6 ? HG_DNS_AAAA : HG_DNS_A;
+    snprintf(asking->question.name, sizeof(asking->question.name), "%s", name);
+    return start(L, task, asking);
 }
 
 /*
@@ -220,17 +175,12 @@ static int l_records(lua_State *L)
 
     if (asking == NULL)
         return luaL_error(L, "out of memory");
-    asking->op.give_up = stop_asking;
-    asking->op.destroy = destroy_asking;
-    asking->thread = task->thread;
     asking->question.type = types[type];
     asking->question.searches = server_len == 0;
     asking->question.is_tcp = lua_toboolean(L, 4);
     snprintf(asking->question.name, sizeof(asking->question.name), "%s", name);
     snprintf(asking->question.server, sizeof(asking->question.server), "%s", server);
-    uv_queue_work(&task->thread->loop.uv, &asking->request, on_work, on_asked);
-    atomic_fetch_add(&task->thread->resolve_count, 1);
-    return hg_task_wait(L, task, &asking->op, HG_FOREVER);
+    return start(L, task, asking);
 }
 
 void hg_lib_dns_open(lua_State *L)
