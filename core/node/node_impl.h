@@ -71,7 +71,7 @@ struct hg_node_route {
 };
 
 #define HG_NODE_COUNTERS(X)                                                                        \
-    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_ring_mismatches) X(peer_grpc_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(handed_over) X(handover_failures) X(handover_left_out) X(handover_cut) X(no_memory) X(client_timeouts) X(origins_unasked) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
+    X(connections_refused) X(unauthorized) X(peer_bad_requests) X(peer_self_requests) X(peer_other_versions) X(peer_ring_mismatches) X(peer_grpc_requests) X(peer_many_requests) X(peer_many_keys) X(peer_many_left_out) X(peer_many_refused) X(handed_over) X(handover_failures) X(handover_left_out) X(handover_cut) X(no_memory) X(client_timeouts) X(origins_unasked) X(changes) X(changes_missed) X(changes_flushed) X(changes_unanswered)
 struct hg_node_counters {
 #define X(name) _Atomic uint64_t name;
     HG_NODE_COUNTERS(X)
@@ -267,7 +267,11 @@ void hg_peer_side_no_memory(struct hg_front *front, struct hg_exchange *exchange
 void hg_peer_side_refuse(struct hg_front *front, struct hg_exchange *exchange, int status, const char *why);
 #define HG_PEER_IS_MYSELF "the request's origin is this very node: two nodes have the same cluster.self"
 struct hg_peer_request;
-/* What goes with a key: appends the chain as hg_load.chain has it. HG_ECANCELED: it is from ourselves (counted and logged). */
+#define HG_PEER_IS_OTHER "the request is of another wire version than this node's"
+/*
+ * What goes with a key: appends the chain as hg_load.chain has it. Counted and logged: HG_ECANCELED, it is from ourselves; HG_EACCES, it
+ * is of another wire version.
+ */
 int hg_peer_side_take(struct hg_front *front, const struct hg_peer_request *peer, struct hg_buf *chain);
 /* Header Hgcache-Request: the keys whose getters wait as hg_load.chain has them, the time that is left; sets from_peer and is_peek.
  * False: answered. */

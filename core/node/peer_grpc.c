@@ -197,6 +197,8 @@ static void get(struct hg_front *front, struct hg_exchange *exchange,
         hg_request_get(front, exchange, group, &get, timeout_ms, reply, NULL);
     else if (err == HG_ECANCELED)
         fail(front, exchange, HG_GRPC_INVALID_ARGUMENT, HG_BYTES(HG_PEER_IS_MYSELF), HG_BYTES_NONE);
+    else if (err == HG_EACCES)
+        fail(front, exchange, HG_GRPC_INVALID_ARGUMENT, HG_BYTES(HG_PEER_IS_OTHER), HG_BYTES_NONE);
     else if (err == HG_ENOMEM)
         no_memory(front, exchange);
     else

@@ -115,6 +115,19 @@ static void compare_rings(struct hg_front *front, const struct hg_peer_request *
                        (unsigned long long)peer->ring, (unsigned long long)ours);
 }
 
+/* Its sender loads the key itself: two nodes that may mean different things by one message share nothing. */
+static int refuse_version(struct hg_front *front, const struct hg_peer_request *peer)
+{
+    static struct hg_log_limit limit;
+    char name[HG_MISMATCH_NAME_MAX];
+
+    HG_COUNT_UP(front->node->counters.peer_other_versions);
+    hg_log_limited(
+        &limit, 1, HG_LOG_WARN, "peer has another wire version name=%s theirs=%u ours=%u",
+        hg_bytes_escape(peer->origin, name, sizeof(name)), peer->wire_version, HG_WIRE_VERSION);
+    return HG_EACCES;
+}
+
 int hg_peer_side_take(struct hg_front *front, const struct hg_peer_request *peer,
                       struct hg_buf *chain)
 {
@@ -122,6 +135,8 @@ int hg_peer_side_take(struct hg_front *front, const struct hg_peer_request *peer
     struct hg_node *node = front->node;
     const struct hg_config *config = node->config;
 
+    if (!hg_peer_request_is_ours(peer))
+        return refuse_version(front, peer);
     if (!config->has_cluster || peer->origin.len == 0 ||
         !hg_bytes_eq(peer->origin, hg_bytes_str(config->self))) {
         compare_rings(front, peer);
@@ -170,6 +185,8 @@ bool hg_peer_side_header(struct hg_front *front, struct hg_exchange *exchange, s
         hg_peer_side_no_memory(front, exchange);
     else if (err == HG_ECANCELED)
         hg_front_error(front, exchange, NULL, 400, HG_PEER_IS_MYSELF);
+    else if (err == HG_EACCES)
+        hg_front_error(front, exchange, NULL, 400, HG_PEER_IS_OTHER);
     else if (err < 0)
         hg_peer_side_refuse(front, exchange, 400, "Hgcache-Request is malformed");
     return err == HG_OK;

@@ -15,6 +15,11 @@ void hg_peer_message_free(void *owner)
 
 /* --- requests --- */
 
+bool hg_peer_request_is_ours(const struct hg_peer_request *request)
+{
+    return request->wire_version == 0 || request->wire_version == HG_WIRE_VERSION;
+}
+
 int hg_peer_request_encode(const struct hg_peer_request *request, struct hg_buf *buf)
 {
     Hgcache__Cache__Request message = HGCACHE__CACHE__REQUEST__INIT;

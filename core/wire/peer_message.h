@@ -10,6 +10,10 @@
 #include "base/buf.h"
 #include "base/value.h"
 
+/*
+ * Goes up only where a node that knows the old one would take the new one for something else: new fields alone, which others pass
+ * over, do not change it. So a node refuses every other one (FAULTS A18).
+ */
 #define HG_WIRE_VERSION 1
 #define HG_CHAIN_MAX    8
 
@@ -19,10 +23,12 @@ struct hg_peer_request {
     uint64_t ring;                      /* fingerprint; 0 = none told */
     struct hg_bytes chain[HG_CHAIN_MAX];
     size_t chain_count;
-    uint32_t wire_version;
+    uint32_t wire_version; /* 0 = none told (a Go node, a client) */
     bool is_peek, takes_over;
 };
 
+/* Of our version, or of none. */
+bool hg_peer_request_is_ours(const struct hg_peer_request *request);
 /* Appends the encoded message. */
 int hg_peer_request_encode(const struct hg_peer_request *request, struct hg_buf *buf);
 /* Spans point into *out_owner, which the caller frees with hg_peer_message_free. HG_ELIMIT: too long a chain. */

@@ -1,5 +1,6 @@
 -- FAULTS A5 to A9: what a peer may answer that is no good answer. Each costs one load here and nothing else.
 
+local digest = require "hgcache.digest"
 local fake = require "spec.support.fake"
 local grpc = require "spec.support.grpc"
 local http = require "spec.support.http"
@@ -217,6 +218,91 @@ for _, transport in ipairs { "http", "grpc" } do
                 assert.same({ 200, "of " .. key }, { get(key) })
             end)
         end
+    end)
+end
+
+local function metric(one, name)
+    return tonumber(one:admin("/metrics").body:match("\n" .. name .. " (%S+)"))
+end
+
+-- A Request's field 14. Field 99 is of nobody.
+local WIRE_VERSION, NEW = 14, protobuf.bytes(99, "new")
+
+for _, transport in ipairs { "http", "grpc" } do
+    describe("a peer of another wire version over " .. transport, function()
+        after_each(node.finish)
+
+        -- Asks for a key as a node of that version would. -> 200 | 400, over HTTP the body
+        local function ask(one, key, fields)
+            fields = protobuf.bytes(11, "http://newer:1") .. NEW .. fields
+            if transport == "http" then
+                local r = http.get(one.peer_port, "/_hgcache/test/" .. key, { headers = {
+                    ["Hgcache-Request"] = digest.encode_base64(fields) } })
+                return r.status, r.body
+            end
+            local bytes = protobuf.bytes(1, "test") .. protobuf.bytes(2, key) .. fields
+            local connection = grpc.connect(one.peer_port)
+            assert(connection:send(grpc.frame(grpc.HEADERS, 4, 1, grpc.request_head("POST", "/hgcache.cache.GroupCache/Get")
+                .. grpc.head { { "content-type", "application/grpc" }, { "te", "trailers" } })
+                .. grpc.frame(grpc.DATA, 1, 1, grpc.message(bytes))))
+            local has_message, is_over
+            node.until_true(function()
+                connection:pull(0.1)
+                for _, frame in ipairs(grpc.frames(connection:collect())) do
+                    has_message = has_message or frame.type == grpc.DATA
+                    is_over = frame.stream == 1 and frame.flags % 2 == 1
+                end
+                return is_over
+            end, 10, "the answer")
+            connection:close()
+            return has_message and 200 or 400
+        end
+
+        local function refused(one)
+            return metric(one, "hgcache_peer_other_versions_total")
+        end
+
+        it("A18: is refused, and nobody else", function()
+            local n = start_node(transport)
+            n:wait_ready()
+            for i, version in ipairs { "", protobuf.number(WIRE_VERSION, 0), protobuf.number(WIRE_VERSION, 1) } do
+                assert.equal(200, (ask(n, "good" .. i, version)))
+                n:wait_log("asked for good" .. i .. "\n")
+            end
+            assert.equal(0, refused(n))
+            for i, version in ipairs { 2, 7, 2 ^ 32 - 1 } do
+                local status, body = ask(n, "bad" .. i, protobuf.number(WIRE_VERSION, version))
+                assert.equal(400, status)
+                if body then
+                    assert.equal("the request is of another wire version than this node's\n", body)
+                end
+                assert.equal(i, refused(n))
+            end
+            n:wait_log("peer has another wire version name=http://newer:1 theirs=2 ours=1\n")
+            assert.equal(0, n:count("asked for bad"))
+            assert.equal(0, n:stop())
+        end)
+
+        it("A18: refuses us: one load here, kept for a while, and it stays in the ring", function()
+            local n, port, member, notes = start_node(transport)
+            local peer = start_peer(transport, port, notes, function(_, stream)
+                return transport == "grpc" and grpc.begin(stream) .. grpc.trailers(stream, 3)
+                    or "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nno\n"
+            end)
+            n:wait_ready()
+            for i = 1, 20 do
+                local key = key_of(n, member, "key" .. i .. "-")
+                for _ = 1, 2 do
+                    local r = n:get("/api?key=" .. key)
+                    assert.same({ 200, "local " .. key }, { r.status, r.body })
+                end
+                assert.equal(1, n:count("asked for " .. key .. "\n"))
+            end
+            assert.is_truthy(node.read(notes):find("key20-", 1, true))
+            assert.equal(0, n:count("peer down"))
+            assert.equal(0, n:stop())
+            peer:stop()
+        end)
     end)
 end
 
