@@ -313,6 +313,7 @@ static void test_state_that_stays_full_is_discarded_with_its_tasks(void **state)
     world_finish(&world);
 }
 
+/* FAULTS C20; the node's p99 is in spec/node/script_faults_spec.lua. */
 static void test_collector_of_a_million_objects_does_not_stop_others(void **state)
 {
     struct world world;

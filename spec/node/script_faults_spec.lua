@@ -450,6 +450,68 @@ describe("a getter", function()
     end)
 end)
 
+describe("a getter beside a million live objects", function()
+    after_each(node.finish)
+
+    local P99_SECONDS = 0.02
+
+    -- So many loads, each with a hit beside it. -> the p99 of either, in seconds
+    local function p99(n, count)
+        local connection, polite = assert(http.connect(n.api_port)), assert(http.connect(n.api_port))
+        local loads, hits = {}, {}
+        for i = 1, count do
+            local started = posix.now()
+            connection:send(http.format { path = "/api?key=load" .. i })
+            assert.equal("polite hot", polite:request { path = "/polite?key=hot" }.body)
+            hits[i] = posix.now() - started
+            assert.equal("v", connection:response().body)
+            loads[i] = posix.now() - started
+        end
+        connection:close()
+        polite:close()
+        table.sort(loads)
+        table.sort(hits)
+        return loads[math.ceil(count * 0.99)], hits[math.ceil(count * 0.99)]
+    end
+
+    it("C20: is not held up by the collector, and neither is a hit", function()
+        -- What the loads leave behind is more than what lives, so the collector goes round meanwhile.
+        local n = start([[
+            if key == "fill" then
+                local function count_rounds()
+                    getmetatable(newproxy(true)).__gc = function()
+                        rounds = rounds + 1
+                        count_rounds()
+                    end
+                end
+                rounds, kept = 0, {}
+                for i = 1, 1e6 do
+                    kept[i] = { i }
+                end
+                count_rounds()
+                return "full"
+            elseif key:find("^rounds") then
+                return rounds .. " " .. #kept
+            end
+            local left = {}
+            for i = 1, 2000 do
+                left[i] = { key }
+            end
+            return "v", { ttl = 0 }
+        ]], { memory = "1GiB", budget = "20s", group = 'source = { timeout = "30s" }, deadline = "30s",' })
+        n:get("/polite?key=hot")
+        assert.equal("full", n:get("/api?key=fill", { timeout = 30 }).body)
+        local before = tonumber(n:get("/api?key=rounds1").body:match("^%d+"))
+        local load, hit = p99(n, 2000)
+        local after, kept = n:get("/api?key=rounds2").body:match("^(%d+) (%d+)$")
+        assert.is_true(tonumber(after) > before, "the collector went round")
+        assert.equal("1000000", kept)
+        assert.is_true(load < P99_SECONDS, "p99 of loads " .. load)
+        assert.is_true(hit < P99_SECONDS, "p99 of hits " .. hit)
+        still_well(n)
+    end)
+end)
+
 describe("a function route", function()
     after_each(node.finish)
 
