@@ -85,6 +85,14 @@ describe("hgcache check", function()
             .. 'local n = tonumber(tostring({}):match("0x(%x+)"), 16)\n'
             .. "return { groups = { g = { ttl = n % 1e9 + 1, getter = print } } }",
             "ttl" },
+        { "C22: data by a clock", HEAD
+            .. 'return { node = { name = "n" .. os.clock() }, groups = { g = { getter = print } } }', "node.name" },
+        { "C22: data by chance", HEAD .. "math.randomseed(os.clock() * 1e6)\n"
+            .. 'return { node = { name = "n" .. math.random(2 ^ 30) }, groups = { g = { getter = print } } }', "node.name" },
+        { "C22: data in the order of pairs", HEAD
+            .. 'local all, text = {}, "n"\nfor i = 1, 50 do all["k" .. i] = true end\n'
+            .. "for name in pairs(all) do text = text .. name end\n"
+            .. "return { node = { name = text }, groups = { g = { getter = print } } }", "node.name" },
         { "waiting while loading", HEAD .. "hg.sleep(0.01)\nreturn {}", "config.lua:2:" },
         { "asking a group while loading", HEAD .. 'hg.group("g"):get("k")\nreturn {}', "config.lua" },
         { "H9: very deep nesting", "return " .. ("{"):rep(5000) .. ("}"):rep(5000), "config.lua:1:" },

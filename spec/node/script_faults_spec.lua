@@ -512,6 +512,57 @@ describe("a getter beside a million live objects", function()
     end)
 end)
 
+describe("a getter of clocks, chance and the order of pairs", function()
+    after_each(node.finish)
+
+    it("C22: runs once, and all get what it returned, to the byte", function()
+        local n = start([[
+            if key:find("^first") then
+                hg.sleep(0.01)
+                drawn = drawn or math.random(2 ^ 30)
+                return drawn
+            end
+            hg.sleep(0.2)
+            local parts, names = { hg.now(), hg.monotonic(), os.time(), os.clock(), math.random() }, {}
+            for i = 1, 50 do
+                names["name" .. i] = true
+            end
+            for name in pairs(names) do
+                parts[#parts + 1] = name
+            end
+            return table.concat(parts, " ")
+        ]], { threads = 4 })
+        -- Chance begins alike in each state.
+        local first, of_states = n:get("/api?key=first").body, {}
+        for i = 1, 40 do
+            of_states[i] = { n.api_port, { path = "/api?key=first" .. i } }
+        end
+        for _, answer in ipairs(http.many(of_states, 20)) do
+            assert.equal(first, answer.body)
+        end
+        local last, loads = nil, n:stats("test").local_loads
+        for round = 1, 2 do
+            local items = {}
+            for i = 1, 100 do
+                items[i] = { n.api_port, { path = "/api?key=odd" } }
+            end
+            local answers = http.many(items, 20)
+            for i = 1, 100 do
+                assert.equal(200, answers[i].status)
+                assert.equal(answers[1].body, answers[i].body)
+                assert.equal(answers[1].headers.etag, answers[i].headers.etag)
+            end
+            assert.equal(answers[1].body, n:get("/api?key=odd").body)
+            assert.equal(loads + round, n:stats("test").local_loads)
+            assert.equal(200, n:admin("/keys?group=test&key=odd", { method = "DELETE" }).status)
+            -- A second load may say something else.
+            assert.are_not.equal(last, answers[1].body)
+            last = answers[1].body
+        end
+        still_well(n)
+    end)
+end)
+
 describe("a function route", function()
     after_each(node.finish)
 

@@ -124,6 +124,29 @@ describe("time", function()
         assert.equal(13, node:time() - begun)
     end)
 
+    -- What a spec sees does not hang on when it runs.
+    it("C22: and chance are the same for each node, run by run", function()
+        local file = configs.file [[
+            return { groups = { items = { ttl = "1s", getter = function()
+                local begun = hg.monotonic()
+                hg.sleep(math.random())
+                return table.concat({ hg.now(), os.time(), os.date("!%c"), hg.monotonic() - begun, math.random() }, " ")
+            end } } }
+        ]]
+        local function run()
+            local node, seen = testing.node(file), {}
+            for i = 1, 20 do
+                seen[i] = assert(node:get("items", "a"))
+                node:advance("1500ms")
+            end
+            node:close()
+            return seen
+        end
+        local seen = run()
+        assert.same(seen, run())
+        assert.are_not.equal(seen[1], seen[2])
+    end)
+
     it("is what retries and breakers go by", function()
         local source = origin()
         source.fails = true
