@@ -360,17 +360,17 @@ void hg_log(enum hg_log_level level, const char *format, ...)
     va_end(args);
 }
 
-void hg_log_limited(struct hg_log_limit *limit, unsigned per_s, enum hg_log_level level,
+bool hg_log_limited(struct hg_log_limit *limit, unsigned per_s, enum hg_log_level level,
                     const char *format, ...)
 {
     if (!hg_log_is_on(level))
-        return;
+        return true;
     if (diverted != NULL) {
         va_list all;
         va_start(all, format);
         emit_format(level, format, all);
         va_end(all);
-        return;
+        return true;
     }
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
@@ -380,7 +380,7 @@ void hg_log_limited(struct hg_log_limit *limit, unsigned per_s, enum hg_log_leve
         atomic_store(&limit->count, 0);
     if (atomic_fetch_add(&limit->count, 1) >= per_s) {
         atomic_fetch_add(&limit->dropped, 1);
-        return;
+        return false;
     }
 
     char message[LINE_MAX_BYTES];
@@ -389,11 +389,12 @@ void hg_log_limited(struct hg_log_limit *limit, unsigned per_s, enum hg_log_leve
     int len = vsnprintf(message, sizeof(message), format, args);
     va_end(args);
     if (len < 0)
-        return;
+        return true;
     size_t kept = (size_t)len < sizeof(message) ? (size_t)len : sizeof(message) - 1;
     uint64_t left_out = atomic_exchange(&limit->dropped, 0);
     if (left_out > 0 && kept + 48 < sizeof(message))
         kept += (size_t)snprintf(message + kept, sizeof(message) - kept, " left_out=%llu",
                                  (unsigned long long)left_out);
     emit(level, hg_bytes(message, kept));
+    return true;
 }

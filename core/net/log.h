@@ -28,11 +28,11 @@ int hg_log_level_from_name(struct hg_bytes name); /* "debug".."error"; -1 */
 void hg_log(enum hg_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The message may hold any bytes. */
 void hg_log_bytes(enum hg_log_level level, struct hg_bytes message);
-/* At most `per_s` lines a second of one kind (a static struct hg_log_limit each); what was left out is said with the next line. */
+/* At most `per_s` lines a second of one kind (a static struct hg_log_limit each); what was left out is said with the next line. False: this one was. */
 struct hg_log_limit {
     _Atomic uint64_t window_s, count, dropped;
 };
-void hg_log_limited(struct hg_log_limit *limit, unsigned per_s, enum hg_log_level level, const char *format, ...)
+bool hg_log_limited(struct hg_log_limit *limit, unsigned per_s, enum hg_log_level level, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 uint64_t hg_log_dropped(void);
 /* Gets all that would be written from this level on, without limits a second, on the thread that logs. For a node under test. */

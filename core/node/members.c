@@ -164,11 +164,11 @@ static int replace(struct hg_node *node, const struct hg_bytes *items, size_t co
             snprintf(error, error_size, "%s", hg_err_text(err));
         hg_free(next);
         HG_COUNT_UP(node->members->counters.refused);
-        if (strncmp(error, node->members->refused, sizeof(node->members->refused) - 1) != 0) {
+        /* Said once; what there was no room for is said with a later look. */
+        if (strncmp(error, node->members->refused, sizeof(node->members->refused) - 1) != 0 &&
             hg_log_limited(&limit, 2, HG_LOG_WARN, "members refused source=%s err=\"%s\"",
-                           source_of(node), error);
+                           source_of(node), error))
             snprintf(node->members->refused, sizeof(node->members->refused), "%s", error);
-        }
         return err;
     }
     node->members->refused[0] = '\0';
