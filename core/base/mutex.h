@@ -4,7 +4,7 @@
  * It shares a cache line with what it guards, which a mutex of the C library (40 bytes) would fill. Who finds it taken spins
  * for a few microseconds, since its holder is nearly always done by then, and sleeps after that.
  *
- * Source     U. Drepper, "Futexes Are Tricky" (2011), the second mutex.
+ * Source     U. Drepper, "Futexes Are Tricky" (2011), the last mutex, which takes it as 2 after a wait.
  * Threads    any; not recursive, and whoever locked it unlocks it. Zeroed memory is an unlocked one; nothing to finish.
  * Errors     none.
  */

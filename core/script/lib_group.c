@@ -10,8 +10,7 @@
 #include <stdio.h>
 #include "base/alloc.h"
 #include "net/clock.h"
-
-#define GROUP_HANDLES_MAX 1024
+#include "wire/reply.h"
 
 struct box {                /* the userdata */
     struct hg_group *group; /* NULL until first used: there are none while the chunk loads */
@@ -25,15 +24,20 @@ static struct box *check_box(lua_State *L)
 }
 
 /* Of this configuration, which holds it: another one's may go while the handle stays. */
-static struct hg_group *find_group(const struct hg_runtime *runtime, const struct box *box)
+static struct hg_group *find_group(struct hg_thread *thread, const struct box *box)
 {
+    const struct hg_runtime *runtime = thread->runtime;
     struct hg_bytes name = hg_bytes(box->name, box->name_len);
+    struct hg_group *found = NULL;
 
+    if (!hg_thread_enter_core(thread, NULL))
+        return NULL;
     for (size_t i = 0; i < runtime->group_count; i++)
         if (runtime->group_list[i] != NULL &&
             hg_bytes_eq(hg_bytes_str(runtime->group_names[i]), name))
-            return runtime->group_list[i];
-    return NULL;
+            found = runtime->group_list[i];
+    hg_thread_leave_core(thread);
+    return found;
 }
 
 /* The group and its thread, or raises. */
@@ -44,10 +48,8 @@ struct hg_group *hg_lib_check_group(lua_State *L, const char *method, struct hg_
 
     if (vm->is_loading || vm->thread == NULL || vm->thread->resuming == NULL)
         luaL_error(L, "%s cannot be used while the configuration is loading", method);
-    if (box->group == NULL && hg_thread_enter_core(vm->thread, NULL)) {
-        box->group = find_group(vm->thread->runtime, box);
-        hg_thread_leave_core(vm->thread);
-    }
+    if (box->group == NULL)
+        box->group = find_group(vm->thread, box);
     if (box->group == NULL)
         luaL_error(L, "no such group '%s'", box->name);
     *out_thread = vm->thread;
@@ -94,7 +96,7 @@ static void push_meta(lua_State *L, const struct hg_result *result, uint64_t now
     static const char *const how[] = {"hit",   "hot",  "stale",    "negative",
                                       "error", "miss", "collapsed"};
     const struct hg_value *value = result->value;
-    char etag[16];
+    char etag[HG_ETAG_SPACE];
 
     lua_createtable(L, 0, 7);
     lua_pushstring(L, (size_t)result->how < HG_COUNT(how) ? how[result->how] : "hit");
@@ -111,12 +113,8 @@ static void push_meta(lua_State *L, const struct hg_result *result, uint64_t now
     set_text(L, "type", hg_value_type(value));
     set_text(L, "meta", hg_value_meta(value));
     struct hg_bytes own = hg_value_etag(value);
-    if (own.len == 0) {
-        uint64_t version = hg_value_version(value);
-        for (size_t i = sizeof etag; i-- > 0; version >>= 4)
-            etag[i] = "0123456789abcdef"[version & 15];
-        own = hg_bytes(etag, sizeof etag);
-    }
+    if (own.len == 0) /* without the quotes of a header */
+        own = hg_bytes(etag + 1, hg_etag_format(value, etag) - 2);
     set_text(L, "etag", own);
 }
 
@@ -501,7 +499,7 @@ static int l_flush(lua_State *L)
 
 /*
  * hg.group(name) -> group, the same for the same name. Whether there is such a group is looked at when it is used.
- * Upvalue: the first so many handles by name.
+ * Upvalue: the handles of groups that there are, by name.
  */
 static int l_group(lua_State *L)
 {
@@ -519,11 +517,12 @@ static int l_group(lua_State *L)
     memcpy(box->name, name, len + 1);
     luaL_getmetatable(L, HG_MT_GROUP);
     lua_setmetatable(L, -2);
-    if (vm->group_handle_count < GROUP_HANDLES_MAX) {
+    if (!vm->is_loading && vm->thread != NULL)
+        box->group = find_group(vm->thread, box);
+    if (box->group != NULL) {
         lua_pushvalue(L, 1);
         lua_pushvalue(L, -2);
         lua_rawset(L, lua_upvalueindex(1));
-        vm->group_handle_count++;
     }
     return 1;
 }

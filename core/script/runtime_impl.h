@@ -88,7 +88,6 @@ struct hg_task {
     struct hg_load *load;
     struct hg_route_call *call;
     bool is_taken;          /* somebody else reported it */
-    bool has_returned;      /* the function that co ran */
     struct hg_op *op;       /* what it waits for besides its timer; under the thread's lock */
     struct hg_group *group; /* EVICT, and for messages */
     struct hg_value *value; /* EVICT: what went, or is hot; LOAD: the old value, a reference for ctx.old */

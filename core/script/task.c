@@ -120,7 +120,7 @@ static bool keep_coroutine(struct hg_task *task)
 {
     struct hg_vm *vm = task->thread->vm;
 
-    if (!task->has_returned || vm->spare_count == HG_SPARES_MAX)
+    if (lua_status(task->co) != 0 || vm->spare_count == HG_SPARES_MAX)
         return false;
     lua_settop(task->co, 0);
     vm->spares[vm->spare_count++] = task->co;
@@ -330,7 +330,6 @@ static int run_step(lua_State *L)
     int count = step->push != NULL ? step->push(L, task, step->ud) : 0;
     if (task->co == NULL) {
         task->co = make_coroutine(L);
-        task->has_returned = false;
         lua_xmove(L, task->co, count + 1);
         HG_RUNTIME_COUNT(task->runtime, tasks);
     } else {
@@ -422,7 +421,6 @@ static void step_task(struct hg_task *task, hg_task_push_fn push, void *ud)
         ending.is_described = step.is_described && !thread->budget_hit;
         ending.message = thread->error;
     } else {
-        task->has_returned = true;
         ending.result_count = lua_gettop(task->co);
     }
     dispatch_end(task, &ending);

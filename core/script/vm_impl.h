@@ -65,7 +65,6 @@ struct hg_vm {
     int anchors_ref;   /* table: every task's coroutine, and the spare ones, under their addresses */
     lua_State *spares[HG_SPARES_MAX]; /* coroutines of tasks that have returned, for the next ones */
     unsigned spare_count;
-    unsigned group_handle_count; /* lib_group.c */
     int functions_ref; /* see hg_vm_bind_functions */
     int handlers_ref;  /* table: what hg_vm_push_handler has found */
     int jobs_ref;      /* list: the functions of jobs */
