@@ -107,6 +107,23 @@ static void test_one_at_a_time_and_a_signal_meanwhile_is_done_afterwards(void **
     stop(node);
 }
 
+/* The clocks are held, and a worker answers with the first generation. -> the time at which they stand */
+static uint64_t stand_still(struct hg_node *node)
+{
+    uint64_t now_ms = hg_clock_boot_ms();
+    hg_clock_hold(now_ms, now_ms);
+    atomic_fetch_add(&node->generations[0].holders, 1);
+    atomic_fetch_add(&node->generations[0].fronts, 1);
+    return now_ms;
+}
+
+/* The worker's loop turns again. */
+static void go_on(struct hg_node *node)
+{
+    atomic_fetch_sub(&node->generations[0].fronts, 1);
+    atomic_fetch_sub(&node->generations[0].holders, 1);
+}
+
 /* A worker whose loop does not turn goes on answering with what it had, and its groups cannot go. */
 static void test_a_reload_does_not_wait_for_ever_for_who_answers_with_another(void **state)
 {
@@ -114,10 +131,7 @@ static void test_a_reload_does_not_wait_for_ever_for_who_answers_with_another(vo
     struct asked asked;
 
     (void)state;
-    uint64_t now_ms = hg_clock_boot_ms();
-    hg_clock_hold(now_ms, now_ms);
-    atomic_fetch_add(&node->generations[0].holders, 1);
-    atomic_fetch_add(&node->generations[0].fronts, 1);
+    uint64_t now_ms = stand_still(node);
     write_file(GROUP("a", "10m"));
     ask(node, &asked);
     must_be_answered(node, &asked, 200, "groups.b: dropped");
@@ -132,9 +146,7 @@ static void test_a_reload_does_not_wait_for_ever_for_who_answers_with_another(vo
     must_be_answered(node, &asked, 503, "a worker still answers with an earlier configuration");
     assert_int_equal(stats_of(node).refused, 1);
     assert_non_null(hg_groups_find(node->groups, HG_BYTES("b")));
-    /* It turns again. */
-    atomic_fetch_sub(&node->generations[0].fronts, 1);
-    atomic_fetch_sub(&node->generations[0].holders, 1);
+    go_on(node);
     ask(node, &asked);
     must_be_answered(node, &asked, 200, "\"generation\":3");
     assert_null(hg_groups_find(node->groups, HG_BYTES("b")));
@@ -149,10 +161,7 @@ static void test_a_signal_during_a_long_build_has_its_whole_wait(void **state)
     struct asked asked;
 
     (void)state;
-    uint64_t now_ms = hg_clock_boot_ms();
-    hg_clock_hold(now_ms, now_ms);
-    atomic_fetch_add(&node->generations[0].holders, 1);
-    atomic_fetch_add(&node->generations[0].fronts, 1);
+    uint64_t now_ms = stand_still(node);
     write_file(GROUP("a", "10m"));
     ask(node, &asked);
     turn(node);
@@ -162,8 +171,7 @@ static void test_a_signal_during_a_long_build_has_its_whole_wait(void **state)
     for (int i = 0; i < 10; i++)
         turn(node);
     assert_int_equal(stats_of(node).refused, 0);
-    atomic_fetch_sub(&node->generations[0].fronts, 1);
-    atomic_fetch_sub(&node->generations[0].holders, 1);
+    go_on(node);
     turn_until(node, stats_of(node).generation == 3);
     hg_clock_release();
     stop(node);
