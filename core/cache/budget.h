@@ -23,6 +23,12 @@ struct hg_budget {
 void hg_budget_init(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit, size_t negative_limit);
 /* Other limits from now on. Where they are lower `used` stays above until somebody has evicted (hg_budget_excess). */
 void hg_budget_resize(struct hg_budget *budget, size_t capacity_bytes, size_t hot_limit, size_t negative_limit);
+/* More is used than there is: it has been made smaller. */
+static inline bool hg_budget_is_over(const struct hg_budget *budget)
+{
+    return atomic_load_explicit(&budget->used, memory_order_relaxed) >
+           atomic_load_explicit(&budget->capacity, memory_order_relaxed);
+}
 /* Bytes of the tier that are too many: by its own limit, or by what all use together; 0: none. */
 size_t hg_budget_excess(const struct hg_budget *budget, enum hg_tier tier);
 /* Where others reserve at the time, main is off by what they have half done. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/prefetch.h"
 #include "cache/tags.h"
 
 #define NONE         UINT32_MAX
@@ -128,8 +129,8 @@ void hg_ghost_fetch(const struct hg_ghost *ghost, uint64_t hash)
     if (ghost->capacity == 0)
         return;
     uint32_t bucket = home_of(ghost, hash);
-    __builtin_prefetch(&ghost->tags[bucket], 1);
-    __builtin_prefetch(&ghost->slots[bucket * SLOTS], 1);
+    hg_prefetch_to_write(&ghost->tags[bucket]);
+    hg_prefetch_to_write(&ghost->slots[bucket * SLOTS]);
 }
 
 bool hg_ghost_has(const struct hg_ghost *ghost, uint64_t hash)

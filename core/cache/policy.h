@@ -70,6 +70,10 @@ struct hg_policy {
     hg_cost_fn cost;
     size_t share_bytes;
     uint64_t random; /* state of the generator */
+    struct hg_policy_ahead {
+        const struct hg_value *value; /* hg_policy_forget when it leaves */
+        uint64_t hash;
+    } ahead[2]; /* the last to be fetched ahead, the newest first */
     /* For policies that look at the time (sampled); others leave them alone. */
     uint64_t now_ms, load_ms;
 };
@@ -89,21 +93,38 @@ static inline size_t hg_policy_cost(const struct hg_policy *policy, const struct
 /* Of the value's key. */
 static inline uint64_t hg_policy_hash(const struct hg_policy *policy, const struct hg_value *value)
 {
+    for (size_t i = 0; i < HG_COUNT(policy->ahead); i++) {
+        if (policy->ahead[i].value == value)
+            return policy->ahead[i].hash;
+    }
     return policy->table->hash(hg_value_key(value));
 }
 
 /*
  * Evictions come in a row, so who names one that goes has what the next one needs fetched: its bucket, and the line of the one
- * behind it in turn. `next` may be NULL. Returns its hash, or 0.
+ * behind it in turn; its hash is kept. `next` may be NULL. Returns its hash, or 0.
  */
-static inline uint64_t hg_policy_fetch_ahead(const struct hg_policy *policy, const struct hg_value *next)
+static inline uint64_t hg_policy_fetch_ahead(struct hg_policy *policy, const struct hg_value *next)
 {
     if (next == NULL)
         return 0;
     uint64_t hash = hg_policy_hash(policy, next);
-    __builtin_prefetch(hg_order_prev(next));
+    hg_prefetch(hg_order_prev(next));
     hg_table_fetch_bucket(policy->table, hash);
+    if (policy->ahead[0].value != next) {
+        policy->ahead[1] = policy->ahead[0];
+        policy->ahead[0] = (struct hg_policy_ahead){next, hash};
+    }
     return hash;
+}
+
+/* The value leaves the store; another may come to lie where it was. */
+static inline void hg_policy_forget(struct hg_policy *policy, const struct hg_value *value)
+{
+    for (size_t i = 0; i < HG_COUNT(policy->ahead); i++) {
+        if (policy->ahead[i].value == value)
+            policy->ahead[i].value = NULL;
+    }
 }
 
 extern const struct hg_policy_ops hg_policy_lru, hg_policy_fifo, hg_policy_random, hg_policy_clock,

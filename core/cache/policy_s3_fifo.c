@@ -70,7 +70,7 @@ static struct hg_value *from_main(struct s3_fifo *s3)
         if (value == NULL)
             return NULL;
         /* The next to be looked at, here or for the next victim. */
-        __builtin_prefetch(hg_order_prev(value), 1);
+        hg_prefetch_to_write(hg_order_prev(value));
         if (value->uses == 0)
             return value;
         value->uses--;
@@ -90,7 +90,7 @@ static struct hg_value *from_small(struct s3_fifo *s3, size_t ghost_limit)
             hg_ghost_push(&s3->ghost, hg_policy_hash(&s3->base, value), ghost_limit);
             return value;
         }
-        __builtin_prefetch(hg_order_prev(value), 1);
+        hg_prefetch_to_write(hg_order_prev(value));
         hg_queue_remove(&s3->queues[SMALL], value);
         value->uses = 0;
         hg_queue_push(&s3->queues[MAIN], value);

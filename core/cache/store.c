@@ -8,6 +8,7 @@
 
 #define FLUSHED_SWEPT 16 /* rows looked through for what was flushed before an entry is evicted */
 #define TOGETHER      16 /* look-ups that are fetched ahead together */
+#define FETCHED_BYTES 64 /* of each value: head, short key, and the data that is to be copied */
 /* An entry's share of the table: a line for four to eight of them, and some have more lines. */
 #define SHARE_BYTES 14
 
@@ -72,8 +73,8 @@ static inline void order_use(struct hg_store *store, struct hg_value *value)
         return;
     if (store->late_count == HG_LATE_USES)
         order_catch_up(store);
-    __builtin_prefetch(hg_order_prev(value), 1);
-    __builtin_prefetch(hg_order_next(value), 1);
+    hg_prefetch_to_write(hg_order_prev(value));
+    hg_prefetch_to_write(hg_order_next(value));
     store->late[store->late_count++] = value;
 }
 
@@ -121,6 +122,15 @@ const struct hg_order *hg_store_order(struct hg_store *store, enum hg_tier tier)
     return &store->order[tier];
 }
 
+/* To the budget, or to the put that makes room here. */
+static void give_back(struct hg_store *store, enum hg_tier tier, size_t bytes)
+{
+    if (store->is_making_room && tier == HG_TIER_MAIN)
+        store->made_bytes += bytes;
+    else
+        hg_budget_release(store->budget, tier, bytes);
+}
+
 /*
  * Takes the entry out of table, order and budget, tells, and drops our reference. What was flushed is told as removed,
  * whatever it is that happens to come by.
@@ -140,9 +150,10 @@ static void drop(struct hg_store *store, uint64_t hash, struct hg_value *value,
     } else {
         store->policy->ops->remove(store->policy, value);
     }
+    hg_policy_forget(store->policy, value);
     value->stored = false;
     store->tier_count[tier]--;
-    hg_budget_release(store->budget, tier, hg_store_entry_cost(store, value) - is_short);
+    give_back(store, tier, hg_store_entry_cost(store, value) - is_short);
     if (reason == HG_EVICT_CAPACITY)
         store->counters.evictions++;
     if (reason == HG_EVICT_EXPIRED)
@@ -210,17 +221,30 @@ static size_t sweep(struct hg_store *store, uint64_t now_ms, size_t max_rows)
     return freed;
 }
 
+/*
+ * Reserves. What is evicted from main for main is kept rather than given back and reserved again: that would be two atomic
+ * operations, and a moment for others to take what was made here.
+ */
 static int make_room(struct hg_store *store, enum hg_tier tier, size_t cost_bytes)
 {
-    for (;;) {
-        enum hg_budget_verdict verdict = hg_budget_reserve(store->budget, tier, cost_bytes);
+    store->made_bytes = 0;
+    while (store->made_bytes < cost_bytes) {
+        size_t missing_bytes = cost_bytes - store->made_bytes;
+        enum hg_budget_verdict verdict = hg_budget_reserve(store->budget, tier, missing_bytes);
         if (verdict == HG_FITS)
             return HG_OK;
-        if (store->flushed_count > 0 && sweep(store, 0, FLUSHED_SWEPT) > 0)
-            continue;
-        if (!evict_one(store, tier, verdict))
+        store->is_making_room = tier == HG_TIER_MAIN && !hg_budget_is_over(store->budget);
+        bool is_made = (store->flushed_count > 0 && sweep(store, 0, FLUSHED_SWEPT) > 0) ||
+                       evict_one(store, tier, verdict);
+        store->is_making_room = false;
+        if (!is_made) {
+            hg_budget_release(store->budget, HG_TIER_MAIN, store->made_bytes);
             return hg_bug(HG_BUG_NO_BUDGET) ? HG_OK : HG_ELIMIT;
+        }
     }
+    if (store->made_bytes > cost_bytes)
+        hg_budget_release(store->budget, HG_TIER_MAIN, store->made_bytes - cost_bytes);
+    return HG_OK;
 }
 
 int hg_store_init(struct hg_store *store, struct hg_budget *budget, hg_evict_fn on_evict,
@@ -291,13 +315,20 @@ static __attribute__((noinline)) struct hg_value *get_any(struct hg_store *store
     return value;
 }
 
+/* The rest of a look-up whose guess is known, or NULL. */
+static inline struct hg_value *get_guessed(struct hg_store *store, struct hg_value *guess,
+                                           uint64_t hash, struct hg_bytes key)
+{
+    if (guess == NULL || !hg_table_is_guessed(guess, key) || is_flushed(store, guess) ||
+        !is_use_small(store, guess))
+        return get_any(store, hash, key);
+    use_small(store, guess);
+    return guess;
+}
+
 struct hg_value *hg_store_get(struct hg_store *store, uint64_t hash, struct hg_bytes key)
 {
-    struct hg_value *value = hg_table_guess(&store->table, hash, key);
-    if (value == NULL || is_flushed(store, value) || !is_use_small(store, value))
-        return get_any(store, hash, key);
-    use_small(store, value);
-    return value;
+    return get_guessed(store, hg_table_guess(&store->table, hash), hash, key);
 }
 
 void hg_store_get_many(struct hg_store *store, const uint64_t *hashes, const struct hg_bytes *keys,
@@ -307,10 +338,16 @@ void hg_store_get_many(struct hg_store *store, const uint64_t *hashes, const str
         size_t end = count - first < TOGETHER ? count : first + TOGETHER;
         for (size_t i = first; i < end; i++)
             hg_table_fetch_bucket(&store->table, hashes[i]);
+        for (size_t i = first; i < end; i++) {
+            struct hg_value *guess = hg_table_guess(&store->table, hashes[i]);
+            out_values[i] = guess;
+            if (guess != NULL) {
+                hg_prefetch(guess);
+                hg_prefetch((const char *)guess + FETCHED_BYTES - 1);
+            }
+        }
         for (size_t i = first; i < end; i++)
-            hg_table_fetch_value(&store->table, hashes[i]);
-        for (size_t i = first; i < end; i++)
-            out_values[i] = hg_store_get(store, hashes[i], keys[i]);
+            out_values[i] = get_guessed(store, out_values[i], hashes[i], keys[i]);
     }
 }
 
@@ -475,8 +512,25 @@ void hg_store_clear(struct hg_store *store)
 /* ---- validation ---- */
 
 struct recount {
-    size_t entries, flushed, tiers[HG_TIER_COUNT], bytes[HG_TIER_COUNT];
+    size_t entries, flushed, ahead, tiers[HG_TIER_COUNT], bytes[HG_TIER_COUNT];
 };
+
+static size_t count_ahead(const struct hg_policy *policy)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < HG_COUNT(policy->ahead); i++)
+        count += policy->ahead[i].value != NULL;
+    return count;
+}
+
+static size_t count_ahead_of(const struct hg_policy *policy, const struct hg_value *value)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < HG_COUNT(policy->ahead); i++)
+        count += policy->ahead[i].value == value &&
+                 policy->ahead[i].hash == policy->table->hash(hg_value_key(value));
+    return count;
+}
 
 static bool row_recount(const struct hg_store *store, size_t row, struct recount *sums)
 {
@@ -487,6 +541,7 @@ static bool row_recount(const struct hg_store *store, size_t row, struct recount
             return false;
         sums->entries++;
         sums->flushed += is_flushed(store, value);
+        sums->ahead += count_ahead_of(store->policy, value);
         sums->tiers[tier]++;
         sums->bytes[tier] += hg_store_entry_cost(store, value);
     }
@@ -532,5 +587,6 @@ bool hg_store_validate(const struct hg_store *store)
         return false;
     size_t used = atomic_load(&store->budget->used);
     return sums.entries == store->table.count && sums.flushed == store->flushed_count &&
-           all_bytes <= used && used <= store->budget->capacity;
+           sums.ahead == count_ahead(store->policy) && all_bytes <= used &&
+           used <= store->budget->capacity;
 }

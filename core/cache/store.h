@@ -55,6 +55,8 @@ struct hg_store {
     void *on_evict_ctx;
     size_t tier_count[HG_TIER_COUNT]; /* their sum is table.count */
     struct hg_policy *policy;         /* of the main tier */
+    size_t made_bytes;                    /* of main, evicted for the put under way */
+    bool is_making_room;
     size_t flushed_count;                 /* entries of earlier epochs, yet to be freed */
     size_t sweep_row;                     /* expiry hand */
     struct hg_store_counters counters;

@@ -336,17 +336,6 @@ struct hg_value *hg_table_nth(const struct hg_table *table, size_t row, size_t n
     return NULL;
 }
 
-void hg_table_fetch_value(const struct hg_table *table, uint64_t hash)
-{
-    const struct hg_bucket *bucket = bucket_of(table, hash);
-    uint64_t found = hg_tags_match(bucket->tags, hg_tag(hash));
-    if (found == 0)
-        return;
-    const char *value = (const char *)hg_bucket_value(bucket, hg_tags_first(found));
-    __builtin_prefetch(value);
-    __builtin_prefetch(value + 63);
-}
-
 static bool is_bucket_valid(const struct hg_table *table, const struct hg_bucket *first,
                             size_t *count)
 {

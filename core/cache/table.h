@@ -14,6 +14,7 @@
 #ifndef HG_CACHE_TABLE_H
 #define HG_CACHE_TABLE_H
 
+#include "base/prefetch.h"
 #include "base/value.h"
 #include "cache/tags.h"
 
@@ -44,8 +45,12 @@ void hg_table_finish(struct hg_table *table); /* it is empty */
 struct hg_value *hg_table_find(const struct hg_table *table, uint64_t hash, struct hg_bytes key);
 /* The same for a use: what is found comes to the first line. */
 struct hg_value *hg_table_use(struct hg_table *table, uint64_t hash, struct hg_bytes key);
-/* The short way to what hg_table_use nearly always finds; NULL says nothing. */
-static inline struct hg_value *hg_table_guess(const struct hg_table *table, uint64_t hash, struct hg_bytes key);
+/*
+ * The short way to what hg_table_use nearly always finds, in two steps: the first with its tag in its bucket's first line, and
+ * whether that is it. NULL, or false, says nothing.
+ */
+static inline struct hg_value *hg_table_guess(const struct hg_table *table, uint64_t hash);
+static inline bool hg_table_is_guessed(const struct hg_value *value, struct hg_bytes key);
 /* Where only the hash is known; of two with one hash it is either. */
 struct hg_value *hg_table_find_hash(const struct hg_table *table, uint64_t hash);
 /* The key is not there. HG_OK or HG_ENOMEM. */
@@ -67,11 +72,10 @@ size_t hg_table_row_count(const struct hg_table *table);
 struct hg_value *hg_table_nth(const struct hg_table *table, size_t row, size_t n);
 
 /*
- * Two steps ahead of a look-up: the bucket's line, then those of the value it may find. The first also without the lock, which
- * another thread may hold: where the table is being resized it fetches what is not needed.
+ * Ahead of a look-up: its bucket's line. Also without the lock, which another thread may hold: where the table is being resized
+ * it fetches what is not needed.
  */
 static inline void hg_table_fetch_bucket(const struct hg_table *table, uint64_t hash);
-void hg_table_fetch_value(const struct hg_table *table, uint64_t hash);
 
 /* Tests: all entries are where they are looked for, no key is there twice. */
 bool hg_table_validate(const struct hg_table *table);
@@ -94,21 +98,24 @@ static inline void hg_table_fetch_bucket(const struct hg_table *table, uint64_t 
 {
     struct hg_bucket *buckets = __atomic_load_n(&table->buckets, __ATOMIC_RELAXED);
     size_t mask = __atomic_load_n(&table->mask, __ATOMIC_RELAXED);
-    __builtin_prefetch((const void *)((uintptr_t)buckets + (hg_table_fold(hash) & mask) * sizeof(struct hg_bucket)));
+    hg_prefetch((const void *)((uintptr_t)buckets + (hg_table_fold(hash) & mask) * sizeof(struct hg_bucket)));
 }
 
-/* The first with its tag in the first line, for keys that are compared without a call. */
-static inline struct hg_value *hg_table_guess(const struct hg_table *table, uint64_t hash, struct hg_bytes key)
+static inline struct hg_value *hg_table_guess(const struct hg_table *table, uint64_t hash)
 {
-    if (table->old_buckets != NULL || !hg_bytes_is_short(key.len))
+    if (table->old_buckets != NULL)
         return NULL;
     const struct hg_bucket *bucket = &table->buckets[hg_table_fold(hash) & table->mask];
     uint64_t found = hg_tags_match(bucket->tags, hg_tag(hash));
-    if (found == 0)
-        return NULL;
-    struct hg_value *value = hg_bucket_value(bucket, hg_tags_first(found));
+    return found == 0 ? NULL : hg_bucket_value(bucket, hg_tags_first(found));
+}
+
+/* Of keys that are compared without a call. */
+static inline bool hg_table_is_guessed(const struct hg_value *value, struct hg_bytes key)
+{
     struct hg_bytes its_key = hg_value_key(value);
-    return its_key.len == key.len && hg_bytes_eq_short(its_key.data, key.data, key.len) ? value : NULL;
+    return its_key.len == key.len && hg_bytes_is_short(key.len) &&
+           hg_bytes_eq_short(its_key.data, key.data, key.len);
 }
 
 #endif
