@@ -45,11 +45,36 @@ static struct stripe *stripe_of_thread(void)
     return own_stripe;
 }
 
+#ifdef HG_HAVE_JEMALLOC
+/* What nallocx says, which computes it: of sizes from one step below to this one, which are all in one class. */
+#define SMALL_STEP 8
+#define SMALL_MAX  1024
+static uint16_t small_sizes[SMALL_MAX / SMALL_STEP + 1];
+
+__attribute__((constructor)) static void small_sizes_at_start(void)
+{
+    for (size_t i = 0; i <= SMALL_MAX / SMALL_STEP; i++)
+        small_sizes[i] = (uint16_t)nallocx(i == 0 ? 1 : i * SMALL_STEP, 0);
+}
+#endif
+
 static size_t block_size(void *block)
 {
 #ifdef HG_HAVE_JEMALLOC
     return sallocx(block, 0);
 #else
+    return malloc_usable_size(block);
+#endif
+}
+
+/* The same of one that has just been made for `size`. */
+static size_t block_size_new(void *block, size_t size)
+{
+#ifdef HG_HAVE_JEMALLOC
+    (void)block;
+    return hg_alloc_size(size);
+#else
+    (void)size;
     return malloc_usable_size(block);
 #endif
 }
@@ -98,7 +123,7 @@ void *hg_malloc(size_t size)
         return NULL;
     void *block = malloc(size == 0 ? 1 : size);
     if (block != NULL)
-        count_block(block_size(block));
+        count_block(block_size_new(block, size));
     return block;
 }
 
@@ -132,8 +157,13 @@ void hg_free(void *block)
 {
     if (block == NULL)
         return;
-    uncount_block(block_size(block));
+    size_t bytes = block_size(block);
+    uncount_block(bytes);
+#ifdef HG_HAVE_JEMALLOC
+    sdallocx(block, bytes, 0); /* it need not look the size up again */
+#else
     free(block);
+#endif
 }
 
 char *hg_strndup(const char *text, size_t len)
@@ -155,6 +185,8 @@ size_t hg_alloc_size(size_t size)
     if (size == 0)
         size = 1;
 #ifdef HG_HAVE_JEMALLOC
+    if (size <= SMALL_MAX)
+        return small_sizes[(size + SMALL_STEP - 1) / SMALL_STEP];
     /* Beyond jemalloc's largest class nallocx says 0; nothing of that size can be had. */
     size_t rounded = size > PTRDIFF_MAX ? 0 : nallocx(size, 0);
     return rounded == 0 ? SIZE_MAX : rounded;

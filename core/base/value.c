@@ -200,6 +200,12 @@ void hg_value_unref(struct hg_value *value)
 {
     if (value == NULL)
         return;
+    /* Nobody else has it, so nobody else can come by another reference: no atomic subtraction needed. */
+    if (hg_value_refs(value) == 1) {
+        assert(!hg_value_is_private(value));
+        hg_free(value);
+        return;
+    }
     /* Release our reads and writes to whoever frees; acquire everybody's before freeing. */
     unsigned before = atomic_fetch_sub_explicit(&value->head, HG_VALUE_REF, memory_order_acq_rel);
     assert(!(before & HG_VALUE_PRIVATE));
