@@ -36,6 +36,40 @@ local secret = {
 }
 local tokens = T.list(secret, "a list of secrets, newest first", { max = 16, unique = true })
 
+--- "127.0.0.1": four numbers up to 255.
+function M.is_ip4(text)
+    local found = 0
+    for number in text:gmatch("%d+") do
+        found = found + (tonumber(number) <= 255 and 1 or 5)
+    end
+    return found == 4 and text:find("^%d+%.%d+%.%d+%.%d+$") ~= nil
+end
+
+-- How many groups of an IPv6 address a part of it has; more than there can be where it is none.
+local function group_count(part)
+    local found = 0
+    for group in (part == "" and "" or part .. ":"):gmatch("(.-):") do
+        found = found + (group:find("^%x%x?%x?%x?$") and 1 or 9)
+    end
+    return found
+end
+
+-- RFC 4291, 2.2: eight groups, "::" once in place of some, the last two perhaps as an IPv4 address.
+local function is_ip6(text)
+    local rest, ip4 = text:match("^(.*:)(%d+%.[%d.]+)$")
+    if ip4 then
+        if not M.is_ip4(ip4) then
+            return false
+        end
+        text = rest .. "0:0"
+    end
+    local head, tail = text:match("^(.-)::(.*)$")
+    if head then
+        return group_count(head) + group_count(tail) <= 7
+    end
+    return group_count(text) == 8
+end
+
 --- "127.0.0.1:8001" -> host, port; "[::1]:80" -> "::1", 80; "unix:/path" -> "unix", path; else nil.
 function M.split_address(text)
     local path = text:match("^unix:(/.+)$")
@@ -43,7 +77,9 @@ function M.split_address(text)
         return "unix", path
     end
     local host, port = text:match("^%[([%x:.]+)%]:(%d+)$")
-    if not host then
+    if host and not is_ip6(host) then
+        return nil
+    elseif not host then
         host, port = text:match("^([%w._-]+):(%d+)$")
     end
     port = tonumber(port)

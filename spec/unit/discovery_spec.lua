@@ -52,6 +52,8 @@ describe("what finds the members", function()
         { "dns", { name = "a", server = "10.0.0.1:0" }, "hg.dns: server: expected an IP address" },
         { "dns", { name = "a", server = "unix:/x" }, "hg.dns: server: expected an IP address" },
         { "dns", { name = "a", server = "" }, "hg.dns: server: expected an IP address" },
+        { "dns", { name = "a", server = "[:::]:53" }, "hg.dns: server: expected an IP address" },
+        { "dns", { name = "a", server = "[1:2:3:4:5:6:7:8:9]" }, "hg.dns: server: expected an IP address" },
         { "dns", { name = "a", servers = "10.0.0.1" }, "hg.dns: unknown option 'servers'" },
         { "etcd", { endpoints = {} }, "hg.etcd: endpoints: expected at least one" },
         { "etcd", { endpoints = "e:2379" }, "hg.etcd: endpoints: expected one URL" },

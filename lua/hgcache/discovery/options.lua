@@ -25,11 +25,7 @@ local function server_of(o, text)
     if host and host:find(":", 1, true) then
         return ("[%s]:%d"):format(host, port)
     end
-    local is_address = host and host:find("^%d+%.%d+%.%d+%.%d+$")
-    for number in (is_address and host or ""):gmatch("%d+") do
-        is_address = is_address and tonumber(number) <= 255
-    end
-    if not is_address then
+    if not host or not schema.is_ip4(host) then
         o:wrong('server: expected an IP address such as "127.0.0.1:8600" or "[::1]:53"', 1)
     end
     return ("%s:%d"):format(host, port)
