@@ -193,11 +193,6 @@ static void on_connected(struct hg_stream *stream, int err)
     hg_http2_link_flush(link);
 }
 
-static void on_resolved(struct hg_stream *stream)
-{
-    (void)stream;
-}
-
 static void on_secured(struct hg_stream *stream, int err)
 {
     (void)stream, (void)err;
@@ -210,7 +205,6 @@ int hg_http2_link_open(struct hg_http2_pool *pool)
         .secured = on_secured,
         .arrived = on_arrived,
         .written = on_written,
-        .resolved = on_resolved,
         .closed = on_closed,
     };
     uint64_t now_ms = hg_loop_now(pool->loop);

@@ -188,6 +188,7 @@ int hg_loop_init(struct hg_loop *loop, const char *name)
     loop->name = name;
     hg_list_init(&loop->list_inbox);
     hg_list_init(&loop->held_timers);
+    hg_list_init(&loop->look_ups);
     hg_list_init(&loop->turn_ends);
     atomic_init(&loop->inbox, NULL);
     atomic_init(&loop->stopping, false);

@@ -54,6 +54,8 @@ struct hg_loop {
     _Atomic uint64_t turned_ms; /* boot time of the last turn: the watchdog reads it */
     _Atomic bool stopping;
     struct hg_list held_timers; /* net/timer.h */
+    struct hg_list look_ups;    /* net/dns.h */
+    unsigned look_up_count;
     bool is_holding;         /* its own thread only, like held */
     struct hg_mail *held;    /* newest first */
     void *user;              /* the owner's */

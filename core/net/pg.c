@@ -1,6 +1,5 @@
 #include "net/pg.h"
 
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -50,7 +49,7 @@ static int fail_conn(struct hg_pg *pg)
 
 static void finish_if_done(struct hg_pg *pg)
 {
-    if (pg->watch_count > 0 || pg->is_resolving)
+    if (pg->watch_count > 0)
         return;
     hg_buf_finish(&pg->hosts);
     hg_buf_finish(&pg->addresses);
@@ -169,59 +168,62 @@ static void connect_failed(struct hg_pg *pg, int err)
     pg->calls->connected(pg, err);
 }
 
-static void add_resolved(struct hg_pg *pg, const struct hg_pg_place *place,
-                         const struct addrinfo *addresses)
+static int add_resolved(struct hg_pg *pg, const struct hg_pg_place *place, struct hg_bytes found)
 {
-    char text[NI_MAXHOST];
-    unsigned count = 0;
+    int err = HG_OK;
 
-    for (; addresses != NULL && count < ADDRESSES_MAX / HG_PG_HOSTS_MAX;
-         addresses = addresses->ai_next, count++)
-        if (getnameinfo(addresses->ai_addr, addresses->ai_addrlen, text, sizeof(text), NULL, 0,
-                        NI_NUMERICHOST) == 0)
-            add_address(pg, place, text);
+    for (unsigned count = 0;
+         found.len > 0 && count < ADDRESSES_MAX / HG_PG_HOSTS_MAX && err == HG_OK; count++) {
+        size_t len = strlen(found.data) + 1;
+        err = add_address(pg, place, found.data);
+        found = hg_bytes(found.data + len, found.len - len);
+    }
+    return err;
 }
 
-static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *addresses)
+static void note_unknown(struct hg_pg *pg, const struct hg_pg_place *place, const char *why)
 {
-    struct hg_pg *pg = hg_container_of(request, struct hg_pg, resolve);
+    snprintf(pg->error, sizeof(pg->error), "host \"%s\" could not be resolved: %s", place->host,
+             why);
+}
+
+static void on_resolved(struct hg_dns_waiter *waiter, int err, struct hg_bytes found,
+                        const char *error)
+{
+    struct hg_pg *pg = hg_container_of(waiter, struct hg_pg, resolving);
     const struct hg_pg_place *place = &pg->config->places[pg->place_index++];
 
-    pg->is_resolving = false;
-    if (status < 0)
-        snprintf(pg->error, sizeof(pg->error), "host \"%s\" could not be resolved: %s", place->host,
-                 uv_strerror(status));
-    else
-        add_resolved(pg, place, addresses);
-    uv_freeaddrinfo(addresses);
-    int err = pg->state == HG_PG_CLOSING ? HG_OK : resolve_next(pg);
-    if (pg->is_resolving)
-        return;
-    pg->calls->resolved(pg);
-    if (pg->state == HG_PG_CLOSING)
-        finish_if_done(pg);
-    else if (err < 0)
+    if (err < 0) {
+        note_unknown(pg, place, error);
+    } else {
+        err = add_resolved(pg, place, found);
+        if (err < 0) {
+            connect_failed(pg, fail(pg, err, hg_err_text(err)));
+            return;
+        }
+    }
+    err = resolve_next(pg);
+    if (err < 0)
         connect_failed(pg, err);
 }
 
 /* Goes on to the next name, or lets libpq begin with what there is. */
 static int resolve_next(struct hg_pg *pg)
 {
-    static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    const char *error;
     int err = HG_OK;
 
     pg->state = HG_PG_RESOLVING;
     for (; pg->place_index < pg->config->place_count && err == HG_OK; pg->place_index++) {
         const struct hg_pg_place *place = &pg->config->places[pg->place_index];
-        if (place->address == NULL && !hg_pg_is_folder(place)) {
-            int rc =
-                uv_getaddrinfo(&pg->loop->uv, &pg->resolve, on_resolved, place->host, NULL, &hints);
-            if (rc < 0)
-                return fail(pg, hg_err_from_uv(rc), uv_strerror(rc));
-            pg->is_resolving = true;
+        if (place->address != NULL || hg_pg_is_folder(place)) {
+            err = add_address(pg, place, place->address != NULL ? place->address : "");
+        } else if (hg_dns_resolve_host(pg->loop, place->host, &pg->resolving, on_resolved, &error) <
+                   0) {
+            note_unknown(pg, place, error); /* another place may do */
+        } else {
             return HG_OK;
         }
-        err = add_address(pg, place, place->address != NULL ? place->address : "");
     }
     return err < 0 ? fail(pg, err, hg_err_text(err)) : start_libpq(pg);
 }
@@ -477,8 +479,7 @@ enum hg_pg_ending hg_pg_close(struct hg_pg *pg)
     }
     pg->state = HG_PG_CLOSING;
     drop_watch(pg);
-    if (pg->is_resolving)
-        uv_cancel((uv_req_t *)&pg->resolve);
+    hg_dns_cancel(&pg->resolving);
     if (pg->conn != NULL)
         hg_pq->finish(pg->conn);
     pg->conn = NULL;

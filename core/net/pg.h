@@ -1,7 +1,7 @@
 /*
  * pg - a connection to PostgreSQL: libpq without its waiting.
  *
- *   hg_pg_connect -> (names, on another thread) -> connected -> hg_pg_query -> done -> hg_pg_query ... -> hg_pg_close -> closed
+ *   hg_pg_connect -> (names, net/dns.h) -> connected -> hg_pg_query -> done -> hg_pg_query ... -> hg_pg_close -> closed
  *
  * Callbacks  connected once, done once for each query; lost where the server ended a connection that nobody asks anything. None
  *            of them after hg_pg_close but `closed`, the last. They may close it, and never come before the starter returned.
@@ -16,7 +16,7 @@
 
 #include <uv.h>
 #include "base/buf.h"
-#include "net/loop.h"
+#include "net/dns.h"
 #include "net/pg_config.h"
 
 #define HG_PG_PARAMETERS_MAX 100
@@ -33,8 +33,6 @@ struct hg_pg_calls {
     void (*connected)(struct hg_pg *pg, int err);
     void (*done)(struct hg_pg *pg, int err); /* HG_OK: pg->answer */
     void (*lost)(struct hg_pg *pg);
-    /* The names have been resolved, or not: nothing of it is on another thread any more. */
-    void (*resolved)(struct hg_pg *pg);
     void (*closed)(struct hg_pg *pg); /* its memory may be freed */
 };
 
@@ -73,8 +71,7 @@ struct hg_pg {
     struct pg_conn *conn;
     struct hg_pg_watch *watch; /* of its socket */
     unsigned watch_count;      /* not closed yet */
-    uv_getaddrinfo_t resolve;
-    bool is_resolving;
+    struct hg_dns_waiter resolving;
     size_t place_index;
     struct hg_buf hosts, addresses, ports; /* for libpq, as far as they are known */
     struct hg_pg_answer answer;

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <arpa/inet.h>
+#include <uv.h>
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/err.h"
@@ -117,8 +117,9 @@ static int item_at(const char *list, size_t index, char **out_item)
 
 static bool is_numeric(const char *host)
 {
-    unsigned char scratch[sizeof(struct in6_addr)];
-    return inet_pton(AF_INET, host, scratch) == 1 || inet_pton(AF_INET6, host, scratch) == 1;
+    struct sockaddr_in ip4;
+    struct sockaddr_in6 ip6; /* "fe80::1%eth0", too */
+    return uv_ip4_addr(host, 0, &ip4) == 0 || uv_ip6_addr(host, 0, &ip6) == 0;
 }
 
 static int fill_place(const struct lists *lists, size_t index, struct hg_pg_place *place)

@@ -75,6 +75,11 @@ static void test_strings_and_urls_are_taken_apart(void **state)
     assert_place(&config->places[0], "a", NULL, "9");
     assert_place(&config->places[1], "b", "10.0.0.2", "9");
     hg_pg_config_unref(config);
+
+    config = make("host=fe80::1%lo,127.1", NULL, NULL);
+    assert_place(&config->places[0], "fe80::1%lo", "fe80::1%lo", "5432");
+    assert_place(&config->places[1], "127.1", NULL, "5432");
+    hg_pg_config_unref(config);
 }
 
 static void test_what_is_wrong_is_told(void **state)

@@ -1,4 +1,4 @@
-#include "net/test_support.h"
+#include "net/test_dns.h"
 
 #include "net/pg.h"
 #include "net/pq_library.h"
@@ -11,7 +11,7 @@ struct setting {
     struct hg_pg pg;
     int listener, peer;
     size_t live_bytes;
-    unsigned connected, done, lost, resolved, closed;
+    unsigned connected, done, lost, closed;
     int connect_err, done_err;
 };
 
@@ -37,21 +37,13 @@ static void on_lost(struct hg_pg *pg)
     setting_of(pg)->lost++;
 }
 
-static void on_resolved(struct hg_pg *pg)
-{
-    setting_of(pg)->resolved++;
-}
-
 static void on_closed(struct hg_pg *pg)
 {
     setting_of(pg)->closed++;
 }
 
-static const struct hg_pg_calls calls = {.connected = on_connected,
-                                         .done = on_done,
-                                         .lost = on_lost,
-                                         .resolved = on_resolved,
-                                         .closed = on_closed};
+static const struct hg_pg_calls calls = {
+    .connected = on_connected, .done = on_done, .lost = on_lost, .closed = on_closed};
 
 static void open_setting(struct setting *setting, const char *host)
 {
@@ -376,24 +368,36 @@ static void test_idle_one_notices_its_end_and_reads_what_nobody_asked_for(void *
 static void test_names_and_closed_ports(void **state)
 {
     struct setting setting;
+    struct dns_server server;
     (void)state;
-    open_setting(&setting, "localhost");
+    dns_start(&server);
+    atomic_store(&server.mood, MOOD_HERE);
+    atomic_store(&dns_of_system, &server);
+    open_setting(&setting, "name.x"); /* at 127.0.0.2, where nobody listens, and at 127.0.0.1 */
     log_in(&setting);
-    assert_int_equal(setting.resolved, 1);
+    assert_string_equal(setting.pg.hosts.data, "name.x,name.x");
+    assert_string_equal(setting.pg.addresses.data, "127.0.0.2,127.0.0.1");
     close_setting(&setting);
 
+    open_setting(&setting, "localhost");
+    log_in(&setting);
+    close_setting(&setting);
+
+    atomic_store(&server.mood, MOOD_RCODE + ns_r_nxdomain);
     open_setting(&setting, "nowhere.invalid");
     assert_int_equal(hg_pg_connect(&setting.pg), HG_PENDING);
     test_wait(&setting.loop, setting.connected == 1);
     assert_int_equal(setting.connect_err, HG_EADDR);
-    assert_non_null(strstr(setting.pg.error, "host \"nowhere.invalid\" could not be resolved"));
+    assert_string_equal(setting.pg.error,
+                        "host \"nowhere.invalid\" could not be resolved: Domain name not found");
     close_setting(&setting);
 
-    open_setting(&setting, "nowhere.invalid"); /* closed meanwhile */
+    open_setting(&setting, "hung.invalid"); /* closed meanwhile */
     assert_int_equal(hg_pg_connect(&setting.pg), HG_PENDING);
     close_setting(&setting);
     assert_int_equal(setting.connected, 0);
-    assert_int_equal(setting.resolved, 1);
+    atomic_store(&dns_of_system, NULL);
+    dns_stop(&server);
 
     open_setting(&setting, "127.0.0.1");
     close(setting.listener);

@@ -1,8 +1,6 @@
 #include "net/stream_impl.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -55,10 +53,9 @@ void hg_stream_account(struct hg_stream *stream)
 
 static void finish_if_done(struct hg_stream *stream)
 {
-    if (stream->has_handle || stream->is_resolving)
+    if (stream->has_handle)
         return;
-    if (stream->addresses != NULL)
-        uv_freeaddrinfo(stream->addresses);
+    hg_free(stream->addresses);
     hg_stream_tls_finish(stream);
     hg_buf_finish(&stream->in);
     hg_stream_account(stream);
@@ -76,6 +73,11 @@ static void on_handle_closed(uv_handle_t *handle)
         try_next(stream);
 }
 
+static bool has_next(const struct hg_stream *stream)
+{
+    return stream->next_address < stream->addresses_len;
+}
+
 static void on_connect(uv_connect_t *request, int status)
 {
     struct hg_stream *stream = hg_container_of(request, struct hg_stream, connect);
@@ -85,11 +87,13 @@ static void on_connect(uv_connect_t *request, int status)
     if (status == 0) {
         if (!stream->is_pipe)
             uv_tcp_nodelay(&stream->uv.tcp, 1);
+        hg_free(stream->addresses);
+        stream->addresses = NULL;
         stream->calls->connected(stream, HG_OK);
         return;
     }
     int err = hg_stream_fail(stream, status);
-    if (stream->next_address != NULL)
+    if (has_next(stream))
         uv_close(&stream->uv.handle, on_handle_closed);
     else
         stream->calls->connected(stream, err);
@@ -105,16 +109,25 @@ static int connect_tcp(struct hg_stream *stream, const struct sockaddr *address)
     return uv_tcp_connect(&stream->connect, &stream->uv.tcp, address, on_connect);
 }
 
+/* Of a numeric address, with the port. */
+static bool parse(const char *host, uint16_t port, struct sockaddr_storage *out_address)
+{
+    return uv_ip4_addr(host, port, (struct sockaddr_in *)out_address) == 0 ||
+           uv_ip6_addr(host, port, (struct sockaddr_in6 *)out_address) == 0;
+}
+
 static void try_next(struct hg_stream *stream)
 {
-    struct addrinfo *address = stream->next_address;
+    const char *text = stream->addresses + stream->next_address;
+    struct sockaddr_storage address;
 
-    stream->next_address = address->ai_next;
-    int rc = connect_tcp(stream, address->ai_addr);
+    stream->next_address += strlen(text) + 1;
+    int rc = parse(text, stream->port, &address) ? connect_tcp(stream, (struct sockaddr *)&address)
+                                                 : UV_EINVAL;
     if (rc == 0)
         return;
     int err = hg_stream_fail(stream, rc);
-    if (stream->next_address == NULL)
+    if (!has_next(stream))
         stream->calls->connected(stream, err);
     else if (stream->has_handle)
         uv_close(&stream->uv.handle, on_handle_closed);
@@ -122,20 +135,21 @@ static void try_next(struct hg_stream *stream)
         try_next(stream);
 }
 
-static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *addresses)
+static void on_resolved(struct hg_dns_waiter *waiter, int err, struct hg_bytes found,
+                        const char *error)
 {
-    struct hg_stream *stream = hg_container_of(request, struct hg_stream, resolve);
+    struct hg_stream *stream = hg_container_of(waiter, struct hg_stream, resolving);
 
-    stream->is_resolving = false;
-    stream->addresses = stream->next_address = addresses;
-    stream->calls->resolved(stream);
-    if (stream->is_closing) {
-        finish_if_done(stream);
+    if (err < 0) {
+        stream->is_unknown = true;
+        stream->error = error;
+        stream->calls->connected(stream, err);
         return;
     }
-    if (status < 0 || addresses == NULL)
-        stream->calls->connected(stream,
-                                 hg_stream_fail(stream, status < 0 ? status : UV_EAI_NONAME));
+    stream->addresses = hg_strndup(found.data, found.len);
+    stream->addresses_len = found.len;
+    if (stream->addresses == NULL)
+        stream->calls->connected(stream, hg_stream_fail(stream, UV_ENOMEM));
     else
         try_next(stream);
 }
@@ -143,21 +157,13 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
 int hg_stream_connect(struct hg_stream *stream, const char *host, uint16_t port)
 {
     struct sockaddr_storage address;
-    char service[8];
 
-    if (uv_ip4_addr(host, port, (struct sockaddr_in *)&address) == 0 ||
-        uv_ip6_addr(host, port, (struct sockaddr_in6 *)&address) == 0) {
+    if (parse(host, port, &address)) {
         int rc = connect_tcp(stream, (struct sockaddr *)&address);
         return rc < 0 ? hg_stream_fail(stream, rc) : HG_PENDING;
     }
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    snprintf(service, sizeof(service), "%u", port);
-    int rc =
-        uv_getaddrinfo(&stream->loop->uv, &stream->resolve, on_resolved, host, service, &hints);
-    if (rc < 0)
-        return hg_stream_fail(stream, rc);
-    stream->is_resolving = true;
-    return HG_PENDING;
+    stream->port = port;
+    return hg_dns_resolve_host(stream->loop, host, &stream->resolving, on_resolved, &stream->error);
 }
 
 int hg_stream_connect_path(struct hg_stream *stream, const char *path)
@@ -345,8 +351,7 @@ void hg_stream_close(struct hg_stream *stream)
     stream->is_closing = true;
     if (stream->tls != NULL)
         hg_stream_tls_shutdown(stream);
-    if (stream->is_resolving)
-        uv_cancel((uv_req_t *)&stream->resolve);
+    hg_dns_cancel(&stream->resolving);
     if (stream->has_handle && !uv_is_closing(&stream->uv.handle))
         uv_close(&stream->uv.handle, on_handle_closed);
     finish_if_done(stream);

@@ -1,7 +1,7 @@
 /*
  * stream - a connection of our own to somewhere else, as a stream of bytes.
  *
- *   connect: numeric address or path | name -> resolve (on another thread) -> address after address, the first that answers
+ *   connect: numeric address or path | name -> its addresses (net/dns.h) -> one after the other, the first that answers
  *   write:   as much as the socket takes at once, the rest from a copy; one at a time
  *   read:    on want only, into a buffer with a maximum; the owner takes from its front
  *   secure:  from then on both are plain bytes on this side and TLS on the other (stream_tls.c)
@@ -17,7 +17,7 @@
 
 #include <uv.h>
 #include "base/buf.h"
-#include "net/loop.h"
+#include "net/dns.h"
 #include "net/tls.h"
 
 struct hg_stream;
@@ -28,8 +28,6 @@ struct hg_stream_calls {
     /* HG_OK: there are more bytes. HG_ECLOSED: the other side has ended; HG_EPEER: TLS without saying so. HG_ETOOBIG: the buffer is full. HG_ELIMIT: the budget. */
     void (*arrived)(struct hg_stream *stream, int err);
     void (*written)(struct hg_stream *stream, int err);
-    /* A name has been resolved, or not: nothing of it is on another thread any more. */
-    void (*resolved)(struct hg_stream *stream);
     void (*closed)(struct hg_stream *stream); /* its memory may be freed */
 };
 
@@ -50,8 +48,10 @@ struct hg_stream {
         uv_pipe_t pipe;
     } uv;
     uv_connect_t connect;
-    uv_getaddrinfo_t resolve;
-    struct addrinfo *addresses, *next_address;
+    struct hg_dns_waiter resolving;
+    char *addresses; /* of the name, one after the other, each with a NUL behind it; until it is connected */
+    size_t addresses_len, next_address;
+    uint16_t port;
     struct hg_stream_write *writing;
     struct hg_tls *tls; /* NULL: plain */
     char *rest;         /* what TLS has still to write; from rest_at on */
@@ -62,7 +62,8 @@ struct hg_stream {
     struct hg_stream_budget *budget;
     size_t held_bytes; /* of `in`, as the budget has it */
     const char *error;
-    bool has_handle, is_resolving, is_pipe, is_closing;
+    bool has_handle, is_pipe, is_closing;
+    bool is_unknown; /* the name has no address, or it could not be told */
     bool is_wanted;
     bool cannot_send; /* TLS: a part of what was sealed may be gone, so nothing can follow it */
     bool is_securing, is_sending; /* `secured`, `written` follows */

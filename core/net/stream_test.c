@@ -1,11 +1,11 @@
-#include "net/test_support.h"
+#include "net/test_dns.h"
 
 #include <sys/un.h>
 #include "net/stream.h"
 
 struct client {
     struct hg_stream stream;
-    unsigned connected, arrived, written, resolved, closed;
+    unsigned connected, arrived, written, closed;
     int connect_err, read_err, write_err;
     bool closes_in_callback;
 };
@@ -40,21 +40,13 @@ static void on_written(struct hg_stream *stream, int err)
     client_of(stream)->write_err = err;
 }
 
-static void on_resolved(struct hg_stream *stream)
-{
-    client_of(stream)->resolved++;
-}
-
 static void on_closed(struct hg_stream *stream)
 {
     client_of(stream)->closed++;
 }
 
-static const struct hg_stream_calls calls = {.connected = on_connected,
-                                             .arrived = on_arrived,
-                                             .written = on_written,
-                                             .resolved = on_resolved,
-                                             .closed = on_closed};
+static const struct hg_stream_calls calls = {
+    .connected = on_connected, .arrived = on_arrived, .written = on_written, .closed = on_closed};
 
 struct setting {
     struct hg_loop loop;
@@ -115,7 +107,6 @@ static void test_bytes_go_both_ways(void **state)
     (void)state;
     open_setting(&setting, 1000);
     meet(&setting, "127.0.0.1");
-    assert_int_equal(setting.client.resolved, 0);
     struct hg_stream *stream = &setting.client.stream;
     assert_int_equal(hg_stream_write(stream, HG_BYTES("hello")), HG_OK);
     assert_int_equal(recv(setting.peer, heard, sizeof(heard), 0), 5);
@@ -140,26 +131,79 @@ static void test_bytes_go_both_ways(void **state)
     close_setting(&setting);
 }
 
+/* From here on the system's DNS server does that with questions. */
+static void open_names(struct dns_server *server, enum dns_mood mood)
+{
+    dns_start(server);
+    atomic_store(&server->mood, mood);
+    atomic_store(&dns_of_system, server);
+    atomic_store(&dns_channels, 0);
+}
+
+static void close_names(struct dns_server *server)
+{
+    atomic_store(&dns_of_system, NULL);
+    dns_stop(server);
+}
+
 static void test_names_are_resolved_and_each_address_is_tried(void **state)
 {
     struct setting setting;
+    struct dns_server server;
+    struct sockaddr_in in;
+    int len = sizeof(in);
     (void)state;
+    open_names(&server, MOOD_HERE);
     open_setting(&setting, 1000);
-    meet(&setting, "localhost"); /* ::1 first, where there is IPv6, and nobody listens there */
-    assert_int_equal(setting.client.resolved, 1);
+    meet(&setting, "127.0.0.1");
     close_setting(&setting);
+    open_setting(&setting, 1000);
+    assert_int_equal(atomic_load(&dns_channels), 0); /* no name, no look-up */
+    meet(&setting, "name.x");                        /* 127.0.0.2 first, and nobody listens there */
+    assert_int_equal(
+        uv_tcp_getpeername(&setting.client.stream.uv.tcp, (struct sockaddr *)&in, &len), 0);
+    assert_int_equal(ntohl(in.sin_addr.s_addr), INADDR_LOOPBACK);
+    assert_int_equal(atomic_load(&server.udp_count), 2);
+    close_setting(&setting);
+    open_setting(&setting, 1000);
+    meet(&setting, "localhost");
+    assert_int_equal(atomic_load(&server.udp_count), 2);
+    close_setting(&setting);
+
+    open_setting(&setting, 1000); /* none of them takes it: the last one's words */
+    close(setting.listener);
+    assert_int_equal(hg_stream_connect(&setting.client.stream, "name.x", setting.port), HG_PENDING);
+    test_wait(&setting.loop, setting.client.connected == 1);
+    assert_string_equal(setting.client.stream.error, "connection refused");
+    assert_false(setting.client.stream.is_unknown);
+    setting.listener = dup(0);
+    close_setting(&setting);
+    close_names(&server);
 }
 
 static void test_unknown_names_and_closed_ports_say_so(void **state)
 {
     struct setting setting;
+    struct dns_server server;
+    char long_name[300];
     (void)state;
+    open_names(&server, MOOD_RCODE + ns_r_nxdomain);
     open_setting(&setting, 1000);
-    assert_int_equal(hg_stream_connect(&setting.client.stream, "no such name", 80), HG_PENDING);
+    assert_int_equal(hg_stream_connect(&setting.client.stream, "name.x", 80), HG_PENDING);
     test_wait(&setting.loop, setting.client.connected == 1);
-    assert_true(setting.client.connect_err < 0);
-    assert_non_null(setting.client.stream.error);
+    assert_int_equal(setting.client.connect_err, HG_ENOENT);
+    assert_string_equal(setting.client.stream.error, "Domain name not found");
+    assert_true(setting.client.stream.is_unknown);
     close_setting(&setting);
+
+    open_setting(&setting, 1000);
+    memset(long_name, 'a', sizeof(long_name));
+    long_name[sizeof(long_name) - 1] = '\0';
+    assert_int_equal(hg_stream_connect(&setting.client.stream, long_name, 80), HG_EINVAL);
+    assert_string_equal(setting.client.stream.error,
+                        "a name has at most 255 bytes, this one has more");
+    close_setting(&setting);
+    close_names(&server);
 
     open_setting(&setting, 1000);
     close(setting.listener);
@@ -293,16 +337,18 @@ static void test_reset_is_an_error_of_its_own(void **state)
 static void test_closing_at_any_moment(void **state)
 {
     struct setting setting;
+    struct dns_server server;
     (void)state;
     open_setting(&setting, 1000); /* before anything */
     close_setting(&setting);
 
-    open_setting(&setting, 1000); /* while a name is looked up */
-    assert_int_equal(hg_stream_connect(&setting.client.stream, "localhost", setting.port),
-                     HG_PENDING);
+    open_names(&server, MOOD_MUM); /* while a name is looked up */
+    open_setting(&setting, 1000);
+    assert_int_equal(hg_stream_connect(&setting.client.stream, "name.x", setting.port), HG_PENDING);
+    test_wait(&setting.loop, atomic_load(&server.udp_count) == 2);
     close_setting(&setting);
     assert_int_equal(setting.client.connected, 0);
-    assert_int_equal(setting.client.resolved, 1);
+    close_names(&server);
 
     open_setting(&setting, 1000); /* while connecting */
     assert_int_equal(hg_stream_connect(&setting.client.stream, "127.0.0.1", setting.port),
@@ -325,6 +371,26 @@ static void test_closing_at_any_moment(void **state)
     test_wait(&setting.loop, setting.client.closed == 1);
     assert_int_equal(setting.client.arrived, 1);
     close_setting(&setting);
+}
+
+static void test_each_allocation_of_a_look_up_may_fail(void **state)
+{
+    struct dns_server server;
+    bool was_refused = true;
+    (void)state;
+    open_names(&server, MOOD_HERE);
+    for (unsigned n = 0; was_refused; n++) {
+        struct setting setting;
+        open_setting(&setting, 1000);
+        hg_alloc_fail_at(n, false);
+        int err = hg_stream_connect(&setting.client.stream, "name.x", setting.port);
+        test_wait(&setting.loop, err < 0 || setting.client.connected == 1);
+        was_refused = hg_alloc_fail_clear();
+        assert_int_equal(err < 0 ? err : setting.client.connect_err,
+                         was_refused ? HG_ENOMEM : HG_OK);
+        close_setting(&setting);
+    }
+    close_names(&server);
 }
 
 static void test_no_memory_is_an_error(void **state)
@@ -361,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_budget_refuses_to_hold_more),
         cmocka_unit_test(test_reset_is_an_error_of_its_own),
         cmocka_unit_test(test_closing_at_any_moment),
+        cmocka_unit_test(test_each_allocation_of_a_look_up_may_fail),
         cmocka_unit_test(test_no_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

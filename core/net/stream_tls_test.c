@@ -42,11 +42,6 @@ static void on_written(struct hg_stream *stream, int err)
     client_of(stream)->write_err = err;
 }
 
-static void on_resolved(struct hg_stream *stream)
-{
-    (void)stream;
-}
-
 static void on_closed(struct hg_stream *stream)
 {
     client_of(stream)->closed++;
@@ -56,7 +51,6 @@ static const struct hg_stream_calls calls = {.connected = on_connected,
                                              .secured = on_secured,
                                              .arrived = on_arrived,
                                              .written = on_written,
-                                             .resolved = on_resolved,
                                              .closed = on_closed};
 
 struct setting {

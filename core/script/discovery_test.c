@@ -171,7 +171,7 @@ static void test_only_the_thread_of_discovery_says_who_the_members_are(void **st
     world_stop(&world);
 }
 
-static void test_a_name_is_looked_up_beside_and_may_be_left_behind(void **state)
+static void test_a_name_is_looked_up_and_may_be_left_behind(void **state)
 {
     struct world world;
     (void)state;
@@ -272,7 +272,7 @@ int main(void)
         cmocka_unit_test(test_an_empty_list_reaches_the_node_which_refuses_it),
         cmocka_unit_test(test_a_function_that_runs_away_holds_up_neither_loads_nor_the_next_run),
         cmocka_unit_test(test_only_the_thread_of_discovery_says_who_the_members_are),
-        cmocka_unit_test(test_a_name_is_looked_up_beside_and_may_be_left_behind),
+        cmocka_unit_test(test_a_name_is_looked_up_and_may_be_left_behind),
         cmocka_unit_test(test_records_are_asked_for_beside_and_may_be_left_behind),
         cmocka_unit_test(test_who_we_are_and_that_we_may_not_be),
         cmocka_unit_test(test_leaving_is_over_once_it_was_tried),

@@ -2,9 +2,10 @@
  * core.resolve: the addresses of a name, as the system knows them (/etc/hosts, DNS).
  * core.records: the records of a name, as DNS servers have them.
  *
- *   either -> uv_queue_work: net/dns.h on a thread of libuv's ... on_asked -> the task goes on, or it is gone and nobody is told
+ *   either -> net/dns.h on the thread's own loop ... on_told -> the task goes on
  *
- * net/dns.h has the time-out; the thread of the task outlives the look-up (resolve_count).
+ * A task that ends first gives its look-up up, perhaps from the watchdog's thread. Only the thread itself may touch it, so that posts
+ * a mail to it, which frees.
  */
 #include "script/runtime_impl.h"
 
@@ -26,35 +27,35 @@ static const char *check_name(lua_State *L, int index)
 
 struct asking {
     struct hg_op op;
-    uv_work_t request;
     struct hg_thread *thread;
     struct hg_dns_question question;
+    struct hg_dns_waiter waiter;
+    struct hg_mail stop; /* once given up */
     bool is_resolve;
-    int err;
-    struct hg_bytes found; /* owned: the addresses, or the message */
-    char error[128];
+    bool is_given_up; /* under the thread's lock */
 };
-
-/* It cannot be called back, but ends soon: on_asked comes and frees it. */
-static bool stop_asking(struct hg_op *op)
-{
-    atomic_store(&hg_container_of(op, struct asking, op)->question.is_over, true);
-    return false;
-}
 
 static void destroy_asking(struct hg_op *op)
 {
-    struct asking *asking = hg_container_of(op, struct asking, op);
-    hg_free((void *)asking->found.data);
-    hg_free(asking);
+    hg_free(hg_container_of(op, struct asking, op));
 }
 
-/* Of the pool. */
-static void on_work(uv_work_t *request)
+static void on_stop(struct hg_mail *mail)
 {
-    struct asking *asking = hg_container_of(request, struct asking, request);
-    asking->err = (asking->is_resolve ? hg_dns_resolve : hg_dns_ask)(
-        &asking->question, &asking->found, asking->error, sizeof(asking->error));
+    struct asking *asking = hg_container_of(mail, struct asking, stop);
+
+    hg_dns_cancel(&asking->waiter);
+    destroy_asking(&asking->op);
+}
+
+static bool stop_asking(struct hg_op *op)
+{
+    struct asking *asking = hg_container_of(op, struct asking, op);
+
+    asking->is_given_up = true;
+    asking->stop.deliver = on_stop;
+    hg_loop_post(&asking->thread->loop, &asking->stop);
+    return false;
 }
 
 /* The list is on top of the stack. */
@@ -74,17 +75,30 @@ static void push_record(void *ctx, const struct hg_dns_record *record)
     lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
 }
 
+struct answer {
+    const struct asking *asking;
+    int err;
+    struct hg_bytes found;
+    const char *error;
+};
+
+/* nil, message, "none" | "failed"   [-0, +3, m] */
+static int push_failure(lua_State *L, int err, const char *text)
+{
+    lua_pushnil(L);
+    lua_pushstring(L, text);
+    lua_pushstring(L, err == HG_ENOENT ? "none" : "failed");
+    return 3;
+}
+
 static int push_addresses(lua_State *L, struct hg_task *task, void *ud)
 {
-    const struct asking *asking = ud;
-    struct hg_bytes rest = asking->found;
+    const struct answer *answer = ud;
+    struct hg_bytes rest = answer->found;
     (void)task;
 
-    if (asking->err < 0) {
-        lua_pushnil(L);
-        lua_pushstring(L, asking->error);
-        return 2;
-    }
+    if (answer->err < 0)
+        return push_failure(L, answer->err, answer->error);
     lua_newtable(L);
     for (int count = 1; rest.len > 0 && count <= ADDRESSES_MAX; count++) {
         size_t len = strlen(rest.data);
@@ -97,49 +111,58 @@ static int push_addresses(lua_State *L, struct hg_task *task, void *ud)
 
 static int push_records(lua_State *L, struct hg_task *task, void *ud)
 {
-    const struct asking *asking = ud;
-    const char *why = asking->error;
-    int err = asking->err;
+    const struct answer *answer = ud;
+    const char *why = answer->error;
+    int err = answer->err;
     (void)task;
 
-    lua_newtable(L);
     if (err == HG_OK) {
-        err = hg_dns_read(asking->found, asking->question.type, push_record, L);
+        lua_newtable(L);
+        err = hg_dns_read(answer->found, answer->asking->question.type, push_record, L);
         why = "the answer of the DNS server is broken";
     }
-    if (err == HG_OK)
-        return 1;
-    lua_pushnil(L);
-    lua_pushstring(L, why);
-    lua_pushstring(L, err == HG_ENOENT ? "none" : "failed");
-    return 3;
+    return err == HG_OK ? 1 : push_failure(L, err, why);
 }
 
-static void on_asked(uv_work_t *request, int status)
+static void on_told(struct hg_dns_waiter *waiter, int err, struct hg_bytes found, const char *error)
 {
-    struct asking *asking = hg_container_of(request, struct asking, request);
+    struct asking *asking = hg_container_of(waiter, struct asking, waiter);
     struct hg_thread *thread = asking->thread;
-    (void)status; /* nobody cancels it */
+    struct answer answer = {asking, err, found, error};
 
-    hg_thread_resolved(thread);
     struct hg_task *task = hg_task_answered(thread, &asking->op);
+    pthread_mutex_lock(&thread->lock);
+    bool is_given_up = asking->is_given_up;
+    pthread_mutex_unlock(&thread->lock);
     if (task != NULL)
-        hg_task_resume(task, asking->is_resolve ? push_addresses : push_records, asking);
-    destroy_asking(&asking->op);
+        hg_task_resume(task, asking->is_resolve ? push_addresses : push_records, &answer);
+    if (!is_given_up) /* or else the mail is under way */
+        destroy_asking(&asking->op);
 }
 
 /* Takes over asking, which has its question. */
 static int start(lua_State *L, struct hg_task *task, struct asking *asking)
 {
+    struct hg_loop *loop = &task->thread->loop;
+    const char *error;
+    char text[128];
+
     asking->op.give_up = stop_asking;
     asking->op.destroy = destroy_asking;
     asking->thread = task->thread;
-    uv_queue_work(&task->thread->loop.uv, &asking->request, on_work, on_asked);
-    atomic_fetch_add(&task->thread->resolve_count, 1);
-    return hg_task_wait(L, task, &asking->op, HG_FOREVER);
+    int err = (asking->is_resolve ? hg_dns_resolve : hg_dns_ask)(loop, &asking->question,
+                                                                 &asking->waiter, on_told, &error);
+    if (err == HG_PENDING)
+        return hg_task_wait(L, task, &asking->op, HG_FOREVER);
+    if (err == HG_EADDR)
+        snprintf(text, sizeof(text), "%s is %s", asking->question.server, error);
+    else
+        snprintf(text, sizeof(text), "%s", error);
+    destroy_asking(&asking->op); /* first: what follows may raise */
+    return push_failure(L, err, text);
 }
 
-/* resolve(name, family: 4 | 6) -> list of addresses | nil, message      [-2, +1|+2, v] */
+/* resolve(name, family: 4 | 6) -> list of addresses | nil, message, "none" | "failed"      [-2, +1|+3, v] */
 static int l_resolve(lua_State *L)
 {
     const char *name = check_name(L, 1);

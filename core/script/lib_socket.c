@@ -115,7 +115,6 @@ int hg_lib_start_connect(struct hg_task *task, struct hg_socket_box *box,
     struct hg_stream *stream = &socket->stream;
     err = place->port == 0 ? hg_stream_connect_path(stream, place->host)
                            : hg_stream_connect(stream, place->host, place->port);
-    atomic_fetch_add(&task->thread->resolve_count, stream->is_resolving);
     socket->is_connecting = err == HG_PENDING;
     return err;
 }

@@ -318,11 +318,6 @@ static void on_done(struct hg_pg *pg, int err)
     hg_pg_answer_clear(&rows);
 }
 
-static void on_resolved(struct hg_pg *pg)
-{
-    hg_thread_resolved(of_pg(pg)->pool->thread);
-}
-
 static void on_closed(struct hg_pg *pg)
 {
     struct hg_postgres_connection *connection = of_pg(pg);
@@ -336,7 +331,6 @@ static const struct hg_pg_calls calls = {
     .connected = on_connected,
     .done = on_done,
     .lost = on_lost,
-    .resolved = on_resolved,
     .closed = on_closed,
 };
 
@@ -362,7 +356,6 @@ static int open_connection(struct hg_postgres *pool, char *text, size_t size)
     pool->ref_count++;
     atomic_fetch_add(&thread->postgres_count, 1);
     int err = hg_pg_connect(&connection->pg);
-    atomic_fetch_add(&thread->resolve_count, connection->pg.is_resolving);
     if (err < 0) {
         COUNT(thread, postgres_connect_failures);
         snprintf(text, size, "%s", connection->pg.error);

@@ -361,8 +361,7 @@ static bool stop_threads(struct hg_runtime *runtime)
                 hg_loop_post(&thread->loop, &thread->stop);
             thread->stop_posted = true;
             is_done &= atomic_load(&thread->has_stopped) &&
-                       atomic_load(&thread->change_count) == 0 &&
-                       atomic_load(&thread->resolve_count) == 0;
+                       atomic_load(&thread->change_count) == 0;
         }
         pthread_mutex_unlock(&pool->lock);
     }

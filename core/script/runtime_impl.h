@@ -151,7 +151,6 @@ struct hg_thread {
     uv_timer_t idle_timer;
     bool idle_timer_open;
     atomic_uint waker_count;   /* who has chosen it and is about to wake it */
-    atomic_uint resolve_count; /* names that another thread looks up for this loop */
     atomic_uint socket_count; /* open ones */
     struct hg_stream_budget socket_budget;
     struct hg_tls_context *tls; /* whom its sockets trust; NULL before the first handshake */
@@ -304,8 +303,6 @@ void hg_thread_relieve(struct hg_thread *thread);
 void hg_thread_quit(struct hg_thread *thread);
 /* Once it was told to stop and no write of it is under way, its loop ends. */
 void hg_thread_stop_if_done(struct hg_thread *thread);
-/* A name is known, or not: one less that another thread looks up. */
-void hg_thread_resolved(struct hg_thread *thread);
 void hg_thread_run_begin(struct hg_thread *thread, struct hg_task *task);
 void hg_thread_run_end(struct hg_thread *thread);
 /*

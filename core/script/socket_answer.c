@@ -19,8 +19,7 @@ static int push_connected(lua_State *L, struct hg_task *task, void *ud)
         lua_pushinteger(L, 1);
         return 1;
     }
-    const struct hg_stream *stream = answer->socket != NULL ? &answer->socket->stream : NULL;
-    bool is_unknown = stream != NULL && stream->addresses == NULL && !stream->has_handle;
+    bool is_unknown = answer->socket != NULL && answer->socket->stream.is_unknown;
     hg_socket_close(answer->socket); /* first: what is pushed may collect the script's side of it */
     if (!is_unknown)
         return hg_socket_push_failure(L, answer->error);
@@ -222,11 +221,6 @@ static void on_arrived(struct hg_stream *stream, int err)
     answer_op(socket, &socket->read, hg_socket_push_read, &answer);
 }
 
-static void on_resolved(struct hg_stream *stream)
-{
-    hg_thread_resolved(socket_of(stream)->thread);
-}
-
 static void on_closed(struct hg_stream *stream)
 {
     struct hg_socket *socket = socket_of(stream);
@@ -244,7 +238,6 @@ const struct hg_stream_calls hg_socket_calls = {
     .secured = on_secured,
     .arrived = on_arrived,
     .written = on_written,
-    .resolved = on_resolved,
     .closed = on_closed,
 };
 

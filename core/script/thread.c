@@ -218,9 +218,6 @@ void hg_thread_relieve(struct hg_thread *thread)
 
 void hg_thread_quit(struct hg_thread *thread)
 {
-    /* A name that is being looked up comes back to this loop, and then here. */
-    if (atomic_load(&thread->resolve_count) > 0)
-        return;
     if (!atomic_exchange(&thread->has_returned, true))
         hg_loop_stop(&thread->loop);
 }
@@ -240,19 +237,9 @@ static void on_stop(struct hg_mail *mail)
 
 void hg_thread_stop_if_done(struct hg_thread *thread)
 {
-    /* A write under way comes back to this loop, and so does a name that is being looked up. */
-    if (atomic_load(&thread->has_stopped) && atomic_load(&thread->change_count) == 0 &&
-        atomic_load(&thread->resolve_count) == 0)
+    /* A write under way comes back to this loop. */
+    if (atomic_load(&thread->has_stopped) && atomic_load(&thread->change_count) == 0)
         hg_loop_stop(&thread->loop);
-}
-
-void hg_thread_resolved(struct hg_thread *thread)
-{
-    atomic_fetch_sub(&thread->resolve_count, 1);
-    if (atomic_load(&thread->is_dead))
-        hg_thread_quit(thread);
-    else
-        hg_thread_stop_if_done(thread);
 }
 
 void hg_thread_run_begin(struct hg_thread *thread, struct hg_task *task)
@@ -373,7 +360,7 @@ free_thread:
 
 bool hg_thread_destroy(struct hg_thread *thread)
 {
-    if (atomic_load(&thread->change_count) > 0 || atomic_load(&thread->resolve_count) > 0)
+    if (atomic_load(&thread->change_count) > 0)
         return false;
     while (atomic_load(&thread->waker_count) > 0) /* in hg_pool_post, for a moment */
         sched_yield();

@@ -408,56 +408,39 @@ return {
         end
     end)
 
-    -- As a pod has it: a file of its own in place of /etc/resolv.conf, which takes a mount namespace, and a server at the usual port.
-    -- -> the file, a program that runs a node so | nil
-    local function private_resolver()
-        local dir = node.dir()
-        local file = node.write(dir .. "/resolv.conf", "")
-        local wrapper = node.write(dir .. "/wrapper", ([[#!/bin/sh
-exec unshare --mount sh -c 'mount --bind "%s" /etc/resolv.conf && exec "$0" "$@"' "%s" "$@"
-]]):format(file, node.binary()))
-        if os.execute(("chmod +x '%s' && '%s' version >/dev/null 2>&1"):format(wrapper, wrapper)) ~= 0 then
-            pending("this needs the right to mount")
-            return
-        end
-        return file, wrapper
-    end
-
-    local function start_at_53(port, records)
-        return dns.start(records, { host = ("127.%d.%d.53"):format(1 + port / 256, port % 256), port = 53 })
-    end
-
     it("are found with the servers and the search domains of the system", function()
-        local file, wrapper = private_resolver()
-        if not file then
+        local etc = dns.etc()
+        if not etc then
+            pending("this needs the right to mount")
             return
         end
         local port = posix.free_port()
         local name = "http://127.0.0.1:" .. port
-        local other = start_at_53(port, records_of { name })
-        node.write(file, ("nameserver %s\nsearch ns.svc.test svc.test test\noptions ndots:5\n"):format(other.host))
-        local one = node.start { config = CONFIG, binary = wrapper, wait = false, peer_port = port,
+        local other = dns.start_at_53(port, records_of { name })
+        etc:write("resolv.conf", ("nameserver %s\nsearch ns.svc.test svc.test test\noptions ndots:5\n"):format(other.host))
+        local one = node.start { config = CONFIG, binary = etc.binary, wait = false, peer_port = port,
             args = { self = name, members = "_peer._tcp.hgcache" } }
         one:wait_ready()
         assert.equal(name, (members_of(one)))
         -- The file is read anew.
-        node.write(file, "nameserver " .. server.host .. "\n")
+        etc:write("resolv.conf", "nameserver " .. server.host .. "\n")
         one:wait_log("_peer._tcp.hgcache: no DNS server could be reached")
         assert.equal(0, one:stop())
     end)
 
     -- The C library's own resolver waits for ever for a server that has taken a connection and is silent.
     it("and the addresses of a name stay while the servers of the system are silent, and are asked for again", function()
-        local file, wrapper = private_resolver()
-        if not file then
+        local etc = dns.etc()
+        if not etc then
+            pending("this needs the right to mount")
             return
         end
         local port = posix.free_port()
         local name, other = "http://127.0.0.1:" .. port, "http://127.0.0.2:" .. port
-        local system = start_at_53(port, { "host-record=hgcache.test,127.0.0.1" })
+        local system = dns.start_at_53(port, { "host-record=hgcache.test,127.0.0.1" })
         -- use-vc makes that resolver ask over TCP, where the kernel takes the connection of a server that has stopped.
-        node.write(file, ("nameserver %s\nsearch svc.test test\noptions use-vc\n"):format(system.host))
-        local one = node.start { config = CONFIG, binary = wrapper, wait = false, peer_port = port,
+        etc:write("resolv.conf", ("nameserver %s\nsearch svc.test test\noptions use-vc\n"):format(system.host))
+        local one = node.start { config = CONFIG, binary = etc.binary, wait = false, peer_port = port,
             args = { self = name, members = "hgcache" } }
         one:wait_ready()
         assert.equal(name, (members_of(one)))

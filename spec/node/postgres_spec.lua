@@ -254,7 +254,7 @@ describe("postgres", function()
             local url = ("postgresql://postgres@nowhere.invalid:%d,localhost:%d/postgres"):format(at.port, at.port)
             return hg.postgres { url = url }:query("select 1")[1][1] ]])
         local r = run [[return hg.postgres { host = "nowhere.invalid" }:query("select 1")]]
-        assert.equal('host "nowhere.invalid" could not be resolved: unknown node or service', r[3])
+        assert.is_truthy(r[3]:find('host "nowhere.invalid" could not be resolved: ', 1, true), r[3])
         assert.equal("unavailable", r[4])
         r = run [[return hg.postgres { host = "127.0.0.1", port = 1 }:query("select 1")]]
         assert.is_truthy(r[3]:find("Connection refused", 1, true))

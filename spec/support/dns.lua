@@ -6,7 +6,13 @@
 --   d:signal(posix.SIGSTOP), d:kill(), d:launch { ... }
 --   dns.finish()       ends those that a spec left running
 --   dns.is_there()     false: not installed (scripts/setup.sh test)
+--   dns.start_at_53(port, records)    at an address of its own for each port of a spec, where /etc/resolv.conf can name it
+--
+-- As a pod has it, a node finds files of its own in /etc, which takes a mount namespace:
+--   local etc = dns.etc()      nil: we may not mount. As node.start{ binary = etc.binary } it runs so
+--   etc:write("resolv.conf" | "hosts" | "nsswitch.conf", text)    at first: no server, localhost, "hosts: files dns"
 
+local node = require "spec.support.node"
 local posix = require "spec.support.posix"
 local server = require "spec.support.server"
 
@@ -29,6 +35,30 @@ function M.start(records, opts)
     self.address = self.host .. ":" .. self.port
     self:launch(records)
     return self
+end
+
+function M.start_at_53(port, records)
+    return M.start(records, { host = ("127.%d.%d.53"):format(1 + port / 256, port % 256), port = 53 })
+end
+
+local Etc = {}
+Etc.__index = Etc
+
+function Etc:write(name, text)
+    node.write(self.dir .. "/" .. name, text)
+end
+
+function M.etc()
+    local self = setmetatable({ dir = node.dir() }, Etc)
+    local mounts = {}
+    for name, text in pairs { ["resolv.conf"] = "", hosts = "127.0.0.1 localhost\n", ["nsswitch.conf"] = "hosts: files dns\n" } do
+        self:write(name, text)
+        mounts[#mounts + 1] = ("mount --bind '%s/%s' /etc/%s"):format(self.dir, name, name)
+    end
+    self.binary = node.write(self.dir .. "/wrapper", ([[#!/bin/sh
+exec unshare --mount sh -c "%s && exec \"\$0\" \"\$@\"" '%s' "$@"
+]]):format(table.concat(mounts, " && "), node.binary()))
+    return os.execute(("chmod +x '%s' && '%s' version >/dev/null 2>&1"):format(self.binary, self.binary)) == 0 and self or nil
 end
 
 function Dns:launch(records)
