@@ -16,6 +16,15 @@ return {
 }
 ]], "kept = kept")
 
+local PEERS = [[
+return {
+    node = { listen = listen(), drain_delay = 0 },
+    cluster = cluster { transport = "grpc", timeout = "1s" },
+    groups = { test = { getter = function(key) hg.log.info("search key %s", key) return "value of " .. key end } },
+    routes = { ["GET /api"] = hg.serve("test") },
+}
+]]
+
 local LOOK_UPS_MAX = 256 -- of one thread
 
 describe("names", function()
@@ -133,6 +142,40 @@ describe("names", function()
         end, 30, "all have ended")
         assert.same({ "" }, connect("full.test"))
         assert.equal(0, n:stop())
+    end)
+
+    it("of peers are asked for on the way to them, and where they hang there is a load here", function()
+        assert.equal(0, n:stop())
+        local ports = { posix.free_port(), posix.free_port() }
+        local members = { "http://one.test:" .. ports[1], "http://two.test:" .. ports[2] }
+        server:now { "host-record=one.test,127.0.0.1", "host-record=two.test,127.0.0.1" }
+        server:signal(posix.SIGSTOP)
+        local nodes = {}
+        for i = 1, 2 do
+            nodes[i] = node.start { config = PEERS, binary = etc.binary, peer_port = ports[i],
+                args = { self = members[i], peers = table.concat(members, ",") } }
+        end
+        local function ask(prefix)
+            for i = 1, 20 do
+                local r = nodes[1]:get("/api?key=" .. prefix .. i)
+                assert.same({ 200, "value of " .. prefix .. i }, { r.status, r.body })
+            end
+        end
+        ask("hung")
+        assert.equal(0, nodes[2]:count("search key hung"))
+        server:signal(posix.SIGCONT)
+        node.until_true(function()
+            return nodes[1]:admin("/metrics").body:find('hgcache_peer_up{peer="' .. members[2] .. '"} 1', 1, true)
+        end, 20, "the peer is up")
+        ask("known")
+        assert.is_true(nodes[2]:count("search key known") > 0)
+        -- Connections that are there need no names.
+        server:signal(posix.SIGSTOP)
+        ask("kept")
+        assert.is_true(nodes[2]:count("search key kept") > 0)
+        for i = 1, 2 do
+            assert.equal(0, nodes[i]:stop())
+        end
     end)
 
     it("do not keep a node from ending", function()
