@@ -1,5 +1,6 @@
 #include "net/pg.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -474,7 +475,9 @@ enum hg_pg_ending hg_pg_close(struct hg_pg *pg)
         return ending;
     if (pg->state == HG_PG_ASKING) {
         PGcancel *cancel = hg_pq->getCancel(pg->conn);
-        bool is_begun = cancel != NULL && hg_pg_cancel(cancel);
+        bool is_begun =
+            cancel != NULL &&
+            hg_pg_cancel(cancel, fcntl(hg_pq->socket(pg->conn), F_DUPFD_CLOEXEC, 0));
         ending = is_begun ? HG_PG_CANCELLED : HG_PG_NOT_CANCELLED;
     }
     pg->state = HG_PG_CLOSING;

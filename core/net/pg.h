@@ -109,8 +109,13 @@ enum hg_pg_ending hg_pg_close(struct hg_pg *pg);
 /* The next cell; data is NULL for NULL. False: that was the last one. */
 bool hg_pg_next_cell(struct hg_bytes *rest, struct hg_bytes *out_cell);
 
-/* pg_cancel.c: asks the server to end a statement, soon; takes it over. False: too many such wait. Any thread. */
-bool hg_pg_cancel(struct pg_cancel *cancel);
+/*
+ * pg_cancel.c: asks the server to end a statement, soon, and again where that came before the statement; takes over both. fd: the
+ * connection's, a copy; negative: there is none, and its end cannot be seen. False: it is not cancelled, since too many such wait, or
+ * for want of memory. Any thread.
+ */
+bool hg_pg_cancel(struct pg_cancel *cancel, int fd);
+uint64_t hg_pg_cancels_again(void); /* how often again, in the process; any thread */
 
 /* pg_rows.c: the answer of a connection, row by row as libpq has it. */
 void hg_pg_answer_clear(struct hg_pg_answer *answer);

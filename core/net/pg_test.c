@@ -408,22 +408,44 @@ static void test_names_and_closed_ports(void **state)
     close_setting(&setting);
 }
 
+/* Whether somebody has come to cancel, and asked for the statement's process. */
+static bool is_cancelled(const struct setting *setting)
+{
+    char request[17];
+    int canceller = accept4(setting->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (canceller < 0)
+        return false;
+    /* Length 16, the code for it, process 1, secret 2. */
+    assert_int_equal(recv(canceller, request, sizeof(request), 0), 16);
+    assert_memory_equal(request, "\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\1\0\0\0\2", 16);
+    close(canceller);
+    return true;
+}
+
+/* Whether the client has gone; what it said before is read. */
+static bool is_left(const struct setting *setting)
+{
+    char scratch[4096];
+    ssize_t count;
+    while ((count = recv(setting->peer, scratch, sizeof(scratch), 0)) > 0)
+        ;
+    return count == 0;
+}
+
 static void test_statement_under_way_is_cancelled(void **state)
 {
     struct setting setting;
-    char request[17];
-    int canceller = -1;
+    uint64_t again = hg_pg_cancels_again();
     (void)state;
     open_setting(&setting, "127.0.0.1");
     log_in(&setting);
     ask(&setting, 1000);
     assert_int_equal(hg_pg_close(&setting.pg), HG_PG_CANCELLED);
-    test_wait(&setting.loop,
-              (canceller = accept4(setting.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0);
-    /* Length 16, the code for it, process 1, secret 2. */
-    assert_int_equal(recv(canceller, request, sizeof(request), 0), 16);
-    assert_memory_equal(request, "\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\1\0\0\0\2", 16);
-    close(canceller);
+    shutdown(setting.peer, SHUT_WR); /* it has ended, and with it the connection */
+    test_wait(&setting.loop, is_cancelled(&setting));
+    test_wait(&setting.loop, is_left(&setting));
+    assert_false(is_cancelled(&setting));
+    assert_int_equal(hg_pg_cancels_again(), again);
     close_setting(&setting);
 
     open_setting(&setting, "127.0.0.1");
@@ -432,6 +454,36 @@ static void test_statement_under_way_is_cancelled(void **state)
     hg_alloc_fail_at(0, true);
     assert_int_equal(hg_pg_close(&setting.pg), HG_PG_NOT_CANCELLED);
     hg_alloc_fail_clear();
+    test_wait(&setting.loop, is_left(&setting));
+    close_setting(&setting);
+}
+
+static void test_statement_that_came_after_its_cancelling_is_cancelled_again(void **state)
+{
+    struct setting setting;
+    uint64_t again = hg_pg_cancels_again();
+    (void)state;
+    open_setting(&setting, "127.0.0.1"); /* the second one hits */
+    log_in(&setting);
+    ask(&setting, 1000);
+    assert_int_equal(hg_pg_close(&setting.pg), HG_PG_CANCELLED);
+    test_wait(&setting.loop, is_cancelled(&setting));
+    test_wait(&setting.loop, is_cancelled(&setting));
+    assert_int_equal(hg_pg_cancels_again(), again + 1);
+    shutdown(setting.peer, SHUT_WR);
+    test_wait(&setting.loop, is_left(&setting));
+    assert_false(is_cancelled(&setting));
+    close_setting(&setting);
+
+    open_setting(&setting, "127.0.0.1"); /* none does: it is left to itself */
+    log_in(&setting);
+    ask(&setting, 1000);
+    assert_int_equal(hg_pg_close(&setting.pg), HG_PG_CANCELLED);
+    for (int i = 0; i < 3; i++)
+        test_wait(&setting.loop, is_cancelled(&setting));
+    test_wait(&setting.loop, is_left(&setting));
+    assert_false(is_cancelled(&setting));
+    assert_int_equal(hg_pg_cancels_again(), again + 3);
     close_setting(&setting);
 }
 
@@ -503,6 +555,7 @@ int main(void)
         cmocka_unit_test(test_idle_one_notices_its_end_and_reads_what_nobody_asked_for),
         cmocka_unit_test(test_names_and_closed_ports),
         cmocka_unit_test(test_statement_under_way_is_cancelled),
+        cmocka_unit_test(test_statement_that_came_after_its_cancelling_is_cancelled_again),
         cmocka_unit_test(test_each_allocation_may_fail),
         cmocka_unit_test(test_each_allocation_of_an_answer_may_fail),
     };

@@ -7,6 +7,7 @@
 #include "base/metrics.h"
 #include "net/clock.h"
 #include "net/dns.h"
+#include "net/pg.h"
 #include "node/node_impl.h"
 
 static int type_line(struct hg_buf *buf, const char *name, const char *type)
@@ -383,6 +384,8 @@ int hg_metrics_format(struct hg_node *node, struct hg_buf *buf)
 #undef X
     if (err == HG_OK)
         err = single(buf, "log_dropped_total", "counter", hg_log_dropped());
+    if (err == HG_OK)
+        err = single(buf, "postgres_cancels_again_total", "counter", hg_pg_cancels_again());
     if (err == HG_OK)
         err = single(buf, "look_ups_refused_total", "counter", hg_dns_refused());
     if (err == HG_OK)

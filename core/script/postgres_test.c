@@ -103,6 +103,10 @@ static void hear(struct server *server, struct client *client)
             snprintf(client->sql, sizeof(client->sql), "%s", client->in + 6);
         else if (client->in[0] == 'S')
             reply(server, client);
+        if (client->in[0] == 'X') { /* a server reads it once the statement has ended, which here is at once */
+            server_close(server, client);
+            return;
+        }
         client->len -= size;
         memmove(client->in, client->in + size, client->len);
     }

@@ -302,7 +302,7 @@ describe("postgres", function()
 
     it("a load that is over takes its statement with it", function()
         start { timeout = "300ms" }
-        -- With connections that are there already: what cancels a statement must not come before it (docs/lua.md).
+        -- With connections that are there already, so that there are statements.
         posix.until_true(function()
             outage.ask(n, "slow", outage.keys(20))
             return metric("connections") >= 8
@@ -315,6 +315,30 @@ describe("postgres", function()
             return server:sql("select count(*) from pg_stat_activity where query like 'select pg_sleep(30)%' and state = 'active'")
                 == "0"
         end, 20, "the end of the statements")
+        assert.equal("value1", get("plain", "key1").body)
+        assert.equal(0, n:stop())
+    end)
+
+    it("a statement that comes after what cancels it is cancelled again", function()
+        start { timeout = "300ms" }
+        local function again()
+            return tonumber(n:admin("/metrics").body:match("\nhgcache_postgres_cancels_again_total (%d+)"))
+        end
+        local function is_asleep()
+            return server:sql("select count(*) from pg_stat_activity where query like 'select pg_sleep(30)%' and state = 'active'")
+                ~= "0"
+        end
+        local pid = tonumber(run([[return db:query("select pg_backend_pid()")[1][1] ]])[2])
+        posix.kill(pid, posix.SIGSTOP)
+        assert.equal("timeout", run([[return db:query("select pg_sleep(30)")]])[4])
+        -- Two were sent to it before it has read the statement. The third one finds it at work.
+        posix.until_true(function()
+            return again() >= 1
+        end, 20, "a second cancel")
+        posix.kill(pid, posix.SIGCONT)
+        posix.until_true(function()
+            return again() >= 2 and not is_asleep()
+        end, 20, "the end of the statement")
         assert.equal("value1", get("plain", "key1").body)
         assert.equal(0, n:stop())
     end)
