@@ -71,13 +71,9 @@ local function absolute(path)
     return path:sub(1, 1) == "/" and path or here .. "/" .. path
 end
 
-local running, dirs = {}, {}
+local running = {}
 
-function M.dir()
-    local dir = posix.temp_dir()
-    dirs[#dirs + 1] = dir
-    return dir
-end
+M.dir = posix.temp_dir
 
 function M.write(path, text)
     local file = assert(io.open(path, "wb"))
@@ -319,7 +315,7 @@ function M.sum(nodes, group, counter)
     return total
 end
 
---- Ends what a spec left behind, and removes its folders.
+--- Ends what a spec left behind.
 function M.finish()
     for one in pairs(running) do
         posix.kill(one.pid, posix.SIGCONT)
@@ -327,10 +323,6 @@ function M.finish()
         posix.reap(one.pid, true)
     end
     running = {}
-    for _, dir in ipairs(dirs) do
-        os.execute("rm -rf '" .. dir .. "'")
-    end
-    dirs = {}
 end
 
 return M

@@ -94,10 +94,21 @@ function M.raise_file_limit()
     C.setrlimit(RLIMIT_NOFILE, limit)
 end
 
+local temp_dirs = {}
+
+-- Gone when the specs are through, with what is in it.
 function M.temp_dir()
     local pattern = ffi.new("char[64]", "/tmp/hgcache-spec-XXXXXX")
     assert(C.mkdtemp(pattern) ~= nil, M.text())
-    return ffi.string(pattern)
+    if #temp_dirs == 0 then
+        require("busted").subscribe({ "suite", "end" }, function()
+            for _, dir in ipairs(temp_dirs) do
+                os.execute("rm -rf '" .. dir .. "'")
+            end
+        end)
+    end
+    temp_dirs[#temp_dirs + 1] = ffi.string(pattern)
+    return temp_dirs[#temp_dirs]
 end
 
 function M.mkfifo(path)
