@@ -103,6 +103,27 @@ describe("configs/node.lua", function()
 end)
 
 describe("configs/hgcache.service", function()
+    after_each(node.finish)
+
+    it("reloads by programs that are always there, and fails where the configuration is wrong", function()
+        local command = node.read("configs/hgcache.service"):match("\nExecReload=/bin/sh %-c '([^']+)'\n")
+        local one = node.start { raw = node.read "configs/node.lua" }
+        local function reload()
+            -- As the unit does, where there is no /bin/kill.
+            local text = command:gsub("/usr/bin/hgcache", node.binary()):gsub("/etc/hgcache/config.lua", one.file)
+            return sh(("env -i PATH=/nowhere MAINPID=%d /bin/sh -c '%s'"):format(one.pid, text))
+        end
+        local out, ok = reload()
+        assert.is_true(ok, out)
+        one:wait_log "reload done generation=2"
+        node.write(one.file, "return {")
+        out, ok = reload()
+        assert.is_false(ok)
+        assert.is_truthy(out:find("unexpected symbol", 1, true), out)
+        assert.equal(1, one:count "reload ")
+        assert.equal("630", one:get("/api?key=Tom").body)
+    end)
+
     it("leaves little to whoever takes the node over", function()
         if skip_without("the unit's score", "systemd-analyze") then
             return
