@@ -38,9 +38,10 @@ static void slot_set(struct hg_bucket *bucket, unsigned slot, const struct hg_va
                      uint64_t tag)
 {
     assert((uintptr_t)value >> 48 == 0);
+    unsigned at = slot * HG_TAG_BITS;
     bucket->low[slot] = (uint32_t)(uintptr_t)value;
     bucket->high[slot] = (uint16_t)((uintptr_t)value >> 32);
-    bucket->tags = (bucket->tags & ~(UINT64_C(0xff) << slot * 8)) | tag << slot * 8;
+    bucket->tags = (bucket->tags & ~(UINT64_C(0xff) << at)) | tag << at;
 }
 
 static unsigned used_of(const struct hg_bucket *bucket)
@@ -53,17 +54,16 @@ struct place {
     unsigned slot;
 };
 
-/* By key, or where that is nothing by address. False: it is not there. */
-static inline bool find(const struct hg_table *table, uint64_t hash, struct hg_bytes key,
-                        const struct hg_value *wanted, struct place *out_place)
+/* False: it is not there. */
+static bool find(const struct hg_table *table, uint64_t hash, struct hg_bytes key,
+                 struct place *out_place)
 {
     uint64_t tag = hg_tag(hash);
     struct hg_bucket *bucket = bucket_of(table, hash);
     do {
         for (uint64_t found = hg_tags_match(bucket->tags, tag); found != 0; found &= found - 1) {
             unsigned slot = hg_tags_first(found);
-            const struct hg_value *value = hg_bucket_value(bucket, slot);
-            if (wanted != NULL ? value == wanted : hg_bytes_eq(hg_value_key(value), key)) {
+            if (hg_bytes_eq(hg_value_key(hg_bucket_value(bucket, slot)), key)) {
                 *out_place = (struct place){bucket, slot};
                 return true;
             }
@@ -75,8 +75,11 @@ static inline bool find(const struct hg_table *table, uint64_t hash, struct hg_b
 
 struct hg_value *hg_table_find(const struct hg_table *table, uint64_t hash, struct hg_bytes key)
 {
+    const struct hg_bucket *bucket = bucket_of(table, hash);
     struct place at;
-    return find(table, hash, key, NULL, &at) ? hg_bucket_value(at.bucket, at.slot) : NULL;
+    if (bucket->more == NULL && hg_tags_match(bucket->tags, hg_tag(hash)) == 0)
+        return NULL; /* as nearly always, when what is not there is put */
+    return find(table, hash, key, &at) ? hg_bucket_value(at.bucket, at.slot) : NULL;
 }
 
 static void swap_slots(struct hg_bucket *a, unsigned slot_a, struct hg_bucket *b, unsigned slot_b)
@@ -90,7 +93,7 @@ static void swap_slots(struct hg_bucket *a, unsigned slot_a, struct hg_bucket *b
 struct hg_value *hg_table_use(struct hg_table *table, uint64_t hash, struct hg_bytes key)
 {
     struct place at;
-    if (!find(table, hash, key, NULL, &at))
+    if (!find(table, hash, key, &at))
         return NULL;
     struct hg_value *value = hg_bucket_value(at.bucket, at.slot);
     struct hg_bucket *first = bucket_of(table, hash);
@@ -117,7 +120,8 @@ struct hg_value *hg_table_find_hash(const struct hg_table *table, uint64_t hash)
 static int insert(struct hg_table *table, struct hg_bucket *bucket, const struct hg_value *value,
                   uint64_t tag)
 {
-    while (used_of(bucket) == HG_BUCKET_SLOTS) {
+    unsigned used;
+    while ((used = used_of(bucket)) == HG_BUCKET_SLOTS) {
         if (bucket->more == NULL) {
             struct hg_bucket *more = table->spare;
             if (more == NULL)
@@ -131,7 +135,7 @@ static int insert(struct hg_table *table, struct hg_bucket *bucket, const struct
         }
         bucket = bucket->more;
     }
-    slot_set(bucket, used_of(bucket), value, tag);
+    slot_set(bucket, used, value, tag);
     return HG_OK;
 }
 
@@ -142,21 +146,36 @@ int hg_table_add(struct hg_table *table, uint64_t hash, struct hg_value *value)
     return err;
 }
 
+/* In this line. HG_BUCKET_SLOTS: it is not there. */
+static unsigned slot_of(const struct hg_bucket *bucket, uint64_t tag, const struct hg_value *value)
+{
+    for (uint64_t found = hg_tags_match(bucket->tags, tag); found != 0; found &= found - 1) {
+        unsigned slot = hg_tags_first(found);
+        if (hg_bucket_value(bucket, slot) == value)
+            return slot;
+    }
+    return HG_BUCKET_SLOTS;
+}
+
 /* The last one takes the place of the one that goes. */
 void hg_table_remove(struct hg_table *table, uint64_t hash, const struct hg_value *value)
 {
-    struct place at = {0};
-    struct hg_bucket *last = bucket_of(table, hash), *before = NULL;
-    bool is_there = find(table, hash, HG_BYTES_NONE, value, &at);
-    assert(is_there);
-    (void)is_there;
+    struct hg_bucket *bucket = bucket_of(table, hash), *before = NULL;
+    unsigned slot;
+    while ((slot = slot_of(bucket, hg_tag(hash), value)) == HG_BUCKET_SLOTS) {
+        assert(bucket->more != NULL);
+        before = bucket;
+        bucket = bucket->more;
+    }
+    struct hg_bucket *last = bucket;
     for (; last->more != NULL; last = last->more)
         before = last;
-    unsigned slot = used_of(last) - 1;
-    slot_set(at.bucket, at.slot, hg_bucket_value(last, slot), tag_at(last, slot));
-    slot_set(last, slot, NULL, 0);
+    unsigned last_slot = used_of(last) - 1;
+    slot_set(bucket, slot, hg_bucket_value(last, last_slot), tag_at(last, last_slot));
+    last->tags &=
+        ~(UINT64_C(0xff) << last_slot * HG_TAG_BITS); /* what its place holds means nothing */
     table->count--;
-    if (slot == 0 && before != NULL) {
+    if (last_slot == 0 && before != NULL) {
         before->more = NULL;
         hg_free(last);
     }
@@ -349,10 +368,6 @@ static bool is_bucket_valid(const struct hg_table *table, const struct hg_bucket
             if (++*count > table->count || tag_at(bucket, slot) != hg_tag(hash) ||
                 bucket_of(table, hash) != first ||
                 hg_table_find(table, hash, hg_value_key(value)) != value)
-                return false;
-        }
-        for (unsigned slot = used; slot < HG_BUCKET_SLOTS; slot++) {
-            if (hg_bucket_value(bucket, slot) != NULL)
                 return false;
         }
     }
