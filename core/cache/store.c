@@ -132,13 +132,14 @@ static void give_back(struct hg_store *store, enum hg_tier tier, size_t bytes)
 }
 
 /*
- * Takes the entry out of table, order and budget, tells, and drops our reference. What was flushed is told as removed,
- * whatever it is that happens to come by.
+ * Takes the entry out of table, order and budget, tells, and drops our reference; returns what it cost. What was flushed is told
+ * as removed, whatever it is that happens to come by.
  */
-static void drop(struct hg_store *store, uint64_t hash, struct hg_value *value,
+static size_t drop(struct hg_store *store, uint64_t hash, struct hg_value *value,
                  enum hg_evict_reason reason, bool tell)
 {
     enum hg_tier tier = hg_value_tier(value);
+    size_t cost_bytes = hg_store_entry_cost(store, value);
     bool is_short = hg_bug(HG_BUG_FORGET_BYTE) && reason == HG_EVICT_REPLACED;
     if (is_flushed(store, value)) {
         reason = HG_EVICT_REMOVED;
@@ -153,7 +154,7 @@ static void drop(struct hg_store *store, uint64_t hash, struct hg_value *value,
     hg_policy_forget(store->policy, value);
     value->stored = false;
     store->tier_count[tier]--;
-    give_back(store, tier, hg_store_entry_cost(store, value) - is_short);
+    give_back(store, tier, cost_bytes - is_short);
     if (reason == HG_EVICT_CAPACITY)
         store->counters.evictions++;
     if (reason == HG_EVICT_EXPIRED)
@@ -161,6 +162,7 @@ static void drop(struct hg_store *store, uint64_t hash, struct hg_value *value,
     if (tell && store->on_evict != NULL)
         store->on_evict(store->on_evict_ctx, value, reason);
     hg_value_unref(value);
+    return cost_bytes;
 }
 
 /* Evicts one; returns the bytes freed, 0 when the tier has no entry here. */
@@ -171,9 +173,7 @@ static size_t evict_next(struct hg_store *store, enum hg_tier tier)
                                  : order_last(store, tier);
     if (value == NULL)
         return 0;
-    size_t cost_bytes = hg_store_entry_cost(store, value);
-    drop(store, hg_policy_hash(store->policy, value), value, HG_EVICT_CAPACITY, true);
-    return cost_bytes;
+    return drop(store, hg_policy_hash(store->policy, value), value, HG_EVICT_CAPACITY, true);
 }
 
 /*
