@@ -183,6 +183,8 @@ static void on_connected(struct hg_stream *stream, int err)
 
     if (err == HG_OK)
         err = hg_stream_want(stream);
+    if (stream->is_unknown && err != HG_ENOMEM)
+        err = HG_EPEER; /* whatever DNS says: it is no answer of the peer's */
     if (err < 0) {
         fail_new(link, err, stream->error, true);
         return;

@@ -4,7 +4,7 @@
 
 #include "net/listener.h"
 #include "net/server.h"
-#include "net/test_support.h"
+#include "net/test_dns.h"
 
 #define STREAMS 10
 
@@ -84,7 +84,7 @@ static void on_flag(void *ctx)
 
 static const struct hg_http2_pool_ops pool_ops = {.heard = on_heard, .found = on_found};
 
-static struct world *world_open(unsigned connections_max)
+static struct world *world_open_at(const char *host, unsigned connections_max)
 {
     static const struct hg_server_limits limits = {
         .http1 =
@@ -100,7 +100,7 @@ static struct world *world_open(unsigned connections_max)
     int fd = test_listen(&port);
     assert_int_equal(hg_listener_open(&world->loop, fd, 0, on_accept, world, &world->listener),
                      HG_OK);
-    snprintf(world->url, sizeof(world->url), "http://localhost:%u", (unsigned)port);
+    snprintf(world->url, sizeof(world->url), "http://%s:%u", host, (unsigned)port);
     world->budget.max_bytes = 1 << 24;
     struct hg_http2_pool_config config = {
         .url = world->url,
@@ -112,6 +112,11 @@ static struct world *world_open(unsigned connections_max)
     };
     assert_int_equal(hg_http2_pool_create(&world->loop, &config, &world->pool), HG_OK);
     return world;
+}
+
+static struct world *world_open(unsigned connections_max)
+{
+    return world_open_at("localhost", connections_max);
 }
 
 static void listener_close(struct world *world)
@@ -299,6 +304,28 @@ static void test_dead_server_is_told_to_all_at_once(void **state)
     }
     assert_int_equal(world->found + world->found_other, 0);
     world_close(world);
+}
+
+static void test_name_that_leads_nowhere_is_a_dead_server(void **state)
+{
+    static const int moods[] = {MOOD_RCODE + ns_r_nxdomain, MOOD_RCODE + ns_r_servfail, MOOD_SHORT};
+    struct dns_server server;
+    (void)state;
+    dns_start(&server);
+    atomic_store(&dns_of_system, &server);
+    for (size_t i = 0; i < HG_COUNT(moods); i++) {
+        struct world *world = world_open_at("name.x", 4);
+        struct told told = {0};
+        atomic_store(&server.mood, moods[i]);
+        start(world, "/x", 5000, &told);
+        test_wait(&world->loop, told.calls == 1);
+        assert_int_equal(told.err, HG_EPEER);
+        assert_true(told.is_connect_error);
+        assert_int_equal(world->heard, 0);
+        world_close(world);
+    }
+    atomic_store(&dns_of_system, NULL);
+    dns_stop(&server);
 }
 
 static void test_whoever_is_told_may_close_the_pool(void **state)
@@ -499,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_time_and_cancel_end_a_stream),
         cmocka_unit_test(test_server_that_drains_finishes_what_was_begun),
         cmocka_unit_test(test_dead_server_is_told_to_all_at_once),
+        cmocka_unit_test(test_name_that_leads_nowhere_is_a_dead_server),
         cmocka_unit_test(test_whoever_is_told_may_close_the_pool),
         cmocka_unit_test(test_connection_without_stream_ids_is_replaced),
         cmocka_unit_test(test_server_that_always_leaves_gets_no_more_connections),
