@@ -5,6 +5,7 @@
  * What cancels may overtake the statement, and then the server has nothing to cancel yet. So the statement's own connection, on which
  * libpq has said good-bye, stays open: its end by the server is the end of the statement. Until then it is cancelled again, up to
  * AGAIN_MAX times. A server that has begun something else, or has ended, takes it for nobody's: it knows the connection by a secret.
+ * One that cannot be reached is not tried again: each time may keep a thread for minutes.
  */
 #include "net/pg.h"
 
@@ -68,10 +69,11 @@ static void cancel_one(const struct item *item)
     struct pollfd end = {.fd = item->fd, .events = POLLRDHUP};
     char error[256];
 
-    hg_pq->cancel(item->cancel, error, sizeof(error));
-    for (int i = 0, wait_ms = AGAIN_MS; i < AGAIN_MAX && poll(&end, 1, wait_ms) == 0; i++) {
+    bool is_heard = hg_pq->cancel(item->cancel, error, sizeof(error)) != 0;
+    for (int i = 0, wait_ms = AGAIN_MS; is_heard && i < AGAIN_MAX && poll(&end, 1, wait_ms) == 0;
+         i++) {
         atomic_fetch_add_explicit(&again_count, 1, memory_order_relaxed);
-        hg_pq->cancel(item->cancel, error, sizeof(error));
+        is_heard = hg_pq->cancel(item->cancel, error, sizeof(error)) != 0;
         wait_ms *= LONGER;
     }
     hg_pq->freeCancel(item->cancel);

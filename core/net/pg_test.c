@@ -487,6 +487,22 @@ static void test_statement_that_came_after_its_cancelling_is_cancelled_again(voi
     close_setting(&setting);
 }
 
+static void test_server_that_cannot_be_reached_is_not_asked_again(void **state)
+{
+    struct setting setting;
+    uint64_t again = hg_pg_cancels_again();
+    (void)state;
+    open_setting(&setting, "127.0.0.1");
+    log_in(&setting);
+    ask(&setting, 1000);
+    close(setting.listener);
+    setting.listener = -1;
+    assert_int_equal(hg_pg_close(&setting.pg), HG_PG_CANCELLED);
+    test_wait(&setting.loop, is_left(&setting));
+    assert_int_equal(hg_pg_cancels_again(), again);
+    close_setting(&setting);
+}
+
 static void test_each_allocation_may_fail(void **state)
 {
     bool was_refused = true;
@@ -556,6 +572,7 @@ int main(void)
         cmocka_unit_test(test_names_and_closed_ports),
         cmocka_unit_test(test_statement_under_way_is_cancelled),
         cmocka_unit_test(test_statement_that_came_after_its_cancelling_is_cancelled_again),
+        cmocka_unit_test(test_server_that_cannot_be_reached_is_not_asked_again),
         cmocka_unit_test(test_each_allocation_may_fail),
         cmocka_unit_test(test_each_allocation_of_an_answer_may_fail),
     };
