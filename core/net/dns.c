@@ -60,6 +60,7 @@ static int err_from_ares(int status)
     case ARES_ENODATA:
         return HG_ENOENT;
     case ARES_ETIMEOUT:
+    case ARES_ECANCELLED: /* by on_timer */
         return HG_ETIMEDOUT;
     case ARES_ENOMEM:
         return HG_ENOMEM;
@@ -303,7 +304,7 @@ static void on_timer(uv_timer_t *timer)
         read_what_came(dns);
         ares_process_fd(dns->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD); /* what took too long */
         if (now_ms() >= dns->until_ms)
-            know(dns, HG_ETIMEDOUT, ARES_ETIMEOUT);
+            ares_cancel(dns->channel); /* it tells, and where one family's addresses came, those */
     }
     go_on(dns);
 }

@@ -480,6 +480,24 @@ static void test_what_came_in_time_counts_although_the_loop_stood_still(void **s
     close_setting(&setting);
 }
 
+static void test_addresses_that_came_count_when_patience_ends(void **state)
+{
+    struct setting setting;
+    struct asker *askers = setting.askers;
+    (void)state;
+    open_setting(&setting, MOOD_HALF);
+    atomic_store(&setting.server.is_twice, true); /* all their attempts are longer than patience */
+    uint64_t from_ms = hg_clock_boot_ms();
+    assert_int_equal(begin(&askers[0], "name.x"), HG_PENDING);
+    assert_int_equal(begin(&askers[1], "hung.x"), HG_PENDING);
+    test_wait(&setting.loop, askers[0].count > 0 && askers[1].count > 0);
+    assert_true(hg_clock_boot_ms() - from_ms >= HG_DNS_PATIENCE_MS);
+    assert_addresses(&askers[0], "127.0.0.2 127.0.0.1 ");
+    assert_int_equal(askers[1].err, HG_ETIMEDOUT);
+    assert_string_equal(askers[1].error, "no DNS server answered in time");
+    close_setting(&setting);
+}
+
 static void test_each_allocation_may_fail(void **state)
 {
     static const char *const names[] = {"name.x", "localhost", "db.localhost", "hung.x"};
@@ -520,6 +538,7 @@ int main(void)
         cmocka_unit_test(test_who_asks_the_same_shares_one_look_up),
         cmocka_unit_test(test_as_many_as_there_may_be_hang_and_others_are_refused),
         cmocka_unit_test(test_what_came_in_time_counts_although_the_loop_stood_still),
+        cmocka_unit_test(test_addresses_that_came_count_when_patience_ends),
         cmocka_unit_test(test_each_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,7 @@ enum dns_mood {
     MOOD_JUNK,   /* bytes that are no answer, then a good one */
     MOOD_SHORT,  /* an answer that ends too soon */
     MOOD_HERE,   /* A is 127.0.0.2 and then 127.0.0.1, and there is no AAAA */
+    MOOD_HALF,   /* the same, but of AAAA nothing is said */
     MOOD_SEARCH, /* knows names in the domain "svc.local" alone */
     MOOD_RCODE   /* and the code */
 };
@@ -32,6 +33,7 @@ struct dns_server {
     uint16_t port;
     int udp, tcp, mum; /* mum: a connection that is not answered; -1: none */
     atomic_bool is_over;
+    atomic_bool is_twice; /* the system has it as two */
     atomic_int mood;
     atomic_uint udp_count, tcp_count;
 };
@@ -159,8 +161,10 @@ static inline bool dns_answer(struct dns_server *server, const uint8_t *question
     } else if (!is_tcp && (mood == MOOD_CUT || mood == MOOD_CUT_MUM)) {
         dns_begin_answer(out, question, len, 0x200);
         dns_put_srv(out, 1, "part.x");
-    } else if (mood == MOOD_HERE) {
+    } else if (mood == MOOD_HERE || mood == MOOD_HALF) {
         unsigned type = dns_begin_answer(out, question, len, 0);
+        if (mood == MOOD_HALF && type == ns_t_aaaa)
+            return false;
         for (const char *const *text = (const char *const[]){"127.0.0.2", "127.0.0.1", NULL};
              *text != NULL && type == ns_t_a; text++)
             dns_put_address(out, NULL, *text, 0);
@@ -273,14 +277,17 @@ int ares_init_options(ares_channel *out_channel, struct ares_options *options, i
     const struct dns_server *server = atomic_load(&dns_of_system);
     void *next = dlsym(RTLD_NEXT, "ares_init_options");
     int (*call)(ares_channel *, struct ares_options *, int);
-    char text[32];
+    char text[64];
 
     memcpy(&call, &next, sizeof(call));
     atomic_fetch_add(&dns_channels, 1);
     int status = call(out_channel, options, mask);
     if (server == NULL || status != ARES_SUCCESS)
         return status;
-    snprintf(text, sizeof(text), "127.0.0.1:%u", server->port);
+    if (atomic_load(&server->is_twice))
+        snprintf(text, sizeof(text), "127.0.0.1:%u,127.0.0.1:%u", server->port, server->port);
+    else
+        snprintf(text, sizeof(text), "127.0.0.1:%u", server->port);
     return ares_set_servers_ports_csv(*out_channel, text);
 }
 
