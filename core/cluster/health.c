@@ -73,10 +73,15 @@ bool hg_health_probe_failed(struct hg_health *health, uint64_t now_ms)
     return hg_health_failed(health, now_ms);
 }
 
-static enum hg_health_step probe(struct hg_health *health, uint64_t now_ms)
+void hg_health_probe(struct hg_health *health, uint64_t now_ms)
 {
     health->is_probing = true;
     health->probed_ms = now_ms;
+}
+
+static enum hg_health_step probe(struct hg_health *health, uint64_t now_ms)
+{
+    hg_health_probe(health, now_ms);
     return HG_HEALTH_PROBE;
 }
 

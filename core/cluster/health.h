@@ -34,6 +34,8 @@ bool hg_health_heard(struct hg_health *health, uint64_t now_ms);
 bool hg_health_failed(struct hg_health *health, uint64_t now_ms);
 /* A probe got no answer. True: it was up and is down now. */
 bool hg_health_probe_failed(struct hg_health *health, uint64_t now_ms);
+/* The caller probes without having been told to; reported likewise. */
+void hg_health_probe(struct hg_health *health, uint64_t now_ms);
 /* Call some times per timeout while something is outstanding or the peer is down. */
 enum hg_health_step hg_health_tick(struct hg_health *health, uint64_t now_ms);
 

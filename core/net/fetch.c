@@ -8,11 +8,9 @@
  * and cancel.
  */
 #include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -20,7 +18,6 @@
 
 #define EASY_POOL_MAX      32
 #define WATCH_BUCKETS      64
-#define CONNECT_TIMEOUT_MS 250
 #define HOST_CONNECTIONS   512 /* each waits for one answer: slow loads must not hold up quick ones */
 #define POOLED_CONNECTIONS 256
 #define HEADERS_MAX        65536
@@ -184,17 +181,6 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *ctx)
     else if (!uv_is_closing((uv_handle_t *)&fetcher->timer))
         uv_timer_start(&fetcher->timer, on_timer, (uint64_t)timeout_ms, 0);
     return 0;
-}
-
-static curl_socket_t on_curl_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    struct hg_fetch *fetch = ctx;
-    (void)purpose;
-    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                    address->protocol);
-    if (fd < 0)
-        fetch->open_errno = errno;
-    return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 void hg_fetch_note(struct hg_fetch *fetch)
@@ -423,6 +409,12 @@ static void fetcher_hand_out(struct hg_fetcher *fetcher)
     while ((link = hg_list_pop_front(&fetcher->arrived)) != NULL) {
         struct hg_fetch *fetch = hg_container_of(link, struct hg_fetch, arrived);
         long status = 0;
+        if (fetch->is_connected) {
+            fetch->is_connected = false;
+            fetch->connected(fetch->ctx, fetch->is_new_connection);
+            if (fetch->cancel_err != HG_OK)
+                continue;
+        }
         if (fetch->moved != NULL) {
             if (hg_fetch_pieces_is_answered(fetch) && hg_list_is_empty(&fetch->settled))
                 hg_list_push_back(&fetcher->settled, &fetch->settled);
@@ -430,7 +422,7 @@ static void fetcher_hand_out(struct hg_fetcher *fetcher)
             continue;
         }
         hg_curl->easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
-        if (status == 200)
+        if (status == 200 && fetch->body.len > 0 && fetch->data != NULL)
             hg_buf_consume(&fetch->body, fetch->data(fetch->ctx, hg_buf_bytes(&fetch->body)));
     }
 }
@@ -488,8 +480,6 @@ static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *o
 {
     CURL *easy = fetch->easy;
     const char *method = options->method != NULL ? options->method : "GET";
-    uint64_t connect_ms =
-        options->connect_timeout_ms != 0 ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS;
 
     if (!add_headers(fetch, options))
         return HG_EINVAL;
@@ -504,20 +494,14 @@ static int fetch_set_up(struct hg_fetch *fetch, const struct hg_fetch_options *o
     hg_curl->easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L); /* a key may be ".." */
     hg_curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     hg_curl->easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
-    hg_curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
     hg_curl->easy_setopt(easy, CURLOPT_TIMEOUT_MS,
                          options->timeout_ms > TIMEOUT_MS_MAX ? 0L : (long)options->timeout_ms);
-    hg_curl->easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_open);
-    hg_curl->easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch);
     hg_curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_curl_body);
     hg_curl->easy_setopt(easy, CURLOPT_WRITEDATA, fetch);
     hg_curl->easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_curl_header);
     hg_curl->easy_setopt(easy, CURLOPT_HEADERDATA, fetch);
     hg_curl->easy_setopt(easy, CURLOPT_HTTPHEADER, fetch->header_list);
-    if (options->fresh_connection) {
-        hg_curl->easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-        hg_curl->easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
-    }
+    hg_fetch_set_connection(fetch, options);
     if (options->accept_compressed)
         hg_curl->easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
     hg_fetch_set_tls(easy, options);
@@ -560,6 +544,7 @@ int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *op
     fetch->fetcher = fetcher;
     fetch->done = done;
     fetch->data = options->data;
+    fetch->connected = options->connected;
     fetch->ctx = ctx;
     fetch->timeout_ms = options->timeout_ms;
     fetch->started_ms = hg_loop_now(fetcher->loop);

@@ -20,6 +20,12 @@ struct hg_fetch;
  */
 typedef size_t (*hg_fetch_data_fn)(void *ctx, struct hg_bytes bytes);
 
+/*
+ * It has a connection, and the request is about to go. is_new: one that was made for it. Again, if libcurl finds that one dead and
+ * takes another. May start, cancel and close.
+ */
+typedef void (*hg_fetch_connected_fn)(void *ctx, bool is_new);
+
 /* Of a fetch in pieces (fetch_pieces.c): there is something new: the head, more of the body, room for more of the request's. */
 typedef void (*hg_fetch_moved_fn)(void *ctx);
 #define HG_FETCH_LENGTH_UNKNOWN UINT64_MAX
@@ -33,6 +39,7 @@ struct hg_fetch_options {
     uint64_t connect_timeout_ms;  /* default 250 */
     size_t body_max;              /* HG_ETOOBIG beyond it; with data, of what it has not used */
     hg_fetch_data_fn data;        /* with done's ctx; NULL: the body comes as a whole */
+    hg_fetch_connected_fn connected; /* with done's ctx; NULL: nobody asks */
     hg_fetch_moved_fn moved;      /* with done's ctx: in pieces. body_max counts what has come, taken or not */
     bool is_fed;                  /* in pieces: the request's body comes by hg_fetch_feed */
     uint64_t fed_bytes;           /* all of it, or HG_FETCH_LENGTH_UNKNOWN: chunked */

@@ -16,11 +16,13 @@ struct hg_fetch {
     struct hg_buf headers, body;
     hg_fetch_fn done;
     hg_fetch_data_fn data;
+    hg_fetch_connected_fn connected;
     void *ctx;
     uint64_t timeout_ms, started_ms;
     int cancel_err; /* not HG_OK: canceled with this, `mail` is under way */
     int open_errno; /* of socket(): a lack of ours, not a fault of theirs */
     bool is_too_big, is_out_of_memory;
+    bool is_new_connection, is_connected; /* is_connected: to be told */
     bool has_head; /* the empty line behind the headers has come */
     /* In pieces: */
     hg_fetch_moved_fn moved;
@@ -53,6 +55,8 @@ void hg_fetch_pieces_watch(struct hg_fetch *fetch, curl_socket_t fd, int what);
 bool hg_fetch_pieces_is_answered(const struct hg_fetch *fetch);
 size_t hg_fetch_pieces_body(struct hg_fetch *fetch, struct hg_bytes bytes); /* as libcurl's write function answers */
 
+/* fetch_connection.c: how a connection is opened, and that there is one. */
+void hg_fetch_set_connection(struct hg_fetch *fetch, const struct hg_fetch_options *options);
 /* fetch_tls.c: whom it trusts and who we are. */
 void hg_fetch_set_tls(CURL *easy, const struct hg_fetch_options *options);
 

@@ -278,11 +278,11 @@ void hg_http2_pool_turn(struct hg_http2_pool *pool)
 {
     pool->open_parts++; /* whoever is told may close the pool */
     uv_idle_stop(&pool->turn);
+    tell_ended(pool); /* first: who hears of a dead server takes back what waits for it */
     if (!pool->is_closing)
         send_waiting(pool);
     hg_list_for_each_safe(it, &pool->links)
         hg_http2_link_flush(hg_container_of(it, struct hg_http2_link, link));
-    tell_ended(pool);
     hg_http2_pool_part_closed(pool);
 }
 

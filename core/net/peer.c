@@ -253,6 +253,14 @@ void hg_peer_probe_forget(struct hg_peer *peer)
     peer_unlock(peer);
 }
 
+void hg_peer_probe(struct hg_peer *peer, uint64_t now_ms)
+{
+    peer_lock(peer);
+    hg_health_probe(&peer->health, now_ms);
+    peer_unlock(peer);
+    count(&peer->probes, 1);
+}
+
 enum hg_health_step hg_peer_tick(struct hg_peer *peer, uint64_t now_ms)
 {
     peer_lock(peer);

@@ -2,6 +2,10 @@
  * peer_ask - one loop's asks to other nodes. What a peer is asked for in one turn of the loop travels together
  * (cluster/many.h), alone as a gRPC Get or GET <group>/<key>, or as POST ?many. What a peer has not looked at goes to it again.
  *
+ * Over HTTP/1.1 a lane makes one connection at a time, and what is asked meanwhile waits for it (http2_pool does likewise). One
+ * that was made is of use when the peer has shown that it lives, since its oldest call began: a peer that accepts and says nothing
+ * costs no second one. Nobody waits for an answer: if others wait, a sign of life is asked for at once, beside the call.
+ *
  *   hg_peer_client_ask -> waits -> on_turn_over -> call -> fetch -> on_answer --------------------> hg_load_asked
  *                                                                '-> on_data -> on_landed, each ---'
  *                                                                '-> on_many_answer: the rest -----'
@@ -42,6 +46,45 @@ static enum hg_ask_outcome outcome_of_err(const struct hg_peer_ask *ask, int err
     return HG_ASK_TRANSPORT;
 }
 
+/* --- waiting --- */
+
+static void on_turn_over(uv_idle_t *turn_over);
+
+static void wait_for_turn(struct hg_peer_ask *ask)
+{
+    hg_list_push_back(&ask->member->waiting[hg_peer_lane_of(ask->common.load)], &ask->common.link);
+    uv_idle_start(&ask->member->client->turn_over, on_turn_over);
+}
+
+bool hg_peer_asks_none_waits(const struct hg_peer_member *member)
+{
+    for (size_t lane = 0; lane < HG_LANE_COUNT; lane++) {
+        if (!hg_list_is_empty(&member->waiting[lane]))
+            return false;
+    }
+    return true;
+}
+
+/* Those behind the call go on when this turn is over. */
+static void opening_end(struct hg_peer_call *call)
+{
+    struct hg_peer_member *member = call->member;
+    if (member->opening[call->lane] != call)
+        return;
+    member->opening[call->lane] = NULL;
+    if (!hg_list_is_empty(&member->waiting[call->lane]) && !member->client->is_closing)
+        uv_idle_start(&member->client->turn_over, on_turn_over);
+}
+
+void hg_peer_asks_heard(struct hg_peer_member *member)
+{
+    member->heard_number++;
+    for (size_t lane = 0; lane < HG_LANE_COUNT; lane++) {
+        if (member->opening[lane] != NULL && member->opening[lane]->is_connected)
+            opening_end(member->opening[lane]);
+    }
+}
+
 /* --- answers --- */
 
 /* The call is over; whatever it asked for is still to be reported. */
@@ -51,18 +94,12 @@ static void call_end(struct hg_peer_call *call, const struct hg_fetch_response *
     uint64_t now_ms = hg_loop_now(member->client->loop);
 
     hg_list_remove(&call->link);
+    opening_end(call);
     hg_peer_done(member->peer, now_ms);
     if (!call->is_given_up)
         hg_peer_member_note(member, response, now_ms);
 }
 
-static void on_turn_over(uv_idle_t *turn_over);
-
-static void wait_for_turn(struct hg_peer_ask *ask)
-{
-    hg_list_push_back(&ask->member->waiting, &ask->common.link);
-    uv_idle_start(&ask->member->client->turn_over, on_turn_over);
-}
 
 static void send_again(struct hg_peer_ask *ask)
 {
@@ -102,7 +139,7 @@ static void on_landed(void *ctx, struct hg_ask *ask, const struct hg_ask_answer 
 static size_t on_data(void *ctx, struct hg_bytes bytes)
 {
     struct hg_peer_call *call = ctx;
-    hg_peer_heard(call->member->peer, hg_loop_now(call->member->client->loop));
+    hg_peer_member_heard(call->member, hg_loop_now(call->member->client->loop));
     size_t used = hg_many_feed(call->many, bytes, hg_peer_wall_ns(), on_landed, call);
     if (call->many->is_garbage) /* nothing more will land: those that wait fall back now */
         hg_peer_sent_cancel(&call->sent, HG_EPROTO);
@@ -167,9 +204,11 @@ static size_t count_again(const struct hg_list *asks, bool *in_out_http2)
     return count;
 }
 
+static void on_connected(void *ctx, bool is_new);
+
 /* Takes over what is in `asks`, or leaves it there and fails. */
-static int call_start(struct hg_peer_member *member, struct hg_list *asks, size_t count,
-                      uint64_t now_ms)
+static int call_start(struct hg_peer_member *member, enum hg_peer_lane lane, struct hg_list *asks,
+                      size_t count, uint64_t now_ms)
 {
     if (!hg_peer_is_up(member->peer))
         return HG_EPEER;
@@ -177,6 +216,8 @@ static int call_start(struct hg_peer_member *member, struct hg_list *asks, size_
     if (call == NULL)
         return HG_ENOMEM;
     call->member = member;
+    call->lane = lane;
+    call->heard_number = member->heard_number;
     hg_list_init(&call->link);
 
     int err = HG_ENOMEM;
@@ -186,13 +227,14 @@ static int call_start(struct hg_peer_member *member, struct hg_list *asks, size_
     if (count == 1) {
         call->ask = hg_peer_ask_of(hg_container_of(hg_list_pop_front(asks), struct hg_ask, link));
         err = over_http2 ? hg_peer_call_grpc(call, on_answer, now_ms)
-                         : hg_peer_call_http(call, on_answer, now_ms);
+                         : hg_peer_call_http(call, on_connected, on_answer, now_ms);
         if (err < 0)
             hg_list_push_back(asks, &call->ask->common.link);
     } else {
         call->many = hg_many_create(asks, count, member->client->config->message_max);
         if (call->many != NULL)
-            err = hg_peer_call_many(call, over_http2, on_data, on_many_answer, now_ms);
+            err = hg_peer_call_many(call, over_http2, on_connected, on_data, on_many_answer,
+                                    now_ms);
         if (err < 0)
             hg_many_undo(call->many, asks);
     }
@@ -201,6 +243,8 @@ static int call_start(struct hg_peer_member *member, struct hg_list *asks, size_
         return err;
     }
     hg_list_push_back(&member->calls, &call->link);
+    if (call->sent.fetch != NULL)
+        member->opening[lane] = call;
     call->silence_number = hg_peer_asked(member->peer, count, again, now_ms);
     hg_peer_client_tick_start(member->client);
     return HG_OK;
@@ -229,24 +273,45 @@ static size_t drop_late(struct hg_list *asks, uint64_t now_ms)
     return left;
 }
 
-static void member_send(struct hg_peer_member *member)
+static void member_send(struct hg_peer_member *member, enum hg_peer_lane lane)
 {
     struct hg_peer_client *client = member->client;
+    struct hg_list *waiting = &member->waiting[lane];
     uint64_t now_ms = hg_loop_now(client->loop);
     size_t bytes_max = client->config->message_max < HG_MANY_BYTES_MAX ? client->config->message_max
                                                                        : HG_MANY_BYTES_MAX;
     struct hg_list asks = HG_LIST_INIT(asks);
     struct hg_peer_ask *ask;
 
-    for (;;) {
+    while (member->opening[lane] == NULL) {
         size_t keys_max = hg_peer_takes_many(member->peer, now_ms) ? HG_MANY_KEYS_MAX : 1;
-        if (hg_asks_take(&member->waiting, keys_max, bytes_max, &asks) == 0)
+        if (hg_asks_take(waiting, keys_max, bytes_max, &asks) == 0)
             return;
         size_t count = drop_late(&asks, now_ms);
-        int err = count == 0 ? HG_OK : call_start(member, &asks, count, now_ms);
+        int err = count == 0 ? HG_OK : call_start(member, lane, &asks, count, now_ms);
         while (err < 0 && (ask = pop_ask(&asks)) != NULL)
             report_failure(ask, outcome_of_err(ask, err, now_ms));
     }
+    struct hg_peer_call *opening = member->opening[lane];
+    if (opening->is_connected && !opening->has_asked_life && !hg_list_is_empty(waiting)) {
+        opening->has_asked_life = true;
+        hg_peer_member_ask_life(member, now_ms);
+    }
+}
+
+static void on_connected(void *ctx, bool is_new)
+{
+    struct hg_peer_call *call = ctx;
+    struct hg_peer_member *member = call->member;
+    const struct hg_peer_call *oldest =
+        hg_container_of(member->calls.next, struct hg_peer_call, link);
+
+    if (member->opening[call->lane] != call)
+        return;
+    call->is_connected = true;
+    if (!is_new || oldest->heard_number != member->heard_number)
+        member->opening[call->lane] = NULL;
+    member_send(member, call->lane);
 }
 
 static void on_turn_over(uv_idle_t *turn_over)
@@ -254,7 +319,11 @@ static void on_turn_over(uv_idle_t *turn_over)
     struct hg_peer_client *client = turn_over->data;
     uv_idle_stop(turn_over);
     hg_list_for_each_safe(link, &client->members)
-        member_send(hg_container_of(link, struct hg_peer_member, link));
+    {
+        struct hg_peer_member *member = hg_container_of(link, struct hg_peer_member, link);
+        for (enum hg_peer_lane lane = 0; lane < HG_LANE_COUNT; lane++)
+            member_send(member, lane);
+    }
 }
 
 /* "Pick peer %s" */
@@ -339,6 +408,8 @@ static bool many_check(struct hg_many *many, uint64_t now_ms)
 void hg_peer_asks_check(struct hg_peer_member *member, uint64_t now_ms)
 {
     uint64_t silence_number = hg_peer_silence_number(member->peer);
+    for (size_t lane = 0; lane < HG_LANE_COUNT; lane++)
+        drop_late(&member->waiting[lane], now_ms);
     hg_list_for_each(link, &member->calls)
     {
         struct hg_peer_call *call = hg_container_of(link, struct hg_peer_call, link);
@@ -364,8 +435,10 @@ static void on_idle_closed(uv_handle_t *handle)
     {
         struct hg_peer_member *member = hg_container_of(link, struct hg_peer_member, link);
         struct hg_peer_ask *ask;
-        while ((ask = pop_ask(&member->waiting)) != NULL)
-            report_failure(ask, HG_ASK_DEADLINE);
+        for (size_t lane = 0; lane < HG_LANE_COUNT; lane++) {
+            while ((ask = pop_ask(&member->waiting[lane])) != NULL)
+                report_failure(ask, HG_ASK_DEADLINE);
+        }
     }
     client->asks_closed(client);
 }

@@ -132,12 +132,6 @@ static int write_request_header(const struct hg_peer_ask *ask, uint64_t remainin
     return err;
 }
 
-/* What a getter waits for must not queue behind asks that wait for getters: both ends could stand still. */
-static enum hg_peer_lane lane_of(const struct hg_peer_ask *ask)
-{
-    return ask->common.load->depth > 0 ? HG_LANE_QUICK : HG_LANE_ASKS;
-}
-
 static uint64_t remaining_of(const struct hg_peer_ask *ask, uint64_t now_ms)
 {
     uint64_t deadline_ms = ask->common.load->deadline_ms;
@@ -180,7 +174,7 @@ int hg_peer_call_grpc(struct hg_peer_call *call, hg_fetch_fn done, uint64_t now_
             .body_max = client->config->message_max,
         };
         call->is_grpc = true;
-        err = hg_peer_member_start(call->member, lane_of(ask), true, true, &options, done, call,
+        err = hg_peer_member_start(call->member, call->lane, true, true, &options, done, call,
                                    &call->sent);
     }
     hg_buf_finish(&url);
@@ -188,7 +182,8 @@ int hg_peer_call_grpc(struct hg_peer_call *call, hg_fetch_fn done, uint64_t now_
     return err;
 }
 
-int hg_peer_call_http(struct hg_peer_call *call, hg_fetch_fn done, uint64_t now_ms)
+int hg_peer_call_http(struct hg_peer_call *call, hg_fetch_connected_fn connected, hg_fetch_fn done,
+                      uint64_t now_ms)
 {
     struct hg_peer_client *client = call->member->client;
     const struct hg_peer_ask *ask = call->ask;
@@ -207,8 +202,9 @@ int hg_peer_call_http(struct hg_peer_call *call, hg_fetch_fn done, uint64_t now_
             .headers = headers,
             .timeout_ms = hg_time_add(remaining_ms, HG_ASK_SLACK_MS),
             .body_max = client->config->message_max,
+            .connected = connected,
         };
-        err = hg_peer_member_start(call->member, lane_of(ask), false, false, &options, done, call,
+        err = hg_peer_member_start(call->member, call->lane, false, false, &options, done, call,
                                    &call->sent);
     }
     hg_buf_finish(&url);
@@ -228,8 +224,8 @@ static uint64_t many_remaining_ms(const struct hg_many *many, uint64_t now_ms)
     return last_ms == HG_FOREVER ? HG_FOREVER : last_ms - now_ms;
 }
 
-int hg_peer_call_many(struct hg_peer_call *call, bool over_http2, hg_fetch_data_fn data,
-                      hg_fetch_fn done, uint64_t now_ms)
+int hg_peer_call_many(struct hg_peer_call *call, bool over_http2, hg_fetch_connected_fn connected,
+                      hg_fetch_data_fn data, hg_fetch_fn done, uint64_t now_ms)
 {
     struct hg_peer_client *client = call->member->client;
     const struct hg_peer_ask *first = hg_peer_ask_of(call->many->asks[0]);
@@ -253,9 +249,10 @@ int hg_peer_call_many(struct hg_peer_call *call, bool over_http2, hg_fetch_data_
             .body = hg_buf_bytes(&body),
             .timeout_ms = hg_time_add(many_remaining_ms(call->many, now_ms), HG_ASK_SLACK_MS),
             .body_max = client->config->message_max + BURST_MAX,
+            .connected = connected,
             .data = data,
         };
-        err = hg_peer_member_start(call->member, lane_of(first), over_http2, false, &options, done,
+        err = hg_peer_member_start(call->member, call->lane, over_http2, false, &options, done,
                                    call, &call->sent);
     }
     hg_buf_finish(&url);

@@ -18,7 +18,7 @@ static uint64_t now_of(const struct hg_peer_member *member)
 static void on_heard(void *ctx)
 {
     struct hg_peer_member *member = ctx;
-    hg_peer_heard(member->peer, now_of(member));
+    hg_peer_member_heard(member, now_of(member));
 }
 
 static void on_found(void *ctx, bool is_http2)

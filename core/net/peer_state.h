@@ -25,6 +25,8 @@ void hg_peer_heard(struct hg_peer *peer, uint64_t now_ms);
 void hg_peer_failed(struct hg_peer *peer, uint64_t now_ms, const char *why);
 void hg_peer_probe_failed(struct hg_peer *peer, uint64_t now_ms, const char *why);
 void hg_peer_probe_forget(struct hg_peer *peer); /* it ended for reasons of our own */
+/* It is asked for a sign of life now, though nobody has waited long. */
+void hg_peer_probe(struct hg_peer *peer, uint64_t now_ms);
 enum hg_health_step hg_peer_tick(struct hg_peer *peer, uint64_t now_ms);
 uint64_t hg_peer_silence_number(struct hg_peer *peer);
 void hg_peer_count_error(struct hg_peer *peer);

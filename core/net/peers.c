@@ -25,7 +25,7 @@
 static bool is_over(const struct hg_peer_member *member)
 {
     return hg_peer_is_destroyed(member->peer) && hg_list_is_empty(&member->calls) &&
-           hg_list_is_empty(&member->waiting) && member->probe == NULL && member->sends == 0;
+           hg_peer_asks_none_waits(member) && member->probe == NULL && member->sends == 0;
 }
 
 struct hg_peer_member *hg_peer_member_get(struct hg_peer_client *client, struct hg_peer *peer)
@@ -43,7 +43,8 @@ struct hg_peer_member *hg_peer_member_get(struct hg_peer_client *client, struct 
     member->client = client;
     member->silence_number = hg_peer_silence_number(peer);
     hg_list_init(&member->calls);
-    hg_list_init(&member->waiting);
+    for (size_t lane = 0; lane < HG_LANE_COUNT; lane++)
+        hg_list_init(&member->waiting[lane]);
     hg_list_push_back(&client->members, &member->link);
     return member;
 }
@@ -56,7 +57,7 @@ const char *hg_peer_client_authorization(const struct hg_peer_client *client)
 static void member_free(struct hg_peer_member *member)
 {
     assert(hg_list_is_empty(&member->calls));
-    assert(hg_list_is_empty(&member->waiting));
+    assert(hg_peer_asks_none_waits(member));
     assert(member->probe == NULL);
     assert(member->sends == 0);
     hg_list_remove(&member->link);
@@ -77,12 +78,11 @@ void hg_peer_member_note(struct hg_peer_member *member, const struct hg_fetch_re
     case HG_OK:
     case HG_EPROTO:
     case HG_ETOOBIG:
-        hg_peer_heard(member->peer, now_ms);
+        hg_peer_member_heard(member, now_ms);
         break;
     case HG_EPEER:
         hg_peer_failed(member->peer, now_ms, response->err_text);
-        if (response->is_connect_error)
-            hg_peer_asks_give_up_unsent(member);
+        hg_peer_asks_give_up_unsent(member);
         hg_peer_client_tick_start(member->client);
         break;
     default: /* time-outs and troubles of our own say nothing */
@@ -204,10 +204,16 @@ static void on_probe(void *ctx, const struct hg_fetch_response *response)
     else if (is_dead)
         hg_peer_probe_failed(member->peer, now_ms, response->err_text);
     else
-        hg_peer_heard(member->peer, now_ms); /* any answer, even a closed connection */
+        hg_peer_member_heard(member, now_ms); /* any answer, even a closed connection */
 }
 
-static void probe_start(struct hg_peer_member *member, bool is_up)
+void hg_peer_member_heard(struct hg_peer_member *member, uint64_t now_ms)
+{
+    hg_peer_heard(member->peer, now_ms);
+    hg_peer_asks_heard(member);
+}
+
+static void probe_start(struct hg_peer_member *member, bool is_up, uint64_t timeout_ms)
 {
     struct hg_peer_client *client = member->client;
     struct hg_buf url;
@@ -225,7 +231,6 @@ static void probe_start(struct hg_peer_member *member, bool is_up)
     if (err == HG_OK)
         err = hg_buf_append(&url, client->config->base_path, strlen(client->config->base_path) + 1);
     if (err == HG_OK) {
-        uint64_t timeout_ms = is_up ? client->config->timeout_ms / 2 : client->config->timeout_ms;
         const char *headers[] = {hg_peer_client_authorization(client), NULL};
         struct hg_fetch_options options = {
             .url = url.data,
@@ -241,13 +246,22 @@ static void probe_start(struct hg_peer_member *member, bool is_up)
         hg_peer_probe_forget(member->peer);
 }
 
+void hg_peer_member_ask_life(struct hg_peer_member *member, uint64_t now_ms)
+{
+    if (member->probe != NULL || !hg_peer_is_up(member->peer))
+        return;
+    hg_peer_probe(member->peer, now_ms);
+    probe_start(member, true, member->client->config->timeout_ms);
+}
+
 /* Whether it needs another tick. */
 static bool member_tick(struct hg_peer_member *member, bool is_late, uint64_t now_ms)
 {
     if (!is_late) {
         bool is_up = hg_peer_is_up(member->peer);
+        uint64_t timeout_ms = member->client->config->timeout_ms;
         if (hg_peer_tick(member->peer, now_ms) == HG_HEALTH_PROBE)
-            probe_start(member, is_up);
+            probe_start(member, is_up, is_up ? timeout_ms / 2 : timeout_ms);
     }
     hg_peer_asks_check(member, now_ms);
     hg_peer_member_look(member);

@@ -48,8 +48,10 @@ struct hg_peer_member {
     struct hg_list link;
     struct hg_peer *peer; /* a reference */
     struct hg_peer_client *client;
-    struct hg_list waiting; /* asks of this turn */
-    struct hg_list calls;   /* requests under way for asks */
+    struct hg_list waiting[HG_LANE_COUNT]; /* asks of this turn, and those behind `opening` */
+    struct hg_peer_call *opening[HG_LANE_COUNT]; /* over HTTP/1.1, without a connection that is of use. NULL: none */
+    struct hg_list calls;   /* requests under way for asks, the oldest first */
+    uint64_t heard_number;  /* of signs of life that came to this loop */
     struct hg_fetch *probe; /* NULL: none of ours */
     size_t sends;           /* other requests under way */
     uint64_t silence_number; /* of the peer, when its connections were last looked at */
@@ -60,6 +62,10 @@ struct hg_peer_member {
 struct hg_peer_member *hg_peer_member_get(struct hg_peer_client *client, struct hg_peer *peer); /* NULL: no memory */
 /* What an ended exchange says about the peer's health. */
 void hg_peer_member_note(struct hg_peer_member *member, const struct hg_fetch_response *response, uint64_t now_ms);
+/* A sign of life has come to this loop. */
+void hg_peer_member_heard(struct hg_peer_member *member, uint64_t now_ms);
+/* A peer that is up is asked for a sign of life at once, if it is not being asked for one. */
+void hg_peer_member_ask_life(struct hg_peer_member *member, uint64_t now_ms);
 void hg_peer_client_tick_start(struct hg_peer_client *client);
 /* "Authorization: ..." or NULL. */
 const char *hg_peer_client_authorization(const struct hg_peer_client *client);
@@ -87,8 +93,11 @@ void hg_peer_member_close_pools(struct hg_peer_member *member);
 
 /* peer_ask.c */
 void hg_peer_asks_init(struct hg_peer_client *client);
-/* One could not connect: those of us that wait for a connection to the same peer need not try as well. */
+/* The peer has failed: those of us that wait for a connection to it need not try as well. */
 void hg_peer_asks_give_up_unsent(struct hg_peer_member *member);
+/* The peer lives: a connection that was made is of use. */
+void hg_peer_asks_heard(struct hg_peer_member *member);
+bool hg_peer_asks_none_waits(const struct hg_peer_member *member);
 /* Cancels asks that silence has failed, or that libcurl has let pass their deadline. */
 void hg_peer_asks_check(struct hg_peer_member *member, uint64_t now_ms);
 /* Closes the handle; asks that wait still are told so, then `closed` is called. */
