@@ -79,6 +79,17 @@ void hg_health_probe(struct hg_health *health, uint64_t now_ms)
     health->probed_ms = now_ms;
 }
 
+enum hg_health_step hg_health_call_step(uint64_t timeout_ms, uint64_t silent_ms,
+                                        uint64_t probed_ms, uint64_t now_ms)
+{
+    uint64_t half_ms = timeout_ms / PROBE_SHARE;
+    if (probed_ms <= silent_ms)
+        return since(silent_ms, now_ms) >= half_ms ? HG_HEALTH_PROBE : HG_HEALTH_WAIT;
+    return since(silent_ms, now_ms) >= timeout_ms && since(probed_ms, now_ms) >= half_ms
+               ? HG_HEALTH_FAILED
+               : HG_HEALTH_WAIT;
+}
+
 static enum hg_health_step probe(struct hg_health *health, uint64_t now_ms)
 {
     hg_health_probe(health, now_ms);

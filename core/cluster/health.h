@@ -36,6 +36,11 @@ bool hg_health_failed(struct hg_health *health, uint64_t now_ms);
 bool hg_health_probe_failed(struct hg_health *health, uint64_t now_ms);
 /* The caller probes without having been told to; reported likewise. */
 void hg_health_probe(struct hg_health *health, uint64_t now_ms);
+/*
+ * Of a call on a connection of its own, where answers on other ones say nothing about it. silent_ms: since then nothing came on
+ * it, and no probe that was begun later was answered. probed_ms: start of the last probe; 0 = none.
+ */
+enum hg_health_step hg_health_call_step(uint64_t timeout_ms, uint64_t silent_ms, uint64_t probed_ms, uint64_t now_ms);
 /* Call some times per timeout while something is outstanding or the peer is down. */
 enum hg_health_step hg_health_tick(struct hg_health *health, uint64_t now_ms);
 

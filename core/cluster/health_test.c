@@ -174,6 +174,37 @@ static void test_random_lives_keep_the_promise(void **state)
     }
 }
 
+static void test_a_probe_of_ones_own_counts_as_any(void **state)
+{
+    (void)state;
+    struct hg_health health;
+    hg_health_init(&health, TIMEOUT, 0);
+    hg_health_asked(&health, 100);
+    hg_health_probe(&health, 110);
+    for (uint64_t now = 110; now < 1100; now += 10)
+        assert_int_equal(hg_health_tick(&health, now), HG_HEALTH_WAIT);
+    assert_int_equal(hg_health_tick(&health, 1100), HG_HEALTH_FAILED);
+    hg_health_probe(&health, 1200);
+    assert_true(hg_health_heard(&health, 1210));
+}
+
+static void test_a_call_is_probed_at_half_and_fails_at_the_timeout(void **state)
+{
+    (void)state;
+    assert_int_equal(hg_health_call_step(TIMEOUT, 100, 0, 599), HG_HEALTH_WAIT);
+    assert_int_equal(hg_health_call_step(TIMEOUT, 100, 0, 600), HG_HEALTH_PROBE);
+    /* One that was begun before, or at the same moment, says nothing. */
+    assert_int_equal(hg_health_call_step(TIMEOUT, 100, 90, 5000), HG_HEALTH_PROBE);
+    assert_int_equal(hg_health_call_step(TIMEOUT, 100, 100, 5000), HG_HEALTH_PROBE);
+    assert_int_equal(hg_health_call_step(TIMEOUT, 100, 600, 1099), HG_HEALTH_WAIT);
+    assert_int_equal(hg_health_call_step(TIMEOUT, 100, 600, 1100), HG_HEALTH_FAILED);
+    /* It has its time, however late these steps come. */
+    assert_int_equal(hg_health_call_step(TIMEOUT, 100, 9000, 9499), HG_HEALTH_WAIT);
+    assert_int_equal(hg_health_call_step(TIMEOUT, 100, 9000, 9500), HG_HEALTH_FAILED);
+    /* Clocks of two threads. */
+    assert_int_equal(hg_health_call_step(TIMEOUT, 100, 0, 99), HG_HEALTH_WAIT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +218,8 @@ int main(void)
         cmocka_unit_test(test_failing_probe_takes_an_up_peer_down),
         cmocka_unit_test(test_lost_prober_is_replaced),
         cmocka_unit_test(test_random_lives_keep_the_promise),
+        cmocka_unit_test(test_a_probe_of_ones_own_counts_as_any),
+        cmocka_unit_test(test_a_call_is_probed_at_half_and_fails_at_the_timeout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

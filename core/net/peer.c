@@ -226,6 +226,14 @@ void hg_peer_heard(struct hg_peer *peer, uint64_t now_ms)
         hg_log(HG_LOG_INFO, "peer up name=%s", peer->name);
 }
 
+uint64_t hg_peer_heard_ms(struct hg_peer *peer)
+{
+    peer_lock(peer);
+    uint64_t heard_ms = peer->health.heard_ms;
+    peer_unlock(peer);
+    return heard_ms;
+}
+
 void hg_peer_failed(struct hg_peer *peer, uint64_t now_ms, const char *why)
 {
     peer_lock(peer);

@@ -139,7 +139,8 @@ static void on_landed(void *ctx, struct hg_ask *ask, const struct hg_ask_answer 
 static size_t on_data(void *ctx, struct hg_bytes bytes)
 {
     struct hg_peer_call *call = ctx;
-    hg_peer_member_heard(call->member, hg_loop_now(call->member->client->loop));
+    call->heard_ms = hg_loop_now(call->member->client->loop);
+    hg_peer_member_heard(call->member, call->heard_ms);
     size_t used = hg_many_feed(call->many, bytes, hg_peer_wall_ns(), on_landed, call);
     if (call->many->is_garbage) /* nothing more will land: those that wait fall back now */
         hg_peer_sent_cancel(&call->sent, HG_EPROTO);
@@ -218,6 +219,7 @@ static int call_start(struct hg_peer_member *member, enum hg_peer_lane lane, str
     call->member = member;
     call->lane = lane;
     call->heard_number = member->heard_number;
+    call->heard_ms = now_ms;
     hg_list_init(&call->link);
 
     int err = HG_ENOMEM;
@@ -295,7 +297,7 @@ static void member_send(struct hg_peer_member *member, enum hg_peer_lane lane)
     struct hg_peer_call *opening = member->opening[lane];
     if (opening->is_connected && !opening->has_asked_life && !hg_list_is_empty(waiting)) {
         opening->has_asked_life = true;
-        hg_peer_member_ask_life(member, now_ms);
+        hg_peer_member_ask_life(member, client->config->timeout_ms, now_ms);
     }
 }
 
@@ -405,7 +407,32 @@ static bool many_check(struct hg_many *many, uint64_t now_ms)
     return false;
 }
 
-void hg_peer_asks_check(struct hg_peer_member *member, uint64_t now_ms)
+/*
+ * Over HTTP/1.1 each has a connection of its own, which may be dead though the peer lives: an answer to another one is no sign that
+ * this will come. One to a probe that was begun meanwhile is.
+ */
+static bool is_call_silent(const struct hg_peer_call *call, uint64_t now_ms)
+{
+    struct hg_peer_member *member = call->member;
+    uint64_t timeout_ms = member->client->config->timeout_ms;
+    if (call->sent.fetch == NULL)
+        return false;
+    switch (hg_health_call_step(
+        timeout_ms,
+        call->heard_ms > member->answered_ms ? call->heard_ms : member->answered_ms,
+        member->probed_ms, now_ms)) {
+    case HG_HEALTH_FAILED:
+        return true;
+    case HG_HEALTH_PROBE:
+        hg_peer_member_ask_life(member, timeout_ms / 2, now_ms);
+        break;
+    case HG_HEALTH_WAIT:
+        break;
+    }
+    return false;
+}
+
+void hg_peer_asks_check(struct hg_peer_member *member, bool has_stalled, uint64_t now_ms)
 {
     uint64_t silence_number = hg_peer_silence_number(member->peer);
     for (size_t lane = 0; lane < HG_LANE_COUNT; lane++)
@@ -415,7 +442,8 @@ void hg_peer_asks_check(struct hg_peer_member *member, uint64_t now_ms)
         struct hg_peer_call *call = hg_container_of(link, struct hg_peer_call, link);
         if (call->is_given_up)
             continue;
-        bool is_silent = call->silence_number != silence_number;
+        bool is_silent = call->silence_number != silence_number ||
+                         (!has_stalled && is_call_silent(call, now_ms));
         bool is_late =
             !is_silent &&
             (call->many != NULL

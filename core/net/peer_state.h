@@ -22,6 +22,7 @@ const char *hg_peer_base_url(const struct hg_peer *peer); /* "http://host:port" 
 uint64_t hg_peer_asked(struct hg_peer *peer, size_t keys, size_t again, uint64_t now_ms);
 void hg_peer_done(struct hg_peer *peer, uint64_t now_ms);
 void hg_peer_heard(struct hg_peer *peer, uint64_t now_ms);
+uint64_t hg_peer_heard_ms(struct hg_peer *peer); /* when anybody heard of it last */
 void hg_peer_failed(struct hg_peer *peer, uint64_t now_ms, const char *why);
 void hg_peer_probe_failed(struct hg_peer *peer, uint64_t now_ms, const char *why);
 void hg_peer_probe_forget(struct hg_peer *peer); /* it ended for reasons of our own */

@@ -196,12 +196,24 @@ static void on_probe(void *ctx, const struct hg_fetch_response *response)
     uint64_t now_ms = hg_loop_now(member->client->loop);
     bool is_ours =
         response->err == HG_ECANCELED || response->err == HG_ENOMEM || response->err == HG_ELIMIT;
-    bool is_dead = response->err == HG_ETIMEDOUT || response->is_connect_error;
+    bool is_silent = response->err == HG_ETIMEDOUT;
+    bool is_closed = response->err == HG_EPEER && !response->is_connect_error;
+    /*
+     * Begun though others may be answered: it lives, whatever became of this connection; or it may just have died, as
+     * the asks are told themselves.
+     */
+    bool is_no_verdict =
+        member->is_probe_for_asks &&
+        (is_closed || (is_silent && hg_peer_heard_ms(member->peer) > member->probed_ms));
 
     member->probe = NULL;
     if (is_ours)
+        member->probed_ms = 0;
+    else if (!is_silent && !response->is_connect_error)
+        member->answered_ms = member->probed_ms;
+    if (is_ours || is_no_verdict)
         hg_peer_probe_forget(member->peer);
-    else if (is_dead)
+    else if (is_silent || response->is_connect_error)
         hg_peer_probe_failed(member->peer, now_ms, response->err_text);
     else
         hg_peer_member_heard(member, now_ms); /* any answer, even a closed connection */
@@ -213,17 +225,10 @@ void hg_peer_member_heard(struct hg_peer_member *member, uint64_t now_ms)
     hg_peer_asks_heard(member);
 }
 
-static void probe_start(struct hg_peer_member *member, bool is_up, uint64_t timeout_ms)
+static void probe_over_http1(struct hg_peer_member *member, uint64_t timeout_ms, uint64_t now_ms)
 {
     struct hg_peer_client *client = member->client;
     struct hg_buf url;
-    if (is_up && hg_peer_member_ping(member))
-        return;
-    if (!is_up && client->config->transport == HG_TRANSPORT_GRPC &&
-        hg_peer_member_probe(member)) { /* who closes whatever comes is not up */
-        hg_peer_probe_forget(member->peer);
-        return;
-    }
     hg_buf_init(&url, HG_PEER_URL_MAX);
     int err = HG_EINVAL;
     if (member->probe == NULL)
@@ -242,16 +247,34 @@ static void probe_start(struct hg_peer_member *member, bool is_up, uint64_t time
         err = hg_fetch_start(client->prober, &options, on_probe, member, &member->probe);
     }
     hg_buf_finish(&url);
-    if (err < 0)
+    if (err < 0) {
         hg_peer_probe_forget(member->peer);
+        return;
+    }
+    member->is_probe_for_asks = false;
+    member->probed_ms = now_ms;
 }
 
-void hg_peer_member_ask_life(struct hg_peer_member *member, uint64_t now_ms)
+static void probe_start(struct hg_peer_member *member, bool is_up, uint64_t now_ms)
+{
+    uint64_t timeout_ms = member->client->config->timeout_ms;
+    if (is_up && hg_peer_member_ping(member))
+        return;
+    if (!is_up && member->client->config->transport == HG_TRANSPORT_GRPC &&
+        hg_peer_member_probe(member)) { /* who closes whatever comes is not up */
+        hg_peer_probe_forget(member->peer);
+        return;
+    }
+    probe_over_http1(member, is_up ? timeout_ms / 2 : timeout_ms, now_ms);
+}
+
+void hg_peer_member_ask_life(struct hg_peer_member *member, uint64_t timeout_ms, uint64_t now_ms)
 {
     if (member->probe != NULL || !hg_peer_is_up(member->peer))
         return;
     hg_peer_probe(member->peer, now_ms);
-    probe_start(member, true, member->client->config->timeout_ms);
+    probe_over_http1(member, timeout_ms, now_ms);
+    member->is_probe_for_asks = true;
 }
 
 /* Whether it needs another tick. */
@@ -259,11 +282,10 @@ static bool member_tick(struct hg_peer_member *member, bool is_late, uint64_t no
 {
     if (!is_late) {
         bool is_up = hg_peer_is_up(member->peer);
-        uint64_t timeout_ms = member->client->config->timeout_ms;
         if (hg_peer_tick(member->peer, now_ms) == HG_HEALTH_PROBE)
-            probe_start(member, is_up, is_up ? timeout_ms / 2 : timeout_ms);
+            probe_start(member, is_up, now_ms);
     }
-    hg_peer_asks_check(member, now_ms);
+    hg_peer_asks_check(member, is_late, now_ms);
     hg_peer_member_look(member);
     return !hg_list_is_empty(&member->calls) || member->probe != NULL ||
            !hg_peer_is_up(member->peer);

@@ -53,6 +53,9 @@ struct hg_peer_member {
     struct hg_list calls;   /* requests under way for asks, the oldest first */
     uint64_t heard_number;  /* of signs of life that came to this loop */
     struct hg_fetch *probe; /* NULL: none of ours */
+    uint64_t probed_ms;     /* start of the last one; 0 = none */
+    uint64_t answered_ms;   /* start of the last one that was answered */
+    bool is_probe_for_asks; /* not the health's */
     size_t sends;           /* other requests under way */
     uint64_t silence_number; /* of the peer, when its connections were last looked at */
     struct hg_http2_pool *pools[HG_LANE_COUNT]; /* NULL: none yet */
@@ -64,8 +67,8 @@ struct hg_peer_member *hg_peer_member_get(struct hg_peer_client *client, struct 
 void hg_peer_member_note(struct hg_peer_member *member, const struct hg_fetch_response *response, uint64_t now_ms);
 /* A sign of life has come to this loop. */
 void hg_peer_member_heard(struct hg_peer_member *member, uint64_t now_ms);
-/* A peer that is up is asked for a sign of life at once, if it is not being asked for one. */
-void hg_peer_member_ask_life(struct hg_peer_member *member, uint64_t now_ms);
+/* A peer that is up is asked for a sign of life on a connection of HTTP/1.1, if that is not under way. */
+void hg_peer_member_ask_life(struct hg_peer_member *member, uint64_t timeout_ms, uint64_t now_ms);
 void hg_peer_client_tick_start(struct hg_peer_client *client);
 /* "Authorization: ..." or NULL. */
 const char *hg_peer_client_authorization(const struct hg_peer_client *client);
@@ -98,8 +101,8 @@ void hg_peer_asks_give_up_unsent(struct hg_peer_member *member);
 /* The peer lives: a connection that was made is of use. */
 void hg_peer_asks_heard(struct hg_peer_member *member);
 bool hg_peer_asks_none_waits(const struct hg_peer_member *member);
-/* Cancels asks that silence has failed, or that libcurl has let pass their deadline. */
-void hg_peer_asks_check(struct hg_peer_member *member, uint64_t now_ms);
+/* Cancels asks that silence has failed, or that libcurl has let pass their deadline. has_stalled: we stood still, answers may lie unread. */
+void hg_peer_asks_check(struct hg_peer_member *member, bool has_stalled, uint64_t now_ms);
 /* Closes the handle; asks that wait still are told so, then `closed` is called. */
 void hg_peer_asks_close(struct hg_peer_client *client, void (*closed)(struct hg_peer_client *client));
 

@@ -232,10 +232,9 @@ for _, transport in ipairs { "http", "grpc" } do
             end
             table.sort(all)
             local p99 = all[math.ceil(#all * 0.99)]
-            -- Over HTTP/1.1 the sign of life has a connection of its own: what an ask loses is missed at its deadline only.
-            assert(p99 < (transport == "http" and 3.2 or 2), ("%g s, at most %g s"):format(p99, all[#all]))
+            assert(p99 < 2, ("%g s, at most %g s"):format(p99, all[#all]))
             -- An owner that is slow is waited for, to the deadline.
-            assert(failed <= #all / (transport == "http" and 20 or 100), failed .. " failed: " .. why)
+            assert(failed <= #all / 100, failed .. " failed: " .. why)
         end)
 
         it("A15: a peer of one byte a second is waited for until the caller's deadline, and no longer", function()
