@@ -79,11 +79,6 @@ local function rss(n)
     return tonumber(node.read("/proc/" .. n.pid .. "/status"):match("VmRSS:%s+(%d+) kB"))
 end
 
-local function is_sanitized(n)
-    local maps = node.read("/proc/" .. n.pid .. "/maps")
-    return maps:find("libasan", 1, true) ~= nil or maps:find("libtsan", 1, true) ~= nil
-end
-
 -- Clients in processes of their own, keys k1..k200 of group test, until `stop`; `stop` -> requests, failures.
 local function load(n, count)
     local dir, pids = node.dir(), {}
@@ -400,7 +395,7 @@ describe("reload", function()
         assert.is_true(requests > 500)
         assert.equal(0, n:stats("test").local_load_errors)
         assert.equal(600, n:stats("kept").entries)
-        if is_sanitized(n) then
+        if node.is_sanitized() then
             print("reload_spec: memory is not compared: sanitizers keep what is freed")
         else
             assert.is_true(after < before * 1.05, ("%d KiB before, %d after"):format(before, after))

@@ -17,11 +17,7 @@ local function tolerance(policy, trace)
 end
 
 -- Sanitizers make it ten times slower: then the larger traces are left out.
-local function is_sanitized()
-    return node.read(node.binary()):find("__asan_init", 1, true) ~= nil
-        or node.read(node.binary()):find("__tsan_init", 1, true) ~= nil
-end
-local REQUESTS_MAX = is_sanitized() and 140000 or math.huge
+local REQUESTS_MAX = node.is_sanitized() and 140000 or math.huge
 
 local function write_trace(text)
     return node.write(node.dir() .. "/trace", text)

@@ -65,6 +65,12 @@ function M.binary()
     return nil
 end
 
+--- Whether it is built with sanitizers, which keep what is freed, and are slow.
+function M.is_sanitized()
+    local program = M.read(M.binary())
+    return program:find("__asan_init", 1, true) ~= nil or program:find("__tsan_init", 1, true) ~= nil
+end
+
 local here = io.popen("pwd"):read("*l")
 
 local function absolute(path)
