@@ -76,6 +76,15 @@ static void opening_end(struct hg_peer_call *call)
         uv_idle_start(&member->client->turn_over, on_turn_over);
 }
 
+/* What waits for a connection to a peer that is down is told so when this turn is over. */
+static void openings_end(struct hg_peer_member *member)
+{
+    for (size_t lane = 0; lane < HG_LANE_COUNT; lane++) {
+        if (member->opening[lane] != NULL)
+            opening_end(member->opening[lane]);
+    }
+}
+
 void hg_peer_asks_heard(struct hg_peer_member *member)
 {
     member->heard_number++;
@@ -381,6 +390,7 @@ void hg_peer_asks_init(struct hg_peer_client *client)
 
 void hg_peer_asks_give_up_unsent(struct hg_peer_member *member)
 {
+    openings_end(member);
     hg_list_for_each(link, &member->calls)
     {
         struct hg_peer_call *call = hg_container_of(link, struct hg_peer_call, link);
@@ -437,6 +447,8 @@ void hg_peer_asks_check(struct hg_peer_member *member, bool has_stalled, uint64_
     uint64_t silence_number = hg_peer_silence_number(member->peer);
     for (size_t lane = 0; lane < HG_LANE_COUNT; lane++)
         drop_late(&member->waiting[lane], now_ms);
+    if (!hg_peer_is_up(member->peer)) /* as another loop has found, perhaps */
+        openings_end(member);
     hg_list_for_each(link, &member->calls)
     {
         struct hg_peer_call *call = hg_container_of(link, struct hg_peer_call, link);

@@ -247,6 +247,56 @@ static void test_a_slow_answer_is_waited_for_while_probes_are_answered(void **st
     world_close(world);
 }
 
+/* Another loop finds the peer down, by a failure of its own: nobody here waits for a getter then. */
+static void test_who_waits_falls_back_when_others_find_the_peer_down(void **state)
+{
+    (void)state;
+    if (test_transport != HG_TRANSPORT_HTTP)
+        skip();
+    struct world *world = world_open();
+    world_close_client(world);
+    world->client_closed = false;
+    world->config.timeout_ms = 20000; /* nothing else ends it */
+    world->answers_probes = false;
+    assert_int_equal(hg_peer_client_create(&world->loop, &world->config, &world->client), HG_OK);
+    struct hg_load_in_test *slow = ask(world, world->peer, "slow", 20000);
+    test_wait(&world->loop, world->slow_count == 1);
+    struct hg_load_in_test *next = ask(world, world->peer, "typed", 20000);
+    test_wait(&world->loop, world->probes == 1);
+    assert_int_equal(next->told.calls, 0);
+    hg_peer_failed(world->peer, hg_clock_boot_ms(), "as another loop says");
+    test_wait(&world->loop, next->told.calls == 1);
+    assert_int_equal(next->told.outcome, HG_ASK_TRANSPORT);
+    assert_int_equal(slow->told.calls, 0);
+    world_close_client(world);
+    free(slow);
+    free(next);
+    world_close(world);
+}
+
+/* It is the only prober of a peer that is down; and the connection of this loop has died too. */
+static void test_a_dead_connection_fails_though_another_loop_probes(void **state)
+{
+    (void)state;
+    if (test_transport != HG_TRANSPORT_HTTP)
+        skip();
+    struct world *world = world_open();
+    world->answers_probes = false;
+    struct hg_load_in_test *load = ask(world, world->peer, "slow", 20000);
+    test_wait(&world->loop, world->slow_count == 1);
+    uint64_t until_ms = hg_clock_boot_ms() + TEST_PATIENCE_MS;
+    hg_peer_failed(world->peer, hg_clock_boot_ms(), "as another loop says");
+    while (load->told.calls == 0 && hg_clock_boot_ms() < until_ms) {
+        hg_peer_probe(world->peer, hg_clock_boot_ms());
+        uv_run(&world->loop.uv, UV_RUN_NOWAIT);
+        test_doze();
+    }
+    assert_int_equal(load->told.calls, 1);
+    assert_int_equal(load->told.outcome, HG_ASK_TRANSPORT);
+    free(load);
+    world_close(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +308,8 @@ int main(void)
         cmocka_unit_test(test_a_dead_connection_fails_though_the_peer_lives),
         cmocka_unit_test(test_a_dead_connection_is_no_mark_on_a_peer_that_others_hear),
         cmocka_unit_test(test_a_slow_answer_is_waited_for_while_probes_are_answered),
+        cmocka_unit_test(test_who_waits_falls_back_when_others_find_the_peer_down),
+        cmocka_unit_test(test_a_dead_connection_fails_though_another_loop_probes),
     };
     return run_over_transports(tests, HG_COUNT(tests));
 }

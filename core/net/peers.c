@@ -270,7 +270,7 @@ static void probe_start(struct hg_peer_member *member, bool is_up, uint64_t now_
 
 void hg_peer_member_ask_life(struct hg_peer_member *member, uint64_t timeout_ms, uint64_t now_ms)
 {
-    if (member->probe != NULL || !hg_peer_is_up(member->peer))
+    if (member->probe != NULL)
         return;
     hg_peer_probe(member->peer, now_ms);
     probe_over_http1(member, timeout_ms, now_ms);

@@ -67,7 +67,10 @@ struct hg_peer_member *hg_peer_member_get(struct hg_peer_client *client, struct 
 void hg_peer_member_note(struct hg_peer_member *member, const struct hg_fetch_response *response, uint64_t now_ms);
 /* A sign of life has come to this loop. */
 void hg_peer_member_heard(struct hg_peer_member *member, uint64_t now_ms);
-/* A peer that is up is asked for a sign of life on a connection of HTTP/1.1, if that is not under way. */
+/*
+ * Asks for a sign of life on a connection of HTTP/1.1, if that is not under way. Of a peer that is down too: what another loop hears
+ * of it says nothing about the connections of this one.
+ */
 void hg_peer_member_ask_life(struct hg_peer_member *member, uint64_t timeout_ms, uint64_t now_ms);
 void hg_peer_client_tick_start(struct hg_peer_client *client);
 /* "Authorization: ..." or NULL. */
