@@ -192,6 +192,7 @@ void hg_fetch_note(struct hg_fetch *fetch)
 static size_t on_curl_body(char *data, size_t size, size_t count, void *ctx)
 {
     struct hg_fetch *fetch = ctx;
+    fetch->heard_ms = hg_loop_now(fetch->fetcher->loop);
     if (fetch->moved != NULL)
         return hg_fetch_pieces_body(fetch, hg_bytes(data, size * count));
     int err = hg_buf_append(&fetch->body, data, size * count);
@@ -210,6 +211,7 @@ static size_t on_curl_header(char *data, size_t size, size_t count, void *ctx)
 {
     struct hg_fetch *fetch = ctx;
     struct hg_bytes line = hg_bytes(data, size * count);
+    fetch->heard_ms = hg_loop_now(fetch->fetcher->loop);
     if (hg_bytes_has_prefix(line, HG_BYTES("HTTP/"))) {
         hg_buf_clear(&fetch->headers); /* 100 Continue came before */
         fetch->has_head = false;
@@ -547,7 +549,7 @@ int hg_fetch_start(struct hg_fetcher *fetcher, const struct hg_fetch_options *op
     fetch->connected = options->connected;
     fetch->ctx = ctx;
     fetch->timeout_ms = options->timeout_ms;
-    fetch->started_ms = hg_loop_now(fetcher->loop);
+    fetch->started_ms = fetch->heard_ms = hg_loop_now(fetcher->loop);
     hg_buf_init(&fetch->headers, HEADERS_MAX);
     fetch->body_max = options->body_max != 0 ? options->body_max : BODY_MAX_DEFAULT;
     hg_buf_init(&fetch->body, fetch->body_max);

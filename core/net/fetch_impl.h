@@ -1,5 +1,5 @@
 /*
- * fetch_impl - what the files of fetch share, and for peers.c how many connections to one host a fetcher keeps at most.
+ * fetch_impl - what the files of fetch share, and for peers how many connections to one host a fetcher keeps at most, and when it heard last.
  */
 #ifndef HG_NET_FETCH_IMPL_H
 #define HG_NET_FETCH_IMPL_H
@@ -19,6 +19,7 @@ struct hg_fetch {
     hg_fetch_connected_fn connected;
     void *ctx;
     uint64_t timeout_ms, started_ms;
+    uint64_t heard_ms; /* bytes came, or it was started */
     int cancel_err; /* not HG_OK: canceled with this, `mail` is under way */
     int open_errno; /* of socket(): a lack of ours, not a fault of theirs */
     bool is_too_big, is_out_of_memory;

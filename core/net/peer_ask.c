@@ -148,8 +148,7 @@ static void on_landed(void *ctx, struct hg_ask *ask, const struct hg_ask_answer 
 static size_t on_data(void *ctx, struct hg_bytes bytes)
 {
     struct hg_peer_call *call = ctx;
-    call->heard_ms = hg_loop_now(call->member->client->loop);
-    hg_peer_member_heard(call->member, call->heard_ms);
+    hg_peer_member_heard(call->member, hg_loop_now(call->member->client->loop));
     size_t used = hg_many_feed(call->many, bytes, hg_peer_wall_ns(), on_landed, call);
     if (call->many->is_garbage) /* nothing more will land: those that wait fall back now */
         hg_peer_sent_cancel(&call->sent, HG_EPROTO);
@@ -228,7 +227,6 @@ static int call_start(struct hg_peer_member *member, enum hg_peer_lane lane, str
     call->member = member;
     call->lane = lane;
     call->heard_number = member->heard_number;
-    call->heard_ms = now_ms;
     hg_list_init(&call->link);
 
     int err = HG_ENOMEM;
@@ -427,9 +425,9 @@ static bool is_call_silent(const struct hg_peer_call *call, uint64_t now_ms)
     uint64_t timeout_ms = member->client->config->timeout_ms;
     if (call->sent.fetch == NULL)
         return false;
+    uint64_t heard_ms = call->sent.fetch->heard_ms;
     switch (hg_health_call_step(
-        timeout_ms,
-        call->heard_ms > member->answered_ms ? call->heard_ms : member->answered_ms,
+        timeout_ms, heard_ms > member->answered_ms ? heard_ms : member->answered_ms,
         member->probed_ms, now_ms)) {
     case HG_HEALTH_FAILED:
         return true;

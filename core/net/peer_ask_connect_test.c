@@ -297,6 +297,39 @@ static void test_a_dead_connection_fails_though_another_loop_probes(void **state
     world_close(world);
 }
 
+/* Its own bytes count, whatever becomes of the probes. */
+static void test_an_answer_that_is_coming_is_waited_for(void **state)
+{
+    (void)state;
+    if (test_transport != HG_TRANSPORT_HTTP)
+        skip();
+    struct world *world = world_open();
+    const struct hg_reply reply = {.status = 200};
+    struct hg_buf body;
+    encode_value(&body, "slow", "piece by piece, as it comes over a slow link; each of them within the time-out");
+    world->answers_probes = false;
+    struct hg_load_in_test *load = ask(world, world->peer, "slow", 20000);
+    test_wait(&world->loop, world->slow_count == 1);
+    hg_exchange_begin(world->slow[0], &reply);
+    for (size_t i = 0; i < body.len; i++) {
+        uint64_t next_ms = hg_clock_boot_ms() + 2 * TIMEOUT_MS / body.len;
+        assert_int_equal(load->told.calls, 0);
+        assert_non_null(world->slow[0]);
+        hg_exchange_piece(world->slow[0], hg_bytes(body.data + i, 1));
+        while (hg_clock_boot_ms() < next_ms) {
+            hg_peer_heard(world->peer, hg_clock_boot_ms());
+            uv_run(&world->loop.uv, UV_RUN_NOWAIT);
+            test_doze();
+        }
+    }
+    hg_exchange_end(world->slow[0]);
+    test_wait(&world->loop, load->told.calls == 1);
+    assert_int_equal(load->told.outcome, HG_ASK_TYPED);
+    hg_buf_finish(&body);
+    free(load);
+    world_close(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_a_slow_answer_is_waited_for_while_probes_are_answered),
         cmocka_unit_test(test_who_waits_falls_back_when_others_find_the_peer_down),
         cmocka_unit_test(test_a_dead_connection_fails_though_another_loop_probes),
+        cmocka_unit_test(test_an_answer_that_is_coming_is_waited_for),
     };
     return run_over_transports(tests, HG_COUNT(tests));
 }

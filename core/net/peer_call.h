@@ -28,7 +28,6 @@ struct hg_peer_call {
     uint64_t silence_number; /* of the peer when it was started */
     bool is_given_up;        /* canceled because of what happened to others */
     uint64_t heard_number;   /* the member's when it was started */
-    uint64_t heard_ms;       /* it was started, or bytes came for it; over HTTP/1.1 */
     bool is_connected;       /* over HTTP/1.1 */
     bool has_asked_life;     /* for those behind it */
     bool is_grpc;
