@@ -330,6 +330,49 @@ static void test_an_answer_that_is_coming_is_waited_for(void **state)
     world_close(world);
 }
 
+/* The connection of a probe gets lost, as any may; others hear of the peer meanwhile. */
+static void test_a_probe_without_a_connection_is_no_mark_on_a_peer_that_others_hear(void **state)
+{
+    (void)state;
+    if (test_transport != HG_TRANSPORT_HTTP)
+        skip();
+    struct world *world = world_open();
+    struct dead dead;
+    struct sockaddr_in address;
+    socklen_t size = sizeof(address);
+    int fillers[4];
+    world->config.timeout_ms = 3 * TIMEOUT_MS; /* half of it is longer than a connection may take */
+    dead_open(world, &dead);
+    struct hg_load_in_test *load = ask(world, dead.peer, "slow", 20000);
+    while (dead.accepted == 0) {
+        uv_run(&world->loop.uv, UV_RUN_NOWAIT);
+        dead_accept(&dead, false);
+        test_doze();
+    }
+    assert_int_equal(listen(dead.listener, 0), 0); /* what comes is not answered at all */
+    assert_int_equal(getsockname(dead.listener, (struct sockaddr *)&address, &size), 0);
+    for (size_t i = 0; i < HG_COUNT(fillers); i++) {
+        fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        connect(fillers[i], (struct sockaddr *)&address, size);
+    }
+    uint64_t until_ms = hg_clock_boot_ms() + TEST_PATIENCE_MS;
+    while (load->told.calls == 0 && hg_clock_boot_ms() < until_ms) {
+        hg_peer_heard(dead.peer, hg_clock_boot_ms());
+        uv_run(&world->loop.uv, UV_RUN_NOWAIT);
+        test_doze();
+    }
+    struct hg_peer_stats stats;
+    hg_peer_stats(dead.peer, &stats);
+    assert_int_equal(load->told.outcome, HG_ASK_TRANSPORT); /* by itself */
+    assert_true(stats.probes >= 1);
+    assert_int_equal(stats.downs, 0);
+    for (size_t i = 0; i < HG_COUNT(fillers); i++)
+        close(fillers[i]);
+    free(load);
+    dead_close(&dead);
+    world_close(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_who_waits_falls_back_when_others_find_the_peer_down),
         cmocka_unit_test(test_a_dead_connection_fails_though_another_loop_probes),
         cmocka_unit_test(test_an_answer_that_is_coming_is_waited_for),
+        cmocka_unit_test(test_a_probe_without_a_connection_is_no_mark_on_a_peer_that_others_hear),
     };
     return run_over_transports(tests, HG_COUNT(tests));
 }

@@ -196,24 +196,24 @@ static void on_probe(void *ctx, const struct hg_fetch_response *response)
     uint64_t now_ms = hg_loop_now(member->client->loop);
     bool is_ours =
         response->err == HG_ECANCELED || response->err == HG_ENOMEM || response->err == HG_ELIMIT;
-    bool is_silent = response->err == HG_ETIMEDOUT;
-    bool is_closed = response->err == HG_EPEER && !response->is_connect_error;
+    bool is_dead = response->err == HG_ETIMEDOUT || response->is_connect_error;
+    bool is_closed = response->err == HG_EPEER && !is_dead;
     /*
      * Begun though others may be answered: it lives, whatever became of this connection; or it may just have died, as
      * the asks are told themselves.
      */
     bool is_no_verdict =
         member->is_probe_for_asks &&
-        (is_closed || (is_silent && hg_peer_heard_ms(member->peer) > member->probed_ms));
+        (is_closed || (is_dead && hg_peer_heard_ms(member->peer) > member->probed_ms));
 
     member->probe = NULL;
     if (is_ours)
         member->probed_ms = 0;
-    else if (!is_silent && !response->is_connect_error)
+    else if (!is_dead)
         member->answered_ms = member->probed_ms;
     if (is_ours || is_no_verdict)
         hg_peer_probe_forget(member->peer);
-    else if (is_silent || response->is_connect_error)
+    else if (is_dead)
         hg_peer_probe_failed(member->peer, now_ms, response->err_text);
     else
         hg_peer_member_heard(member, now_ms); /* any answer, even a closed connection */
