@@ -207,7 +207,7 @@ static void on_probe(void *ctx, const struct hg_fetch_response *response)
         (is_closed || (is_dead && hg_peer_heard_ms(member->peer) > member->probed_ms));
 
     member->probe = NULL;
-    if (is_ours)
+    if (is_ours || (is_no_verdict && response->is_connect_error)) /* nobody was asked: again */
         member->probed_ms = 0;
     else if (!is_dead)
         member->answered_ms = member->probed_ms;

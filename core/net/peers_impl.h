@@ -53,7 +53,7 @@ struct hg_peer_member {
     struct hg_list calls;   /* requests under way for asks, the oldest first */
     uint64_t heard_number;  /* of signs of life that came to this loop */
     struct hg_fetch *probe; /* NULL: none of ours */
-    uint64_t probed_ms;     /* start of the last one; 0 = none */
+    uint64_t probed_ms;     /* start of the last one that says something; 0 = none */
     uint64_t answered_ms;   /* start of the last one that was answered */
     bool is_probe_for_asks; /* not the health's */
     size_t sends;           /* other requests under way */
