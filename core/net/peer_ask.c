@@ -109,7 +109,6 @@ static void call_end(struct hg_peer_call *call, const struct hg_fetch_response *
         hg_peer_member_note(member, response, now_ms);
 }
 
-
 static void send_again(struct hg_peer_ask *ask)
 {
     ask->is_over_http1 = true;
