@@ -12,23 +12,6 @@ static void ask_for(struct hg_dns_question *question, const struct dns_server *s
     snprintf(question->server, sizeof(question->server), "127.0.0.1:%u", server->port);
 }
 
-struct told {
-    char text[512];
-    unsigned count;
-};
-
-static void on_record(void *ctx, const struct hg_dns_record *record)
-{
-    struct told *told = ctx;
-    char line[128] = "";
-    if (record->type == HG_DNS_SRV)
-        snprintf(line, sizeof(line), "%.20s:%u ", record->name, record->port);
-    else
-        snprintf(line, sizeof(line), "%.20s=%s ", record->name, record->address);
-    strncat(told->text, line, sizeof(told->text) - strlen(told->text) - 1);
-    told->count++;
-}
-
 /* One who waits, and what it was told. */
 struct asker {
     struct hg_dns_waiter waiter;
@@ -87,7 +70,7 @@ static void ask_with(ask_fn call, const struct hg_dns_question *question, struct
 }
 
 /* Asks, and what was told; error is empty where there was none. */
-static int ask(const struct hg_dns_question *question, struct told *told, char *error,
+static int ask(const struct hg_dns_question *question, struct dns_records *told, char *error,
                size_t error_size)
 {
     struct asker asker;
@@ -96,7 +79,7 @@ static int ask(const struct hg_dns_question *question, struct told *told, char *
     snprintf(error, error_size, "%s", asker.err < 0 ? asker.error : "");
     int err = asker.err < 0
                   ? asker.err
-                  : hg_dns_read(hg_buf_bytes(&asker.found), question->type, on_record, told);
+                  : hg_dns_read(hg_buf_bytes(&asker.found), question->type, dns_note_record, told);
     hg_buf_finish(&asker.found);
     return err;
 }
@@ -126,7 +109,7 @@ static void test_records_are_told_with_the_addresses_that_came_along(void **stat
 {
     struct dns_server server;
     struct hg_dns_question question;
-    struct told told;
+    struct dns_records told;
     char error[128];
     (void)state;
     dns_start(&server);
@@ -151,7 +134,7 @@ static void test_an_answer_that_was_cut_is_asked_for_over_tcp(void **state)
 {
     struct dns_server server;
     struct hg_dns_question question;
-    struct told told;
+    struct dns_records told;
     char error[128];
     (void)state;
     dns_start(&server);
@@ -182,7 +165,7 @@ static void test_what_else_a_server_says_is_an_error_with_a_name(void **state)
     for (size_t i = 0; i < HG_COUNT(table); i++) {
         struct dns_server server;
         struct hg_dns_question question;
-        struct told told;
+        struct dns_records told;
         char error[128];
         dns_start(&server);
         atomic_store(&server.mood, table[i].mood);
@@ -201,7 +184,7 @@ static void test_silence_ends_in_time_over_both(void **state)
     for (size_t i = 0; i < HG_COUNT(moods); i++) {
         struct dns_server server;
         struct hg_dns_question question;
-        struct told told;
+        struct dns_records told;
         char error[128];
         dns_start(&server);
         atomic_store(&server.mood, moods[i]);
@@ -218,7 +201,7 @@ static void test_a_server_that_is_none_and_a_name_that_is_none(void **state)
 {
     struct dns_server server;
     struct hg_dns_question question;
-    struct told told;
+    struct dns_records told;
     char error[128];
     (void)state;
     dns_start(&server);
@@ -238,7 +221,7 @@ static void test_search_domains_are_those_of_the_system(void **state)
 {
     struct dns_server server;
     struct hg_dns_question question;
-    struct told told;
+    struct dns_records told;
     char error[128];
     (void)state;
     dns_start(&server);

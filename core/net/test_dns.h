@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include "net/dns.h"
 #include "net/test_support.h"
 
 #define DNS_MANY 600
@@ -42,6 +43,24 @@ struct dns_message {
     uint8_t data[NS_MAXMSG];
     size_t len;
 };
+
+/* What hg_dns_read finds, as text. */
+struct dns_records {
+    char text[512];
+    unsigned count;
+};
+
+static inline void dns_note_record(void *ctx, const struct hg_dns_record *record)
+{
+    struct dns_records *told = ctx;
+    char line[128] = "";
+    if (record->type == HG_DNS_SRV)
+        snprintf(line, sizeof(line), "%.20s:%u ", record->name, record->port);
+    else
+        snprintf(line, sizeof(line), "%.20s=%s ", record->name, record->address);
+    strncat(told->text, line, sizeof(told->text) - strlen(told->text) - 1);
+    told->count++;
+}
 
 static inline void dns_put(struct dns_message *out, const void *data, size_t len)
 {
