@@ -129,6 +129,12 @@ int hg_address_parse(struct hg_bytes text, struct hg_address *out_address, char 
     return HG_OK;
 }
 
+bool hg_address_numeric(const char *host, uint16_t port, struct sockaddr_storage *out_storage)
+{
+    return uv_ip4_addr(host, port, (struct sockaddr_in *)out_storage) == 0 ||
+           uv_ip6_addr(host, port, (struct sockaddr_in6 *)out_storage) == 0;
+}
+
 bool hg_address_is_loopback(const struct hg_address *address)
 {
     if (address->is_unix)

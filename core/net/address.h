@@ -6,6 +6,7 @@
 
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <stdint.h>
 #include "base/bytes.h"
 
 struct hg_address {
@@ -17,6 +18,8 @@ struct hg_address {
 
 /* HG_EINVAL with a message; a host name is resolved (blocking; start-up only). */
 int hg_address_parse(struct hg_bytes text, struct hg_address *out_address, char *error, size_t error_size);
+/* Of a whole IPv4 or IPv6 address, which may name its zone ("fe80::1%eth0"). False: it is none, perhaps a name. */
+bool hg_address_numeric(const char *host, uint16_t port, struct sockaddr_storage *out_storage);
 /* 127.0.0.0/8, ::1 and unix sockets. */
 bool hg_address_is_loopback(const struct hg_address *address);
 /* Bound, listening, non-blocking, close-on-exec. A stale unix socket nobody listens on is replaced. HG_EADDRINUSE, HG_EACCES, HG_EADDR with a message. */

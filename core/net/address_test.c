@@ -36,6 +36,21 @@ static void test_addresses_are_understood(void **state)
     }
 }
 
+static void test_numeric_addresses_are_told_from_names(void **state)
+{
+    (void)state;
+    struct sockaddr_storage storage;
+    assert_true(hg_address_numeric("192.0.2.7", 80, &storage));
+    assert_int_equal(storage.ss_family, AF_INET);
+    assert_int_equal(ntohs(((struct sockaddr_in *)&storage)->sin_port), 80);
+    assert_true(hg_address_numeric("fe80::1%lo", 81, &storage));
+    assert_int_equal(storage.ss_family, AF_INET6);
+    assert_int_equal(ntohs(((struct sockaddr_in6 *)&storage)->sin6_port), 81);
+    static const char *const names[] = {"", "localhost", "127.1", "1.2.3.4.5", "[::1]", "db.1"};
+    for (size_t i = 0; i < HG_COUNT(names); i++)
+        assert_false(hg_address_numeric(names[i], 1, &storage));
+}
+
 static void test_bad_addresses_are_refused_with_a_message(void **state)
 {
     (void)state;
@@ -139,6 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addresses_are_understood),
+        cmocka_unit_test(test_numeric_addresses_are_told_from_names),
         cmocka_unit_test(test_bad_addresses_are_refused_with_a_message),
         cmocka_unit_test(test_taken_port_is_said_to_be_taken),
         cmocka_unit_test(test_unavailable_address_is_refused),

@@ -225,7 +225,8 @@ void hg_peer_member_heard(struct hg_peer_member *member, uint64_t now_ms)
     hg_peer_asks_heard(member);
 }
 
-static void probe_over_http1(struct hg_peer_member *member, uint64_t timeout_ms, uint64_t now_ms)
+static void probe_over_http1(struct hg_peer_member *member, bool is_for_asks, uint64_t timeout_ms,
+                             uint64_t now_ms)
 {
     struct hg_peer_client *client = member->client;
     struct hg_buf url;
@@ -251,7 +252,7 @@ static void probe_over_http1(struct hg_peer_member *member, uint64_t timeout_ms,
         hg_peer_probe_forget(member->peer);
         return;
     }
-    member->is_probe_for_asks = false;
+    member->is_probe_for_asks = is_for_asks;
     member->probed_ms = now_ms;
 }
 
@@ -265,7 +266,7 @@ static void probe_start(struct hg_peer_member *member, bool is_up, uint64_t now_
         hg_peer_probe_forget(member->peer);
         return;
     }
-    probe_over_http1(member, is_up ? timeout_ms / 2 : timeout_ms, now_ms);
+    probe_over_http1(member, false, is_up ? timeout_ms / 2 : timeout_ms, now_ms);
 }
 
 void hg_peer_member_ask_life(struct hg_peer_member *member, uint64_t timeout_ms, uint64_t now_ms)
@@ -273,8 +274,7 @@ void hg_peer_member_ask_life(struct hg_peer_member *member, uint64_t timeout_ms,
     if (member->probe != NULL)
         return;
     hg_peer_probe(member->peer, now_ms);
-    probe_over_http1(member, timeout_ms, now_ms);
-    member->is_probe_for_asks = true;
+    probe_over_http1(member, true, timeout_ms, now_ms);
 }
 
 /* Whether it needs another tick. */

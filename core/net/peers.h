@@ -10,12 +10,13 @@
  * struct hg_peer is one member, shared by all loops: its health is decided by the pure cluster/health under a mutex.
  * struct hg_peer_client is one loop's connections.
  *
- * A slow peer is not a dead one: while asks to a peer are outstanding and nothing was heard from it for half of
- * timeout_ms, it is asked for a sign of life (over HTTP/2 a PING, else a probe on a second connection); silence for timeout_ms since the later of the last sign of life and
- * the ask fails all its outstanding asks (HG_ASK_TRANSPORT) and marks it down. Over HTTP/1.1 a call fails by itself, without a mark, when nothing came on its own
- * connection for timeout_ms and no probe that was begun meanwhile was answered. While down, asks are not made (is_up false); a probe
- * each timeout_ms, off the request path, marks it up again: any answer over HTTP/1.1, even a closed connection; with grpc one over HTTP/2. Connect errors (250 ms) and resets count at once, but for a probe
- * that was begun for a single call while others hear of the peer.
+ * A slow peer is not a dead one: while asks to a peer are outstanding and nothing was heard from it for half of timeout_ms, it is
+ * asked for a sign of life (over HTTP/2 a PING, else a probe on a second connection). Silence for timeout_ms, since the later of the
+ * last sign of life and the ask, fails all its outstanding asks (HG_ASK_TRANSPORT) and marks it down. Over HTTP/1.1 a call fails by
+ * itself, without a mark, when nothing came on its own connection for timeout_ms and no probe that was begun meanwhile was answered.
+ * While down, asks are not made (is_up false); a probe each timeout_ms, off the request path, marks it up again: any answer over
+ * HTTP/1.1, even a closed connection; with grpc one over HTTP/2. Connect errors (250 ms) and resets count at once, but for those of a
+ * probe that was begun for a single call while others hear of the peer.
  *
  * Threads    hg_peer: any. Client functions: its loop.
  */

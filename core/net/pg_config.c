@@ -2,10 +2,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <uv.h>
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/err.h"
+#include "net/address.h"
 #include "net/pq_library.h"
 
 /* The three lists of a connection string that together say where. */
@@ -117,9 +117,8 @@ static int item_at(const char *list, size_t index, char **out_item)
 
 static bool is_numeric(const char *host)
 {
-    struct sockaddr_in ip4;
-    struct sockaddr_in6 ip6; /* "fe80::1%eth0", too */
-    return uv_ip4_addr(host, 0, &ip4) == 0 || uv_ip6_addr(host, 0, &ip6) == 0;
+    struct sockaddr_storage scratch;
+    return hg_address_numeric(host, 0, &scratch);
 }
 
 static int fill_place(const struct lists *lists, size_t index, struct hg_pg_place *place)

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include "base/alloc.h"
+#include "net/address.h"
 
 /* Room that is offered to the kernel for one read. */
 #define READ_BYTES_MIN 4096
@@ -109,21 +110,15 @@ static int connect_tcp(struct hg_stream *stream, const struct sockaddr *address)
     return uv_tcp_connect(&stream->connect, &stream->uv.tcp, address, on_connect);
 }
 
-/* Of a numeric address, with the port. */
-static bool parse(const char *host, uint16_t port, struct sockaddr_storage *out_address)
-{
-    return uv_ip4_addr(host, port, (struct sockaddr_in *)out_address) == 0 ||
-           uv_ip6_addr(host, port, (struct sockaddr_in6 *)out_address) == 0;
-}
-
 static void try_next(struct hg_stream *stream)
 {
     const char *text = stream->addresses + stream->next_address;
     struct sockaddr_storage address;
 
     stream->next_address += strlen(text) + 1;
-    int rc = parse(text, stream->port, &address) ? connect_tcp(stream, (struct sockaddr *)&address)
-                                                 : UV_EINVAL;
+    int rc = hg_address_numeric(text, stream->port, &address)
+                 ? connect_tcp(stream, (struct sockaddr *)&address)
+                 : UV_EINVAL;
     if (rc == 0)
         return;
     int err = hg_stream_fail(stream, rc);
@@ -158,7 +153,7 @@ int hg_stream_connect(struct hg_stream *stream, const char *host, uint16_t port)
 {
     struct sockaddr_storage address;
 
-    if (parse(host, port, &address)) {
+    if (hg_address_numeric(host, port, &address)) {
         int rc = connect_tcp(stream, (struct sockaddr *)&address);
         return rc < 0 ? hg_stream_fail(stream, rc) : HG_PENDING;
     }
