@@ -103,7 +103,6 @@ function Running:results()
     self.input:close()
     local results = self:output():match("%b[]%s*$")
     local errors = io.open(self.dir .. "/err"):read("*a")
-    os.execute("rm -rf '" .. self.dir .. "'")
     return cjson.decode((assert(results, errors)))
 end
 

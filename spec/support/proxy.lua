@@ -165,7 +165,7 @@ function M.start(port, target)
         loop(listener, target, control, notes)
     end)
     posix.close(listener)
-    return setmetatable({ pid = pid, control = control, notes = notes, dir = dir }, Proxy)
+    return setmetatable({ pid = pid, control = control, notes = notes }, Proxy)
 end
 
 function Proxy:set(mode)
@@ -181,7 +181,6 @@ end
 function Proxy:stop()
     posix.kill(self.pid, posix.SIGKILL)
     posix.reap(self.pid, true)
-    os.execute("rm -rf '" .. self.dir .. "'")
 end
 
 return M

@@ -12,7 +12,7 @@ local Pki, Server = {}, {}
 Pki.__index, Server.__index = Pki, Server
 
 local OPENSSL = "/usr/bin/openssl"
-local running, dirs = {}, {}
+local running = {}
 
 local function run(dir, ...)
     local words = { "cd", dir, "&&", OPENSSL }
@@ -43,7 +43,6 @@ end
 --- An authority, in a folder of its own.
 function M.pki()
     local self = setmetatable({ dir = posix.temp_dir() }, Pki)
-    dirs[#dirs + 1] = self.dir
     with_key(self.dir, "ca", "/CN=Authority of the spec", "-x509", "-days", "10", "-out", "ca.crt")
     self.ca = self.dir .. "/ca.crt"
     return self
@@ -99,10 +98,6 @@ function M.finish()
     for one in pairs(running) do
         one:kill()
     end
-    for _, dir in ipairs(dirs) do
-        os.execute("rm -rf '" .. dir .. "'")
-    end
-    dirs = {}
 end
 
 return M
